@@ -1,0 +1,1 @@
+"""The nodes of this project, for the flows in ``flows/``."""

@@ -1,0 +1,148 @@
+"""The process that owns the embedded Ray: `python -m rayflow_dagster.actors.keeper FOLDER ...`.
+
+Started by `embedded.py` only. It forks once, so that its starter has no child to wait for, then
+starts Ray, announces it in the folder's record, and ends it together with itself
+
+- after ``--idle-seconds`` without a driver connected,
+- on SIGTERM,
+- when a process of the Ray head has died.
+
+If it is killed, the kernel ends Ray's processes with it (Linux: parent-death signal; macOS:
+Ray's reaper process).
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import ray
+
+from rayflow_dagster.actors import _ray, embedded
+from rayflow_dagster.actors.embedded import EmbeddedRay, Folder
+
+# Pages are taken only as values arrive, and are given back as they are freed; beyond this, Ray
+# spills to disk. Ray's own default is 30 % without a ceiling, too much for a guest on a desktop.
+_OBJECT_STORE_SHARE = 0.3
+_OBJECT_STORE_CEILING = 4 * 2**30  # bytes
+
+_WATCH_SECONDS = 0.5
+_TAKE_SECONDS = 5.0
+
+
+def main() -> None:
+    """Become the keeper of the folder; returns at once where another keeper already lives."""
+    arguments = _parse()
+    folder = Folder(arguments.folder)
+    with folder.alive.open("a") as alive:
+        if not _take(alive.fileno()):
+            print("another keeper is alive; nothing to do")
+            return
+        if os.fork():  # importing Ray has started no thread yet, so nothing is lost
+            os._exit(0)  # the child's copy of the descriptor keeps the lock
+        _keep(folder, arguments.num_cpus, arguments.idle_seconds)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Own the embedded Ray. Started by the library.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--num-cpus", type=int, required=True)
+    parser.add_argument("--idle-seconds", type=float, required=True)
+    return parser.parse_args()
+
+
+def _take(descriptor: int) -> bool:
+    # A status query holds the lock for an instant, so one refusal does not mean another keeper.
+    deadline = time.monotonic() + _TAKE_SECONDS
+    while not embedded.try_lock(descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(embedded.POLL_SECONDS)
+    return True
+
+
+def _keep(folder: Folder, num_cpus: int, idle_seconds: float) -> None:
+    _remove_old_sessions(folder)
+    address = _start_ray(folder, num_cpus)
+    terminated = threading.Event()
+
+    def terminate(_signum: int, _frame: FrameType | None) -> None:
+        terminated.set()
+
+    signal.signal(signal.SIGTERM, terminate)  # after ray.init, which sets its own
+    running = EmbeddedRay(os.getpid(), address, num_cpus, time.time(), str(folder.path))
+    embedded.write_record(folder, running)
+    print(f"Ray is up: {running}", flush=True)
+    try:
+        reason = _watch(folder, terminated, idle_seconds)
+    finally:
+        folder.record.unlink(missing_ok=True)
+    print(f"ending: {reason}", flush=True)
+    _end_ray()
+
+
+def _remove_old_sessions(folder: Folder) -> None:
+    """Delete what earlier Rays left; the last one's logs stay until the next start."""
+    for session in folder.sessions.glob("session_*"):
+        if session.is_symlink():
+            session.unlink()
+        else:
+            shutil.rmtree(session)
+
+
+def _start_ray(folder: Folder, num_cpus: int) -> str:
+    """Start a Ray of our own, never join one that happens to run; returns its address."""
+    store = min(int(_ray.system_memory() * _OBJECT_STORE_SHARE), _OBJECT_STORE_CEILING)
+    os.environ.update(_ray.STANDS_ALONE)
+    with _ray.standing_alone():
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=store,
+            include_dashboard=False,
+            namespace="rayflow-keeper",
+            log_to_driver=False,
+            _temp_dir=str(folder.sessions),
+            _node_ip_address="127.0.0.1",
+        )
+    return _ray.gcs_address()
+
+
+def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float) -> str:
+    """Return, with the reason, when it is time to end."""
+    newest = ""
+    used = time.monotonic()
+    pause = min(_WATCH_SECONDS, idle_seconds / 4)
+    while not terminated.wait(pause):
+        if dead := _ray.dead_head_processes():
+            return f"Ray's {', '.join(dead)} died"
+        drivers = _ray.other_drivers()
+        if drivers.live or drivers.newest != newest:
+            newest, used = drivers.newest, time.monotonic()
+        elif time.monotonic() - used >= idle_seconds and _retire(folder):
+            return f"no driver for {idle_seconds:g} s"
+    return "SIGTERM"
+
+
+def _retire(folder: Folder) -> bool:
+    """Take the record away unless someone is joining just now."""
+    with folder.lock.open("a") as file:
+        if not embedded.try_lock(file.fileno()) or _ray.other_drivers().live:
+            return False
+        folder.record.unlink(missing_ok=True)
+        return True
+
+
+def _end_ray() -> None:
+    if _ray.dead_head_processes():
+        # A polite shutdown would wait for the dead; what is left of Ray dies with this process.
+        os._exit(1)
+    ray.shutdown(wait_for_processes=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""The spellings of flow editors, and the canonical form that each stands for.
+
+The Rayflow editor's exports are known from its sources (FlowContext.js, NodeComponent.js of
+November 2025): ``type`` is always ``"custom"`` and the class stands in ``data.path``; every edge
+has type ``"smoothstep"``; handles read ``exec-in``, ``exec-out``, ``input-<name>``,
+``output-<name>``; a saved file wraps nodes and edges in ``flow`` and its title in ``metadata``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rayflow_dagster.port_types import parse_type
+from rayflow_dagster.types import (
+    ERROR_PORT,
+    EXEC_IN,
+    EXEC_OUT,
+    GET_VARIABLE_CLASS,
+    RETURN_CLASS,
+    SET_VARIABLE_CLASS,
+    START_CLASS,
+    NodeMetadata,
+)
+
+from .registry import NodeRegistry
+from .spelling import VIRTUAL_PREFIX, class_path_of
+
+UNTITLED = "Untitled Flow"
+VARIABLE = "VARIABLE"
+
+MetadataLookup = Callable[[str], NodeMetadata | None]
+
+
+def lift_export(flow: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift nodes and edges out of an export's ``flow``, and its title out of ``metadata``."""
+    lifted = dict(flow)
+    inner = lifted.get("flow")
+    if "nodes" not in lifted and isinstance(inner, Mapping):
+        del lifted["flow"]
+        lifted |= inner
+        about = lifted.get("metadata")
+        if isinstance(about, Mapping):
+            for key in ("name", "description"):
+                if isinstance(about.get(key), str) and about[key] != UNTITLED:
+                    lifted.setdefault(key, about[key])
+    return lifted
+
+
+def canonical_node(node: Mapping[str, Any], registry: NodeRegistry) -> dict[str, Any]:
+    """One node with its class path in ``type`` and one spelling of its settings in ``data``."""
+    data = dict(node.get("data") or {})
+    spelling = _class_spelling(node, data)
+    if spelling.startswith(VIRTUAL_PREFIX):
+        class_path, values = _virtual_variable(spelling, data)
+    else:
+        class_path, values = class_path_of(spelling, registry), {}
+    values |= _configured_values(data)
+    data["constantValues"] = values
+    if class_path == START_CLASS:
+        data["inputs"] = _declared_ports(data, "api_schema")
+    elif class_path == RETURN_CLASS:
+        data["inputs"] = _declared_ports(data, "response_schema")
+    return {**node, "type": class_path, "data": data}
+
+
+def _class_spelling(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    path = data.get("path")
+    kind: str = node["type"]
+    # Dots make a class path or a short name; a word without them is an editor's node style.
+    is_style = "." not in kind and kind not in ("start", "return")
+    return path if is_style and isinstance(path, str) and path else kind
+
+
+def _virtual_variable(spelling: str, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    action, _, identifier = spelling.removeprefix(VIRTUAL_PREFIX).partition("_")
+    class_path = GET_VARIABLE_CLASS if action == "get" else SET_VARIABLE_CLASS
+    return class_path, {VARIABLE: _variable_name(data, identifier)}
+
+
+def _variable_name(data: Mapping[str, Any], identifier: str) -> str:
+    """The snapshot's title is ``Get: counter``; without one the id has to serve as the name."""
+    for key in ("variableName", "name", "label"):
+        title = data.get(key)
+        if isinstance(title, str) and title:
+            return title.removeprefix("Get: ").removeprefix("Set: ").strip()
+    return identifier
+
+
+def _configured_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that the flow's author set: constants and unwired inputs, by name.
+
+    ``data.constants`` holds either plain values or the class's snapshot (``{"value", "type"}``),
+    which says what the default was and is not a value that somebody set.
+    """
+    values: dict[str, Any] = {}
+    constants = data.get("constants")
+    if isinstance(constants, Mapping):
+        values |= {name: v for name, v in constants.items() if not _is_snapshot(v)}
+    for key in ("configuredConstants", "constantValues"):
+        if isinstance(data.get(key), Mapping):
+            values |= data[key]
+    return values
+
+
+def _is_snapshot(value: Any) -> bool:
+    return isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "type"}
+
+
+def _declared_ports(data: Mapping[str, Any], schema_key: str) -> Any:
+    config = data.get("config")
+    schema = config.get(schema_key) if isinstance(config, Mapping) else None
+    declared = data.get("inputs")
+    if not isinstance(schema, Mapping):
+        return {} if declared is None else declared
+    ports = {name: _schema_port(spec) for name, spec in schema.items()}
+    return {**ports, **(declared if isinstance(declared, Mapping) else {})}
+
+
+def _schema_port(spec: Any) -> Any:
+    if not isinstance(spec, Mapping):
+        return spec
+    port = {key: spec[key] for key in ("type", "default", "description") if key in spec}
+    if spec.get("required") is False and "default" not in port:
+        port |= {"type": f"{port.get('type', 'any')} | None", "default": None}
+    return port
+
+
+def canonical_variables(
+    declared: Any, raw_nodes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Declarations by name. What only an editor's node tells of is marked ``derived``."""
+    variables: dict[str, Any] = {}
+    if isinstance(declared, Mapping):
+        variables |= declared
+    elif isinstance(declared, list):
+        variables |= {
+            str(item.get("name", "")): {k: v for k, v in item.items() if k != "name"}
+            for item in declared
+            if isinstance(item, Mapping)
+        }
+    for node in raw_nodes:
+        derived = _derived_variable(node)
+        if derived:
+            variables.setdefault(*derived)
+    return variables if variables or declared is not None else None
+
+
+def _derived_variable(node: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    data = node.get("data") or {}
+    path = data.get("path")
+    if not isinstance(path, str) or not path.startswith(VIRTUAL_PREFIX):
+        return None
+    class_path, values = _virtual_variable(path, data)
+    ports = data.get("outputs" if class_path == GET_VARIABLE_CLASS else "inputs") or {}
+    kind = ports.get("value", "any") if isinstance(ports, Mapping) else "any"
+    return values[VARIABLE], {"type": kind, "default": None, "derived": True}
+
+
+def canonical_edges(
+    edges: Sequence[Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    lookup: MetadataLookup,
+) -> list[dict[str, Any]]:
+    """Edges with an id, canonical handles, and ``"exec"`` or the data type as ``type``."""
+    classes = {node["id"]: lookup(node["type"]) for node in nodes}
+    taken = {edge["id"] for edge in edges if edge.get("id")}
+    found = []
+    for number, edge in enumerate(edges):
+        canonical = _canonical_edge(edge, classes.get(edge["source"]))
+        if not canonical.get("id"):
+            canonical["id"] = _free_id(f"edge_{number}", taken)
+            taken.add(canonical["id"])
+        found.append(canonical)
+    return found
+
+
+def _free_id(wanted: str, taken: set[str]) -> str:
+    while wanted in taken:
+        wanted += "_"
+    return wanted
+
+
+def _canonical_edge(edge: Mapping[str, Any], source: NodeMetadata | None) -> dict[str, Any]:
+    raw_source, raw_target = edge.get("sourceHandle") or "", edge.get("targetHandle") or ""
+    said = edge.get("type") or ""
+    is_exec = said == "exec" or raw_source.startswith("exec-") or raw_target == "exec-in"
+    source_port, target_port = _port(raw_source, "output-"), _port(raw_target, "input-")
+    if not is_exec and not _is_type(said):
+        is_exec = _leads_exec(source_port, target_port, source)
+    if is_exec:
+        ends = {"sourceHandle": source_port or EXEC_OUT, "targetHandle": target_port or EXEC_IN}
+        return {**edge, **ends, "type": "exec"}
+    outputs = source["outputs"] if source else {}
+    kind = outputs.get(source_port) or (said if _is_type(said) else "any")
+    return {**edge, "sourceHandle": source_port, "targetHandle": target_port, "type": kind}
+
+
+def _port(handle: str, prefix: str) -> str:
+    if handle in ("exec-in", "exec-out"):
+        return handle.replace("-", "_")
+    return handle.removeprefix("exec-").removeprefix(prefix)
+
+
+def _is_type(word: str) -> bool:
+    try:
+        parse_type(word)
+    except ValueError:
+        return False
+    return bool(word)
+
+
+def _leads_exec(source_port: str, target_port: str, source: NodeMetadata | None) -> bool:
+    if target_port == EXEC_IN:
+        return True
+    if target_port:
+        return False
+    names = (source or {}).get("exec_outputs", ())
+    return source_port in ("", EXEC_OUT, ERROR_PORT) or source_port in names

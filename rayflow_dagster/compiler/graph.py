@@ -1,0 +1,180 @@
+"""``GraphBuilder``: named passes from a validated flow to the ``ExecutionGraph``."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import networkx as nx
+
+from rayflow_dagster.errors import GraphBuildError
+from rayflow_dagster.types import (
+    ExecutionGraph,
+    FlowData,
+    GraphEdge,
+    GraphNode,
+    NodeMetadata,
+    OnError,
+    RetrySpec,
+)
+
+from .flow import canonicalize
+from .registry import NodeRegistry
+from .resolved import Node, ResolvedFlow, resolve
+from .spelling import class_path_of
+
+
+class GraphBuilder:
+    """Builds the execution graph from a validated flow.
+
+    ``node_metadata_map`` maps class paths (in any spelling) to their metadata.
+    """
+
+    def __init__(self, node_metadata_map: dict[str, NodeMetadata]) -> None:
+        self.node_metadata_map = node_metadata_map
+        self._registry = NodeRegistry()
+        self._by_path = {
+            class_path_of(spelling, self._registry): metadata
+            for spelling, metadata in node_metadata_map.items()
+        }
+
+    def build_graph(self, flow_data: FlowData) -> ExecutionGraph:
+        """The execution graph of ``flow_data`` (any spelling).
+
+        Raises:
+            GraphBuildError: the flow is not valid after all: a class without metadata, not exactly
+                one START, an edge to nowhere, a cycle.
+        """
+        return self.compile(self._resolve(flow_data))
+
+    def compile(self, flow: ResolvedFlow) -> ExecutionGraph:
+        """``build_graph`` for a flow that is resolved already."""
+        _require_metadata(flow)
+        special = _special_nodes(flow)
+        dependencies = _dependencies(flow)
+        dependents = _reversed(dependencies)
+        graph: ExecutionGraph = {
+            "nodes": {
+                node.id: _graph_node(flow, node, dependencies[node.id], dependents[node.id])
+                for node in flow.nodes.values()
+            },
+            "edges": _graph_edges(flow),
+            "start_node": special["start_node"],
+            "return_nodes": special["return_nodes"],
+            "execution_order": self._topological_sort(dependencies),
+            "on_error": cast(OnError, flow.data.get("on_error") or "stop"),
+            "variables": {name: dict(spec) for name, spec in flow.variables.items()},
+        }
+        return graph
+
+    def _resolve(self, flow_data: FlowData) -> ResolvedFlow:
+        def lookup(class_path: str) -> NodeMetadata | None:
+            return self._by_path.get(class_path)
+
+        return resolve(canonicalize(flow_data, self._registry, lookup), lookup)
+
+    def _build_dependency_graph(self, flow_data: FlowData) -> dict[str, list[str]]:
+        """Node id -> the ids of the nodes that it waits for, over both kinds of edge."""
+        return _dependencies(self._resolve(flow_data))
+
+    def _topological_sort(self, dependencies: dict[str, list[str]]) -> list[str]:
+        """Node ids so that each stands behind what it depends on; given order where free.
+
+        Raises:
+            GraphBuildError: the dependencies are cyclic.
+        """
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        graph.add_nodes_from(dependencies)
+        graph.add_edges_from(
+            (source, node) for node, sources in dependencies.items() for source in sources
+        )
+        position = {node: at for at, node in enumerate(graph)}
+        try:
+            return list(nx.lexicographical_topological_sort(graph, key=lambda n: position[n]))
+        except nx.NetworkXUnfeasible:
+            raise GraphBuildError("the flow's nodes wait for each other in a circle") from None
+
+    def _identify_special_nodes(self, flow_data: FlowData) -> dict[str, Any]:
+        """``{"start_node": id, "return_nodes": [id, ...]}``."""
+        return _special_nodes(self._resolve(flow_data))
+
+
+def _require_metadata(flow: ResolvedFlow) -> None:
+    for node in flow.nodes.values():
+        if node.metadata is None:
+            raise GraphBuildError(f"node {node}: nothing is known of class '{node.class_path}'")
+    for edge in flow.edges:
+        for end in (edge.source, edge.target):
+            if end not in flow.nodes:
+                raise GraphBuildError(f"edge '{edge.id}': there is no node '{end}'")
+
+
+def _special_nodes(flow: ResolvedFlow) -> dict[str, Any]:
+    if len(flow.starts) != 1:
+        raise GraphBuildError(f"a flow has exactly one START node, this one {len(flow.starts)}")
+    return {"start_node": flow.starts[0].id, "return_nodes": [node.id for node in flow.returns]}
+
+
+def _dependencies(flow: ResolvedFlow) -> dict[str, list[str]]:
+    return {
+        node_id: list(dict.fromkeys(edge.source for edge in flow.edges_into[node_id]))
+        for node_id in flow.nodes
+    }
+
+
+def _reversed(dependencies: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    dependents: dict[str, list[str]] = {node_id: [] for node_id in dependencies}
+    for node_id, sources in dependencies.items():
+        for source in sources:
+            dependents[source].append(node_id)
+    return dependents
+
+
+def _graph_edges(flow: ResolvedFlow) -> dict[str, GraphEdge]:
+    return {
+        edge.id: {
+            "source": edge.source,
+            "target": edge.target,
+            "source_handle": edge.source_port,
+            "target_handle": edge.target_port,
+            "edge_type": edge.kind,
+        }
+        for edge in flow.edges
+    }
+
+
+def _graph_node(
+    flow: ResolvedFlow, node: Node, dependencies: list[str], dependents: list[str]
+) -> GraphNode:
+    data = node.data
+    metadata = cast(NodeMetadata, node.metadata)
+    constants = {name: spec["value"] for name, spec in node.constants.items()}
+    constants |= {name: value for name, value in node.values.items() if name in constants}
+    settings: Any = flow.data.get("settings") or {}
+    graph_node: GraphNode = {
+        "id": node.id,
+        "class_path": node.class_path,
+        "metadata": metadata,
+        "constants": constants,
+        "dependencies": dependencies,
+        "dependents": dependents,
+        "label": node.label,
+        "values": {name: node.values[name] for name in node.inputs if name in node.values},
+        "ray_options": {
+            **metadata.get("ray_options", {}), **settings.get("ray", {}), **(data.get("ray") or {})
+        },
+        "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
+        "description": data.get("description") or metadata.get("description", ""),
+        "handles_error": flow.handles_error(node.id),
+    }  # fmt: skip
+    retry = _retry(data.get("retry") or settings.get("retry"))
+    if retry is not None and not node.is_start and not node.is_return:
+        graph_node["retry"] = retry
+    for key in ("pool", "priority"):
+        if data.get(key) is not None:
+            graph_node[key] = data[key]  # type: ignore[literal-required]
+    return graph_node
+
+
+def _retry(given: Any) -> RetrySpec | None:
+    if not given or not given.get("max"):
+        return None
+    return cast(RetrySpec, {"delay": 0.0, **given})

@@ -1,0 +1,118 @@
+"""Which nodes can run in one and the same run.
+
+Every branching node is a choice; each node's condition says under which choices it runs, and each
+output's condition under which choices it brings a value. The rules are those of the run itself
+(an exec edge fires or is dead, a join runs if one edge fired, a data-driven node runs if its
+values came), with one simplification that only ever adds runs: nothing fails unless its ``error``
+output is wired, and no RETURN ends a run early.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from rayflow_dagster.types import ERROR_PORT
+
+from .conditions import FALSE, TRUE, Condition, Conditions
+from .resolved import Edge, ResolvedFlow
+
+
+@dataclass
+class Liveness:
+    """Conditions of an acyclic flow.
+
+    ``runs``: node id -> when it runs. ``fires``: (node id, exec output) -> when that fires.
+    """
+
+    conditions: Conditions = field(default_factory=Conditions)
+    runs: dict[str, Condition] = field(default_factory=dict)
+    fires: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    succeeds: dict[str, Condition] = field(default_factory=dict)
+    _variables: int = 0
+
+    @classmethod
+    def of(cls, flow: ResolvedFlow) -> "Liveness":
+        """The conditions of every node.
+
+        Raises:
+            TooComplex: more conditions than can be decided.
+        """
+        liveness = cls()
+        for node_id in topological_order(flow):
+            liveness._add(flow, node_id)
+        return liveness
+
+    def present(self, edge: Edge) -> Condition:
+        """When the data edge brings a value."""
+        if edge.source_port == ERROR_PORT and (edge.source, ERROR_PORT) in self.fires:
+            handled = self.conditions.negate(self.succeeds[edge.source])
+            return self.conditions.both(self.runs[edge.source], handled)
+        return self.conditions.both(self.runs[edge.source], self.succeeds[edge.source])
+
+    def any_present(self, edges: Iterable[Edge]) -> Condition:
+        return self.conditions.any_of([self.present(edge) for edge in edges])
+
+    def fired(self, edge: Edge) -> Condition:
+        return self.fires.get((edge.source, edge.source_port), FALSE)
+
+    def _add(self, flow: ResolvedFlow, node_id: str) -> None:
+        runs = self._runs(flow, node_id)
+        self.runs[node_id] = runs
+        handles_error = flow.handles_error(node_id)
+        self.succeeds[node_id] = self._choice() if handles_error else TRUE
+        normal = self.conditions.both(runs, self.succeeds[node_id])
+        outputs = flow.nodes[node_id].exec_outputs
+        metadata = flow.nodes[node_id].metadata
+        exclusive = bool(metadata and metadata.get("exec_exclusive"))
+        for name, chosen in zip(outputs, self._shares(len(outputs), exclusive), strict=True):
+            self.fires[node_id, name] = self.conditions.both(normal, chosen)
+        if handles_error:
+            failed = self.conditions.negate(self.succeeds[node_id])
+            self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
+
+    def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
+        exec_edges = flow.exec_into(node_id)
+        if exec_edges:
+            return self.conditions.any_of([self.fired(edge) for edge in exec_edges])
+        runs = TRUE
+        node = flow.nodes[node_id]
+        for port in {edge.target_port for edge in flow.data_into(node_id)}:
+            if not node.has_value(port):
+                came = self.any_present(flow.data_into(node_id, port))
+                runs = self.conditions.both(runs, came)
+        return runs
+
+    def _shares(self, count: int, exclusive: bool) -> list[Condition]:
+        """When each of ``count`` exec outputs is chosen, given that the node succeeded."""
+        if count == 1:
+            return [TRUE]
+        if not exclusive:
+            return [self._choice() for _ in range(count)]
+        shares, rest = [], TRUE
+        for _ in range(count - 1):
+            choice = self._choice()
+            shares.append(self.conditions.both(rest, choice))
+            rest = self.conditions.both(rest, self.conditions.negate(choice))
+        return [*shares, rest] if shares else []
+
+    def _choice(self) -> Condition:
+        self._variables += 1
+        return self.conditions.variable(self._variables)
+
+
+def dependency_graph(flow: ResolvedFlow) -> "nx.DiGraph[str]":
+    """Nodes and both kinds of edges, in drawing order."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(flow.nodes)
+    for edge in flow.edges:
+        if edge.source in flow.nodes and edge.target in flow.nodes:
+            graph.add_edge(edge.source, edge.target)
+    return graph
+
+
+def topological_order(flow: ResolvedFlow) -> list[str]:
+    """Node ids, sources first, drawing order where free. The flow must be acyclic."""
+    position: Mapping[str, int] = {node_id: at for at, node_id in enumerate(flow.nodes)}
+    graph = dependency_graph(flow)
+    return list(nx.lexicographical_topological_sort(graph, key=lambda node: position[node]))

@@ -1,0 +1,127 @@
+"""Which node classes exist, read from source and never by importing.
+
+A class is a node class when it is *defined* in a file under an allowed root and descends from
+``RayflowNode``. Whatever is not found here is refused before anything is imported.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import rayflow_dagster.nodes as builtin_nodes
+from rayflow_dagster.types import NodeMetadata
+
+from .source import ClassSource, read_module
+
+BUILTIN_PACKAGE = "rayflow_dagster.nodes"
+_BASE_CLASSES = frozenset(
+    {"rayflow_dagster.RayflowNode", "rayflow_dagster.node.RayflowNode", "rayflow.RayflowNode"}
+)
+_MAX_BASES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoot:
+    """A folder of node files and the package name that they are imported under."""
+
+    package: str
+    path: Path
+
+
+BUILTIN_ROOT = NodeRoot(BUILTIN_PACKAGE, Path(builtin_nodes.__path__[0]).resolve())
+
+
+@dataclass(frozen=True)
+class NodeRegistry:
+    """The node classes under ``roots``. Files are read when first asked for, then kept."""
+
+    roots: tuple[NodeRoot, ...] = (BUILTIN_ROOT,)
+    _modules: dict[str, Mapping[str, ClassSource]] = field(default_factory=dict, repr=False)
+    _metadata: dict[str, NodeMetadata | None] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, roots: Sequence[NodeRoot]) -> "NodeRegistry":
+        """The built-in nodes and those under ``roots``."""
+        return cls((BUILTIN_ROOT, *(root for root in roots if root != BUILTIN_ROOT)))
+
+    def find(self, class_path: str) -> ClassSource | None:
+        """The node class at exactly ``class_path``, or None."""
+        source = self._source(class_path)
+        return source if source and self._is_node(source) else None
+
+    def metadata(self, class_path: str) -> NodeMetadata | None:
+        """What the source says about the class, or None when it is not a node class here."""
+        if class_path not in self._metadata:
+            source = self.find(class_path)
+            lineage = self._lineage(source) if source else []
+            self._metadata[class_path] = source.metadata(lineage) if source else None
+        return self._metadata[class_path]
+
+    @cached_property
+    def class_paths(self) -> tuple[str, ...]:
+        """Every node class, built-in ones first."""
+        found = (path for root in self.roots for path in self._paths_under(root))
+        return tuple(dict.fromkeys(path for path in found if self.find(path)))
+
+    @cached_property
+    def files(self) -> Mapping[Path, str]:
+        """File -> the class path of the first node class defined in it."""
+        by_file: dict[Path, str] = {}
+        for class_path in self.class_paths:
+            source = self._source(class_path)
+            if source:
+                by_file.setdefault(source.file, class_path)
+        return by_file
+
+    def root_of(self, class_path: str) -> NodeRoot | None:
+        """The root whose package ``class_path`` lies under; the longest package wins."""
+        hits = [root for root in self.roots if class_path.startswith(root.package + ".")]
+        return max(hits, key=lambda root: len(root.package), default=None)
+
+    def _source(self, class_path: str) -> ClassSource | None:
+        module, _, name = class_path.rpartition(".")
+        return self._module(module).get(name)
+
+    def _module(self, module: str) -> Mapping[str, ClassSource]:
+        if module not in self._modules:
+            file = self._file_of(module)
+            self._modules[module] = read_module(file, module) if file else {}
+        return self._modules[module]
+
+    def _file_of(self, module: str) -> Path | None:
+        root = self.root_of(module + ".")
+        if root is None:
+            return None
+        parts = module[len(root.package) :].split(".")[1:]
+        if not all(part.isidentifier() for part in parts):
+            return None
+        folder = root.path.joinpath(*parts)
+        file = folder.with_suffix(".py") if parts else folder / "__init__.py"
+        if not file.is_file():
+            file = folder / "__init__.py"
+        inside = file.is_file() and file.resolve().is_relative_to(root.path.resolve())
+        return file if inside else None
+
+    def _paths_under(self, root: NodeRoot) -> Iterator[str]:
+        for file in sorted(root.path.rglob("*.py")):
+            relative = file.relative_to(root.path).with_suffix("")
+            parts = [part for part in relative.parts if part != "__init__"]
+            if all(part.isidentifier() for part in parts):
+                module = ".".join([root.package, *parts])
+                yield from (f"{module}.{name}" for name in self._module(module))
+
+    def _is_node(self, source: ClassSource) -> bool:
+        return any(
+            base in _BASE_CLASSES for ancestor in self._lineage(source) for base in ancestor.bases
+        )
+
+    def _lineage(self, source: ClassSource) -> list[ClassSource]:
+        """The class and its ancestors under the roots, nearest first."""
+        lineage, queue = [source], list(source.bases)
+        while queue and len(lineage) < _MAX_BASES:
+            ancestor = self._source(queue.pop(0))
+            if ancestor and ancestor not in lineage:
+                lineage.append(ancestor)
+                queue.extend(ancestor.bases)
+        return lineage

@@ -1,0 +1,275 @@
+"""The rules about a flow's shape: which nodes and edges there are, and whether they hang together.
+
+One rule is one function from a resolved flow to findings. Rules about values and types stand in
+``rules_values.py``, rules about what can happen in a run in ``rules_runs.py``.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import networkx as nx
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ValidationError as PydanticError
+
+from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.types import ERROR_PORT, EXEC_IN
+
+from .findings import Finding
+from .liveness import dependency_graph
+from .resolved import Edge, Node, ResolvedFlow
+
+
+def duplicate_ids(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node_id in dict.fromkeys(flow.duplicates):
+        yield Finding(
+            "duplicate_id",
+            f"node '{node_id}': {flow.duplicates.count(node_id) + 1} nodes have this id; "
+            "give each node an id of its own",
+            node=node_id,
+        )
+    by_folded: dict[str, list[str]] = {}
+    for node_id in flow.nodes:
+        by_folded.setdefault(node_id.casefold(), []).append(node_id)
+    for alike in by_folded.values():
+        if len(alike) > 1:
+            names = ", ".join(f"'{name}'" for name in alike)
+            yield Finding(
+                "duplicate_id",
+                f"nodes {names}: these ids differ only in case, which file systems and people "
+                "confuse; rename one",
+                node=alike[1],
+            )
+    for edge_id, count in Counter(edge.id for edge in flow.edges).items():
+        if count > 1:
+            yield Finding(
+                "duplicate_id",
+                f"edge '{edge_id}': {count} edges have this id; give each an id of its own",
+                edge=edge_id,
+            )
+
+
+def single_start(flow: ResolvedFlow) -> Iterator[Finding]:
+    if not flow.starts:
+        yield Finding("single_start", "the flow has no START node; add one node of type 'start'")
+    elif len(flow.starts) > 1:
+        names = ", ".join(str(node) for node in flow.starts)
+        yield Finding(
+            "single_start",
+            f"the flow has {len(flow.starts)} START nodes ({names}); keep one",
+            node=flow.starts[1].id,
+        )
+
+
+def at_least_one_return(flow: ResolvedFlow) -> Iterator[Finding]:
+    if not flow.returns:
+        yield Finding(
+            "at_least_one_return",
+            "the flow has no RETURN node, so it can give no result; add one of type 'return'",
+        )
+
+
+def known_endpoints(flow: ResolvedFlow) -> Iterator[Finding]:
+    for edge in flow.edges:
+        for role, node_id in (("source", edge.source), ("target", edge.target)):
+            if node_id not in flow.nodes:
+                yield Finding(
+                    "unknown_node",
+                    f"edge '{edge.id}': its {role} '{node_id}' is not a node of this flow; "
+                    f"draw the edge again or delete it{did_you_mean(node_id, flow.nodes)}",
+                    edge=edge.id,
+                )
+
+
+def known_ports(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Every edge leaves and enters by a port that exists, and of its own kind."""
+    for edge in flow.edges:
+        source, target = flow.nodes.get(edge.source), flow.nodes.get(edge.target)
+        if source is not None and source.metadata is not None:
+            yield from _check_source(edge, source)
+        if target is not None and target.metadata is not None:
+            yield from _check_target(edge, target)
+
+
+def _check_source(edge: Edge, node: Node) -> Iterator[Finding]:
+    exec_ports = list(node.exec_outputs) + ([ERROR_PORT] if node.can_handle_error else [])
+    data_ports = list(node.outputs) + ([ERROR_PORT] if node.can_handle_error else [])
+    mine, other = (exec_ports, data_ports) if edge.is_exec else (data_ports, exec_ports)
+    yield from _check_port(edge, node, edge.source_port, mine, other, "output")
+
+
+def _check_target(edge: Edge, node: Node) -> Iterator[Finding]:
+    takes_exec = node.metadata is not None and node.metadata["exec_input"]
+    exec_ports = [EXEC_IN] if takes_exec else []
+    data_ports = list(node.inputs)
+    mine, other = (exec_ports, data_ports) if edge.is_exec else (data_ports, exec_ports)
+    yield from _check_port(edge, node, edge.target_port, mine, other, "input")
+
+
+def _check_port(
+    edge: Edge, node: Node, port: str, mine: list[str], other: list[str], direction: str
+) -> Iterator[Finding]:
+    if port in mine:
+        return
+    where = f"node {node} {direction} '{port}' edge '{edge.id}'"
+    kind = edge.kind
+    if port in other:
+        opposite = "a data" if kind == "exec" else "an exec"
+        yield Finding(
+            "exec_wired_to_data",
+            f"{where}: this end of the {kind} edge is {opposite} port; exec ports say when and "
+            "data ports say what, so join exec with exec and data with data",
+            node=node.id,
+            port=port,
+            edge=edge.id,
+        )
+        return
+    names = ", ".join(mine) or "none"
+    yield Finding(
+        "unknown_port",
+        f"{where}: the node has no {kind} {direction} of this name ({kind} {direction}s: {names})"
+        + did_you_mean(port, mine),
+        node=node.id,
+        port=port,
+        edge=edge.id,
+    )
+
+
+def repeated_edges(flow: ResolvedFlow) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str, str, str], str] = {}
+    for edge in flow.edges:
+        key = (edge.source, edge.source_port, edge.target, edge.target_port, edge.kind)
+        if key in seen:
+            yield Finding(
+                "repeated_edge",
+                f"edge '{edge.id}': the same wire as edge '{seen[key]}', from node "
+                f"'{edge.source}' {edge.source_port} to node '{edge.target}' {edge.target_port}; "
+                "delete one",
+                edge=edge.id,
+            )
+        seen.setdefault(key, edge.id)
+
+
+def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
+    """No node may wait for itself, over exec and data edges alike."""
+    graph = dependency_graph(flow)
+    for component in nx.strongly_connected_components(graph):
+        first = min(component, key=list(flow.nodes).index)
+        if len(component) > 1 or graph.has_edge(first, first):
+            edges = nx.find_cycle(graph.subgraph(component), first)
+            path = " -> ".join([*(source for source, _ in edges), edges[-1][1]])
+            yield Finding(
+                "no_cycles",
+                f"the nodes {path} wait for each other in a circle, so none could ever start; "
+                "delete one of these edges",
+                node=first,
+            )
+
+
+def all_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Every node is led to from START, or only gives data to nodes that are."""
+    if len(flow.starts) != 1:
+        return
+    reached = _reached(flow)
+    for node in flow.nodes.values():
+        if node.id not in reached:
+            yield Finding(
+                "all_nodes_reachable",
+                f"node {node}: nothing leads to it from START, so it would never run; wire an "
+                "exec edge into it or delete it",
+                node=node.id,
+            )
+
+
+def _reached(flow: ResolvedFlow) -> set[str]:
+    graph = dependency_graph(flow)
+    start = flow.starts[0].id
+    reached = {start, *nx.descendants(graph, start)}
+    for node_id in reversed(list(flow.nodes)):
+        reached |= _data_sources(flow, graph, node_id, reached)
+    return reached
+
+
+def _data_sources(
+    flow: ResolvedFlow, graph: "nx.DiGraph[str]", node_id: str, reached: set[str]
+) -> set[str]:
+    """Nodes without any way in that lead to ``node_id``, if they only feed data to reached ones."""
+    if node_id in reached or flow.edges_into[node_id]:
+        return set()
+    below = nx.descendants(graph, node_id)
+    feeds_data_only = all(not edge.is_exec for edge in flow.edges_from[node_id])
+    return {node_id} if feeds_data_only and below & reached else set()
+
+
+def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
+    if len(flow.starts) != 1 or not flow.returns:
+        return
+    graph = dependency_graph(flow)
+    if not any(nx.has_path(graph, flow.starts[0].id, node.id) for node in flow.returns):
+        yield Finding(
+            "return_nodes_reachable",
+            "no RETURN node can be reached from START, so the flow could never give a result; "
+            "wire an exec edge into a RETURN",
+            node=flow.returns[0].id,
+        )
+
+
+class _Retry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    max: int = Field(ge=0, le=1000, strict=True)
+    delay: float = Field(default=0.0, ge=0)
+    backoff: str | None = Field(default=None, pattern="^(linear|exponential)$")
+    jitter: bool = False
+
+
+class _NodeOptions(BaseModel):
+    """The per-node settings in ``data``; other keys belong to the editor."""
+
+    retry: _Retry | None = None
+    ray: dict[str, Any] | None = None
+    pool: str | None = Field(default=None, pattern=r"^\S+$")
+    priority: int | None = None
+    tags: dict[str, Any] | None = None
+    description: str | None = None
+
+
+def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node in flow.nodes.values():
+        chosen = {key: node.data[key] for key in _NodeOptions.model_fields if key in node.data}
+        try:
+            _NodeOptions.model_validate(chosen)
+        except PydanticError as error:
+            for item in error.errors(include_url=False, include_context=False):
+                place = ".".join(str(part) for part in item["loc"])
+                yield Finding(
+                    "node_options",
+                    f"node {node} data.{place}: {item['msg'].lower()}, not {item['input']!r:.80}",
+                    node=node.id,
+                )
+
+
+class _FlowOptions(BaseModel):
+    on_error: str | None = Field(default=None, pattern="^(stop|continue)$")
+    settings: dict[str, Any] | None = None
+    tags: dict[str, Any] | None = None
+
+
+def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    chosen = {key: flow.data.get(key) for key in _FlowOptions.model_fields}
+    try:
+        _FlowOptions.model_validate(chosen)
+    except PydanticError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            place = ".".join(str(part) for part in item["loc"])
+            hint = " (known: stop, continue)" if place == "on_error" else ""
+            yield Finding(
+                "flow_options", f"flow key {place}: {item['msg'].lower()}{hint}, not "
+                f"{item['input']!r:.80}"
+            )  # fmt: skip
+
+
+SHAPE = (
+    duplicate_ids, single_start, at_least_one_return, known_endpoints, known_ports,
+    repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable, node_options,
+    flow_options,
+)  # fmt: skip

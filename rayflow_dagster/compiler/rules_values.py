@@ -1,0 +1,211 @@
+"""The rules about values and types: ports, constants, defaults, variables."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rayflow_dagster.port_types import accepts, fits, imported_class, loaded_class, parse_type
+from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.types import ERROR_PORT
+
+from .findings import Finding
+from .resolved import VARIABLE, Edge, Node, ResolvedFlow, is_variable_node
+
+
+def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
+    for edge in flow.edges:
+        source, target = flow.nodes.get(edge.source), flow.nodes.get(edge.target)
+        if edge.is_exec or source is None or target is None:
+            continue
+        gives, takes = _output_type(source, edge), target.inputs.get(edge.target_port)
+        if gives is None or takes is None or _types_fit(source, target, gives, takes):
+            continue
+        yield Finding(
+            "type_compatibility",
+            f"edge '{edge.id}': node {source} output '{edge.source_port}' gives {gives}, but node "
+            f"{target} input '{edge.target_port}' takes {takes}; put a node between that converts",
+            node=target.id,
+            port=edge.target_port,
+            edge=edge.id,
+        )
+
+
+def _output_type(source: Node, edge: Edge) -> str | None:
+    if edge.source_port == ERROR_PORT and source.can_handle_error:
+        return source.outputs.get(ERROR_PORT, "dict")
+    return source.outputs.get(edge.source_port)
+
+
+def _types_fit(source: Node, target: Node, gives: str, takes: str) -> bool:
+    from_code = all(node.metadata and node.metadata.get("file") for node in (source, target))
+    resolve = imported_class if from_code else loaded_class
+    return fits(parse_type(gives), parse_type(takes), resolve)
+
+
+def declared_types_readable(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The types that START and RETURN declare in ``data.inputs``, and their names."""
+    for node in [*flow.starts, *flow.returns]:
+        declared = node.data.get("inputs")
+        if not isinstance(declared, dict):
+            yield Finding(
+                "declared_type",
+                f"node {node} data.inputs: must be an object of name: type, not {declared!r:.80}",
+                node=node.id,
+            )
+            continue
+        for name, spec in declared.items():
+            yield from _readable(node, name, spec.get("type") if isinstance(spec, dict) else spec)
+
+
+def _readable(node: Node, name: str, word: Any) -> Iterator[Finding]:
+    where = f"node {node} input '{name}'"
+    if not name.isidentifier():
+        yield Finding(
+            "declared_type",
+            f"{where}: a name of letters, digits and _ is needed, for it becomes a config field",
+            node=node.id,
+            port=name,
+        )
+    if word is None:
+        return
+    try:
+        if not isinstance(word, str):
+            raise ValueError(f"{word!r:.80} is not a type; write for example \"int\"")
+        parse_type(word)
+    except ValueError as error:
+        yield Finding("declared_type", f"{where}: {error}", node=node.id, port=name)
+
+
+def start_defaults(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node in flow.starts:
+        for name, default in node.defaults.items():
+            kind = node.outputs.get(name, "any")
+            if not accepts(parse_type(kind), default):
+                yield Finding(
+                    "start_default",
+                    f"node {node} input '{name}': its default {default!r:.80} is not {kind}",
+                    node=node.id,
+                    port=name,
+                )
+
+
+def constants_and_values(flow: ResolvedFlow) -> Iterator[Finding]:
+    """``data.constantValues``: every name is a constant or an input, every value fits."""
+    for node in flow.nodes.values():
+        given = node.data.get("constantValues", {})
+        if not isinstance(given, dict):
+            yield Finding(
+                "constant_value",
+                f"node {node} data.constantValues: must be an object of name: value",
+                node=node.id,
+            )
+        elif node.metadata is not None:
+            yield from _check_values(node)
+
+
+def _check_values(node: Node) -> Iterator[Finding]:
+    known = [*node.constants, *node.inputs]
+    for name, value in node.values.items():
+        if name not in known:
+            yield Finding(
+                "unknown_constant",
+                f"node {node} constantValues '{name}': the node has neither a constant nor an "
+                f"input of this name, so the value is not used{did_you_mean(name, known)}",
+                severity="warning",
+                node=node.id,
+                port=name,
+            )
+            continue
+        kind = node.constants[name]["type"] if name in node.constants else node.inputs[name]
+        if not accepts(parse_type(kind), value):
+            what = "constant" if name in node.constants else "input"
+            yield Finding(
+                "constant_value",
+                f"node {node} {what} '{name}': the value {value!r:.80} set in the flow is not "
+                f"{kind}; correct it in the node's settings",
+                node=node.id,
+                port=name,
+            )
+
+
+def required_inputs(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node in flow.nodes.values():
+        wired = {edge.target_port for edge in flow.data_into(node.id)}
+        for name, kind in node.inputs.items():
+            if name not in wired and not node.has_value(name):
+                yield Finding(
+                    "required_input",
+                    f"node {node} input '{name}' ({kind}): it has no wire, no constant and no "
+                    "default; wire it or set a value",
+                    node=node.id,
+                    port=name,
+                )
+
+
+def variables_declared(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Variable nodes name a declared variable; declarations are well formed."""
+    raw: Any = flow.data.get("variables")
+    if raw is not None and not isinstance(raw, dict):
+        yield Finding("variable_declaration", "flow key variables: must be an object or a list")
+        return
+    for name, spec in (raw or {}).items():
+        yield from _check_declaration(name, spec)
+    for node in flow.nodes.values():
+        if is_variable_node(node):
+            yield from _check_use(flow, node)
+
+
+def _check_declaration(name: str, spec: Any) -> Iterator[Finding]:
+    where = f"variable '{name}'"
+    if not name.strip():
+        yield Finding("variable_declaration", f"{where}: a variable needs a name")
+    if not isinstance(spec, dict):
+        yield Finding(
+            "variable_declaration",
+            f'{where}: write {{"type": "int", "default": 0}}, not {spec!r:.80}',
+        )
+        return
+    if spec.get("derived"):
+        yield Finding(
+            "variable_derived",
+            f"{where}: the flow does not declare it, so its type ({spec.get('type', 'any')}) is "
+            "taken from the drawn node and it starts as null; declare it under 'variables'",
+            severity="warning",
+        )
+        return
+    try:
+        kind = parse_type(str(spec.get("type", "any")))
+    except ValueError as error:
+        yield Finding("variable_declaration", f"{where}: {error}")
+        return
+    if "default" in spec and not accepts(kind, spec["default"]):
+        yield Finding(
+            "variable_declaration",
+            f"{where}: its default {spec['default']!r:.80} is not {kind}",
+        )
+
+
+def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
+    constant = node.constants.get(VARIABLE, {"type": "str", "value": ""})
+    name = node.values.get(VARIABLE, constant["value"])
+    if name in flow.variables:
+        spec = flow.variables[name]
+        if spec.get("readonly") and "get_variable" not in node.class_path:
+            yield Finding(
+                "variable_readonly",
+                f"node {node}: it writes variable '{name}', which is read-only",
+                node=node.id,
+            )
+        return
+    known = ", ".join(flow.variables) or "none"
+    yield Finding(
+        "variable_declared",
+        f"node {node}: variable '{name}' is not declared (declared: {known}); add it to the "
+        f"flow's variables{did_you_mean(str(name), flow.variables)}",
+        node=node.id,
+    )
+
+
+VALUES = (
+    type_compatibility, declared_types_readable, start_defaults, constants_and_values,
+    required_inputs, variables_declared,
+)  # fmt: skip

@@ -1,0 +1,57 @@
+"""How node classes may be spelled in a flow, and which class path each spelling means.
+
+- a class path: ``rayflow_dagster.nodes.math.add.AddNode``, ``nodes.text.word_count.WordCountNode``;
+- a short name of a built-in: ``math.add``, ``logic.and``, ``start``, ``return``;
+- the Rayflow editor's names: ``rayflow.nodes.math.add.MathAddNode``, or a file
+  (``nodes/text/word_count.py``, an absolute path that ends in ``rayflow/nodes/math/add.py``).
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from .registry import BUILTIN_PACKAGE, BUILTIN_ROOT, NodeRegistry
+
+VIRTUAL_PREFIX = "virtual://variables/"
+
+
+@lru_cache(maxsize=1)
+def _aliases() -> Mapping[str, str]:
+    registry = NodeRegistry((BUILTIN_ROOT,))
+    return {alias: path for path in registry.class_paths for alias in _aliases_of(path)}
+
+
+def _aliases_of(class_path: str) -> Iterator[str]:
+    category, module, name = class_path.removeprefix(BUILTIN_PACKAGE + ".").split(".")
+    stem = module.removesuffix("_")  # return_.py, because 'return' is a keyword
+    yield f"{category}.{stem}"
+    if category == "base":
+        yield stem
+    for file_stem in {stem, module}:
+        for class_name in (name, category.capitalize() + name):
+            yield f"rayflow.nodes.{category}.{file_stem}.{class_name}"
+
+
+def short_name(class_path: str) -> str:
+    """The shortest spelling of a built-in node class; any other class path unchanged."""
+    names = [alias for alias, path in _aliases().items() if path == class_path]
+    return min(names, key=len, default=class_path)
+
+
+def class_path_of(spelling: str, registry: NodeRegistry) -> str:
+    """The class path that ``spelling`` means; unknown spellings come back unchanged."""
+    if spelling.endswith(".py"):
+        return _class_in_file(spelling.replace("\\", "/"), registry) or spelling
+    return _aliases().get(spelling, spelling)
+
+
+def _class_in_file(path: str, registry: NodeRegistry) -> str | None:
+    parts = PurePosixPath(path).with_suffix("").parts
+    if parts[-4:-2] == ("rayflow", "nodes"):
+        return _aliases().get(f"{parts[-2]}.{parts[-1]}")
+    for root in registry.roots:
+        file = Path(path) if Path(path).is_absolute() else root.path.parent / path
+        found = registry.files.get(file.resolve())
+        if found:
+            return found
+    return None

@@ -1,0 +1,137 @@
+"""``FlowValidator``: every finding about a flow in one pass."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import networkx as nx
+
+from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
+from rayflow_dagster.types import FlowData, NodeMetadata
+
+from . import rules, rules_runs, rules_values
+from .findings import Finding
+from .flow import canonicalize
+from .liveness import dependency_graph
+from .loader import NodeLoader
+from .resolved import Node, ResolvedFlow, resolve
+
+Rule = Callable[[ResolvedFlow], Iterable[Finding]]
+
+
+class FlowValidator:
+    """Validates flow structure before execution.
+
+    ``findings`` and ``warnings`` are those of the last call of ``validate``. ``node_loader`` knows
+    the node classes; by default the built-in ones and a ``nodes`` package in the working folder.
+    """
+
+    def __init__(self, node_loader: NodeLoader | None = None) -> None:
+        self.node_loader = node_loader if node_loader is not None else NodeLoader()
+        self.findings: list[Finding] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """What does not keep the flow from running, but deserves a look."""
+        return [finding.message for finding in self.findings if finding.severity == "warning"]
+
+    def validate(self, flow_data: FlowData) -> tuple[bool, list[str]]:
+        """Check every rule.
+
+        Args:
+            flow_data: a flow in any spelling.
+
+        Returns:
+            (is_valid, errors): the messages of all errors; none when the flow is valid.
+        """
+        self.findings = list(self.check(flow_data))
+        errors = [finding.message for finding in self.findings if finding.severity == "error"]
+        return not errors, errors
+
+    def require_valid(self, flow_data: FlowData, name: str | None = None) -> None:
+        """Raise ``ValidationError`` with every error, if there is one."""
+        valid, errors = self.validate(flow_data)
+        if not valid:
+            raise ValidationError(errors, name)
+
+    def check(self, flow_data: FlowData) -> Iterator[Finding]:
+        """The findings of every rule, in the rules' order."""
+        try:
+            flow = self.resolve(flow_data)
+        except FlowFormatError as error:
+            yield from (Finding("outline", text) for text in error.findings)
+            return
+        for rule in (self._known_classes, *rules.SHAPE, *rules_values.VALUES):
+            yield from rule(flow)
+        if nx.is_directed_acyclic_graph(dependency_graph(flow)):
+            live = rules_runs.liveness_of(flow)
+            for run_rule in rules_runs.RUNS:
+                yield from run_rule(flow, live)
+
+    def resolve(self, flow_data: Any) -> ResolvedFlow:
+        """The flow with every name looked up.
+
+        Raises:
+            FlowFormatError: the outline is broken.
+        """
+        canonical = canonicalize(flow_data, self.node_loader.registry, self._lookup)
+        return resolve(canonical, self._lookup)
+
+    def _lookup(self, class_path: str) -> NodeMetadata | None:
+        try:
+            return self.node_loader.get_node_metadata(class_path)
+        except NodeLoadError:
+            return None  # the rule _known_classes reports it, once per node
+
+    def _known_classes(self, flow: ResolvedFlow) -> Iterator[Finding]:
+        problems: dict[str, str | None] = {}
+        for node in flow.nodes.values():
+            if node.class_path not in problems:
+                problems[node.class_path] = self._class_problem(node)
+            problem = problems[node.class_path]
+            if problem:
+                yield Finding("node_class", f"node {node}: {problem}", node=node.id)
+
+    def _class_problem(self, node: Node) -> str | None:
+        try:
+            self.node_loader.get_node_metadata(node.class_path)
+        except NodeLoadError as error:
+            return str(error)
+        if node.class_path.startswith("rayflow_dagster.nodes."):
+            return None
+        try:
+            self.node_loader.load_node_class(node.class_path)
+        except NodeLoadError as error:
+            return str(error)
+        return None
+
+    def _check_single_start(self, flow_data: FlowData) -> list[str]:
+        """Ensure exactly one START node exists."""
+        return self._messages(rules.single_start, flow_data)
+
+    def _check_at_least_one_return(self, flow_data: FlowData) -> list[str]:
+        """Ensure at least one RETURN node exists."""
+        return self._messages(rules.at_least_one_return, flow_data)
+
+    def _check_all_nodes_reachable(self, flow_data: FlowData) -> list[str]:
+        """Ensure all nodes are reachable from START."""
+        return self._messages(rules.all_nodes_reachable, flow_data)
+
+    def _check_return_nodes_reachable(self, flow_data: FlowData) -> list[str]:
+        """Ensure at least one RETURN is reachable."""
+        return self._messages(rules.return_nodes_reachable, flow_data)
+
+    def _check_no_cycles(self, flow_data: FlowData) -> list[str]:
+        """Ensure no node waits for itself."""
+        return self._messages(rules.no_cycles, flow_data)
+
+    def _check_type_compatibility(self, flow_data: FlowData) -> list[str]:
+        """Ensure connected ports have compatible types."""
+        return self._messages(rules_values.type_compatibility, flow_data)
+
+    def _messages(self, rule: Rule, flow_data: FlowData) -> list[str]:
+        try:
+            flow = self.resolve(flow_data)
+        except FlowFormatError as error:
+            return error.findings
+        return [finding.message for finding in rule(flow) if finding.severity == "error"]
+

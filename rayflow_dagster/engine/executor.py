@@ -1,0 +1,102 @@
+"""``NodeExecutor``: gathers a node's inputs, has an actor run it, and says what became of it."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from rayflow_dagster.errors import DataNotAvailableError, NodeExecutionError
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.types import ExecutionState, NodeResult
+
+from .gatherer import DataGatherer
+from .waiting import Settled
+
+
+class Dispatcher(Protocol):
+    """The seam to where nodes run: ``ActorManager``, or the in-process fake in ``testing``."""
+
+    def dispatch(
+        self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
+    ) -> "Future[NodeReply]":
+        """Start one execution of a node; with ``store_in``, write its outputs to that folder.
+        The future fails only if the place that the node ran in did."""
+
+    def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
+        """The values themselves, where ``values`` has object refs."""
+
+
+class NodeExecutor:
+    """Executes individual nodes."""
+
+    def __init__(self, actor_manager: Dispatcher, data_gatherer: DataGatherer) -> None:
+        self._actors = actor_manager
+        self._gatherer = data_gatherer
+
+    async def execute_node(
+        self, node_id: str, execution_state: ExecutionState, store_in: str | None = None
+    ) -> NodeResult:
+        """Run one node once. A node's fault is a result with status ``error``, never raised.
+
+        ``store_in`` names a folder that the node's outputs are written to, for re-execution.
+        """
+        try:
+            inputs = self._gatherer.gather_inputs(node_id, execution_state)
+        except DataNotAvailableError as error:
+            return self._handle_execution_error(node_id, error)
+        try:
+            reply = await Settled(self._actors.dispatch(node_id, inputs, store_in))
+        except Exception as error:  # the actor died, or Ray lost it: the node's failure
+            return self._handle_execution_error(node_id, error)
+        if reply.exception is not None:
+            result = self._handle_execution_error(node_id, reply.exception)
+        else:
+            result = success_result(node_id, reply.outputs, list(reply.exec_fired))
+        result["details"] = reply.details
+        return result
+
+    async def return_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
+        """Run a RETURN node: its inputs, as values, are the flow's result."""
+        try:
+            inputs = self._gatherer.gather_inputs(node_id, execution_state)
+            result = await Settled(self._actors.fetch(inputs))
+        except Exception as error:  # nothing wired came, or the object store lost a value
+            return self._handle_execution_error(node_id, error)
+        return success_result(node_id, {"result": result}, [])
+
+    async def execute_nodes_parallel(
+        self, node_ids: list[str], execution_state: ExecutionState
+    ) -> list[NodeResult]:
+        """Run several nodes at the same time; results in the order of ``node_ids``."""
+        runs = (self.execute_node(node_id, execution_state) for node_id in node_ids)
+        return list(await asyncio.gather(*runs))
+
+    def _handle_execution_error(self, node_id: str, error: BaseException) -> NodeResult:
+        """The result of a node that failed with ``error``."""
+        return error_result(node_id, error)
+
+
+def success_result(node_id: str, outputs: dict[str, Any], fired: list[str]) -> NodeResult:
+    """The result of a node that ran."""
+    return {
+        "node_id": node_id,
+        "status": "success",
+        "outputs": outputs,
+        "error": None,
+        "exec_next": fired[0] if len(fired) == 1 else None,
+        "exec_fired": fired,
+    }
+
+
+def error_result(node_id: str, error: BaseException) -> NodeResult:
+    """The result of a node that failed."""
+    original = error.original_error if isinstance(error, NodeExecutionError) else error
+    return {
+        "node_id": node_id,
+        "status": "error",
+        "outputs": {},
+        "error": f"{type(original).__name__}: {original}",
+        "exec_next": None,
+        "exec_fired": [],
+        "exception": error,
+    }

@@ -1,0 +1,42 @@
+"""The inputs of a run, checked against what START declares before anything starts."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rayflow_dagster.errors import InvalidInputsError
+from rayflow_dagster.port_types import accepts, parse_type, value_type
+from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.types import ExecutionGraph
+
+
+def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """``inputs`` with START's defaults filled in.
+
+    Raises:
+        InvalidInputsError: with every unknown, missing or mistyped input.
+    """
+    if not isinstance(inputs, Mapping):
+        raise InvalidInputsError([f"inputs must be a dict of name: value, not {inputs!r:.80}"])
+    metadata = graph["nodes"][graph["start_node"]]["metadata"]
+    defaults = metadata.get("defaults", {})
+    problems = list(_problems(metadata["outputs"], defaults, inputs))
+    if problems:
+        raise InvalidInputsError(problems)
+    return {**defaults, **inputs}
+
+
+def _problems(
+    declared: Mapping[str, str], defaults: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Iterator[str]:
+    for name in inputs:
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            hint = did_you_mean(str(name), declared)
+            yield f"input '{name}' is not declared by START (declared: {known}){hint}"
+    for name, kind in declared.items():
+        if name not in inputs:
+            if name not in defaults:
+                yield f"input '{name}' ({kind}) is missing; START declares it without a default"
+        elif not accepts(parse_type(kind), inputs[name]):
+            got = f"{inputs[name]!r:.80}, which is {value_type(inputs[name])}"
+            yield f"input '{name}' takes {kind}, not {got}"

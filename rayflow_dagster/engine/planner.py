@@ -1,0 +1,248 @@
+"""``ExecutionPlanner``: which nodes run next, decided from the graph and the state alone.
+
+Every exec edge ends *fired* or *dead*. A node waits until every exec edge into it and the source
+of every data edge into it are settled; then it runs if at least one exec edge fired, and is
+skipped if all are dead. A node without exec edges is data-driven: it is skipped only if a wired
+value did not come and the input has no constant or default. The edges of a failed node are
+neither fired nor dead, so what depends on it stays pending.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rayflow_dagster.types import (
+    EXEC_OUT,
+    ExecutionGraph,
+    ExecutionState,
+    NodeResult,
+)
+
+Decision = Literal["wait", "run", "skip"]
+EdgeState = Literal["open", "fired", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What follows: nodes to start now, and nodes that will never run."""
+
+    ready: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """The edges into one node: (source, handle) of exec edges, and of data edges by input."""
+
+    exec_edges: tuple[tuple[str, str], ...]
+    data_edges: Mapping[str, tuple[tuple[str, str], ...]]
+    needed: tuple[str, ...]
+    """Wired inputs that have neither a constant nor a default."""
+
+
+class ExecutionPlanner:
+    """Plans which nodes to execute next. Keeps no state of its own."""
+
+    def __init__(self, execution_graph: ExecutionGraph) -> None:
+        self._graph = execution_graph
+        self._incoming = _incoming_edges(execution_graph)
+        self._exec_targets = _exec_targets(execution_graph)
+
+    def get_next_nodes(
+        self, current_state: ExecutionState, last_result: NodeResult | None
+    ) -> list[str]:
+        """All nodes that can start now, in execution order.
+
+        ``last_result`` counts even if it is not stored in ``current_state`` yet. Nothing can start
+        once a RETURN was reached or, unless the flow says ``on_error: continue``, a node failed.
+        """
+        results = _Results(current_state, last_result)
+        order = self._graph["execution_order"]
+        if any(self._ends_flow(results.get(node_id)) for node_id in order):
+            return []
+        return list(self._plan(current_state, results, order).ready)
+
+    def plan_after(self, current_state: ExecutionState, last_result: NodeResult) -> Plan:
+        """What one settled node brings about: the nodes that it makes ready, and the ones that it
+        leaves without a way to run. Looks at its dependents only."""
+        if self._ends_flow(last_result):
+            return Plan()
+        dependents = self._graph["nodes"][last_result["node_id"]]["dependents"]
+        return self._plan(current_state, _Results(current_state, last_result), dependents)
+
+    def leftovers(self, current_state: ExecutionState) -> list[str]:
+        """The nodes that have not started when a RETURN ends the flow."""
+        states = current_state["node_states"]
+        return [
+            node_id
+            for node_id in self._graph["execution_order"]
+            if states[node_id]["status"] in ("pending", "ready")
+        ]
+
+    def lacks_data(self, node_id: str, current_state: ExecutionState) -> bool:
+        """Whether a data-driven node is to be skipped, because a value it needs did not come."""
+        incoming = self._incoming[node_id]
+        if incoming.exec_edges:
+            return False
+        cache = current_state["data_cache"]
+        return any(
+            not any(source in cache for source in incoming.data_edges[port])
+            for port in incoming.needed
+        )
+
+    def loose_ends(self, current_state: ExecutionState) -> list[tuple[str, str]]:
+        """(node, exec output) of every exec output that fired and leads nowhere."""
+        ends: list[tuple[str, str]] = []
+        for node_id, node in current_state["node_states"].items():
+            result = node["result"]
+            is_return = node_id in self._graph["return_nodes"]
+            if result is not None and result["status"] == "success" and not is_return:
+                fired = fired_outputs(result, self._exec_outputs(node_id))
+                ends += [(node_id, name) for name in fired if not self._targets(node_id, name)]
+        return ends
+
+    def _plan(
+        self, state: ExecutionState, results: "_Results", candidates: Iterable[str]
+    ) -> Plan:
+        ready: dict[str, None] = {}
+        skipped: dict[str, None] = {}
+        queue = deque(candidates)
+        while queue:
+            node_id = queue.popleft()
+            settled = node_id in ready or results.get(node_id) is not None
+            if settled or state["node_states"][node_id]["status"] == "running":
+                continue
+            match self._decide(node_id, results):
+                case "run":
+                    ready[node_id] = None
+                case "skip":
+                    skipped[node_id] = None
+                    results.add(skipped_result(node_id))
+                    queue.extend(self._graph["nodes"][node_id]["dependents"])
+        return Plan(tuple(ready), tuple(skipped))
+
+    def _ends_flow(self, result: NodeResult | None) -> bool:
+        """Whether nothing may start after this result: a RETURN, or a failure that stops."""
+        if result is None:
+            return False
+        if result["status"] == "error":
+            return self._graph.get("on_error", "stop") == "stop"
+        return result["status"] == "success" and result["node_id"] in self._graph["return_nodes"]
+
+    def _decide(self, node_id: str, results: "_Results") -> Decision:
+        incoming = self._incoming[node_id]
+        exec_states = [self._edge_state(edge, results) for edge in incoming.exec_edges]
+        sources = [source for edges in incoming.data_edges.values() for source, _ in edges]
+        if "open" in exec_states or any(_is_open(results.get(source)) for source in sources):
+            return "wait"
+        if exec_states:
+            return "run" if "fired" in exec_states else "skip"
+        came = all(
+            any(_brings(results.get(source), name) for source, name in incoming.data_edges[port])
+            for port in incoming.needed
+        )
+        return "run" if came else "skip"
+
+    def _edge_state(self, edge: tuple[str, str], results: "_Results") -> EdgeState:
+        source, handle = edge
+        result = results.get(source)
+        if result is None or result["status"] == "error":
+            return "open"
+        if result["status"] == "skipped":
+            return "dead"
+        fired = fired_outputs(result, self._exec_outputs(source))
+        return "fired" if handle in fired else "dead"
+
+    def _exec_outputs(self, node_id: str) -> tuple[str, ...]:
+        return self._graph["nodes"][node_id]["metadata"].get("exec_outputs", (EXEC_OUT,))
+
+    def _check_node_ready(self, node_id: str, execution_state: ExecutionState) -> bool:
+        """Whether a node can start: it has not yet, and all it waits for is settled."""
+        if execution_state["node_states"][node_id]["status"] not in ("pending", "ready"):
+            return False
+        return self._decide(node_id, _Results(execution_state)) == "run"
+
+    def _get_exec_successors(self, node_id: str, exec_output: str) -> list[str]:
+        """The nodes that the exec output leads to."""
+        return self._targets(node_id, exec_output)
+
+    def _targets(self, node_id: str, exec_output: str) -> list[str]:
+        return self._exec_targets.get((node_id, exec_output), [])
+
+
+def skipped_result(node_id: str, reason: str | None = None) -> NodeResult:
+    """The result of a node that does not run."""
+    return {
+        "node_id": node_id,
+        "status": "skipped",
+        "outputs": {},
+        "error": reason,
+        "exec_next": None,
+        "exec_fired": [],
+    }
+
+
+def fired_outputs(result: NodeResult, exec_outputs: tuple[str, ...]) -> list[str]:
+    """The exec outputs that fired. A result that says nothing of it fired ``exec_out``."""
+    if "exec_fired" in result:
+        return result["exec_fired"]
+    if result["exec_next"] is not None:
+        return [result["exec_next"]]
+    return [EXEC_OUT] if EXEC_OUT in exec_outputs else []
+
+
+class _Results:
+    """The results in a state, and those that are known but not stored in it yet."""
+
+    def __init__(self, state: ExecutionState, *extra: NodeResult | None) -> None:
+        self._states = state["node_states"]
+        self._extra = {result["node_id"]: result for result in extra if result is not None}
+
+    def get(self, node_id: str) -> NodeResult | None:
+        return self._extra.get(node_id) or self._states[node_id]["result"]
+
+    def add(self, result: NodeResult) -> None:
+        self._extra[result["node_id"]] = result
+
+
+def _is_open(result: NodeResult | None) -> bool:
+    return result is None or result["status"] == "error"
+
+
+def _brings(result: NodeResult | None, output: str) -> bool:
+    return result is not None and result["status"] == "success" and output in result["outputs"]
+
+
+def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
+    exec_edges: dict[str, list[tuple[str, str]]] = {node_id: [] for node_id in graph["nodes"]}
+    data_edges: dict[str, dict[str, list[tuple[str, str]]]] = {id_: {} for id_ in graph["nodes"]}
+    for edge in graph["edges"].values():
+        end = (edge["source"], edge["source_handle"])
+        if edge["edge_type"] == "exec":
+            exec_edges[edge["target"]].append(end)
+        else:
+            data_edges[edge["target"]].setdefault(edge["target_handle"], []).append(end)
+    return {
+        node_id: _Incoming(
+            tuple(exec_edges[node_id]),
+            {port: tuple(ends) for port, ends in data_edges[node_id].items()},
+            tuple(port for port in data_edges[node_id] if not has_fallback(graph, node_id, port)),
+        )
+        for node_id in graph["nodes"]
+    }
+
+
+def has_fallback(graph: ExecutionGraph, node_id: str, port: str) -> bool:
+    """Whether an input has a constant or default that stands in for a value that did not come."""
+    node = graph["nodes"][node_id]
+    return port in node.get("values", {}) or port in node["metadata"].get("defaults", {})
+
+
+def _exec_targets(graph: ExecutionGraph) -> dict[tuple[str, str], list[str]]:
+    targets: dict[tuple[str, str], list[str]] = {}
+    for edge in graph["edges"].values():
+        if edge["edge_type"] == "exec":
+            targets.setdefault((edge["source"], edge["source_handle"]), []).append(edge["target"])
+    return targets
+

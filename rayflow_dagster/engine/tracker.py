@@ -1,0 +1,110 @@
+"""``StateTracker``: what became of each node so far."""
+
+from typing import Any
+
+from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.types import (
+    ExecutionGraph,
+    ExecutionState,
+    NodeResult,
+    NodeStatus,
+    ResultStatus,
+)
+
+LEGAL_TRANSITIONS: dict[NodeStatus, frozenset[NodeStatus]] = {
+    "pending": frozenset({"ready", "running", "completed", "failed"}),
+    "ready": frozenset({"running", "completed", "failed", "pending"}),
+    # A node that fails and may try again waits as 'pending'.
+    "running": frozenset({"completed", "failed", "pending"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+}
+"""Status -> the statuses that may follow. Settled nodes stay settled."""
+
+SETTLED: dict[ResultStatus, NodeStatus] = {
+    "success": "completed",
+    "skipped": "completed",
+    "error": "failed",
+}
+
+
+class StateTracker:
+    """Tracks the execution state of one run of a flow."""
+
+    def __init__(self, execution_graph: ExecutionGraph) -> None:
+        self._graph = execution_graph
+        self._state: ExecutionState = self._initialize_state()
+
+    def get_state(self) -> ExecutionState:
+        """The current state: the live object, not a copy."""
+        return self._state
+
+    def update_node_status(self, node_id: str, status: NodeStatus) -> None:
+        """Set a node's status.
+
+        Raises:
+            RayflowError: the node is unknown, or may not go from its status to this one.
+        """
+        node = self._node(node_id)
+        if status != node["status"]:
+            if status not in LEGAL_TRANSITIONS.get(node["status"], frozenset()):
+                raise RayflowError(f"node '{node_id}' cannot go from {node['status']} to {status}")
+            node["status"] = status
+        if status == "running":
+            self._state["active_path"] = node_id
+
+    def store_node_result(self, node_id: str, result: NodeResult) -> None:
+        """Settle a node: keep its result and cache its outputs.
+
+        Raises:
+            RayflowError: the node is unknown or settled already.
+        """
+        self.update_node_status(node_id, SETTLED[result["status"]])
+        self._node(node_id)["result"] = result
+        for name, value in result["outputs"].items():
+            self.cache_output(node_id, name, value)
+
+    def cache_output(self, node_id: str, output_name: str, value: Any) -> None:
+        """Keep an output value, or an object ref to it."""
+        self._state["data_cache"][node_id, output_name] = value
+
+    def get_cached_output(self, node_id: str, output_name: str) -> Any:
+        """The value kept for an output.
+
+        Raises:
+            KeyError: none is kept.
+        """
+        return self._state["data_cache"][node_id, output_name]
+
+    def is_complete(self) -> bool:
+        """Whether a RETURN node has been reached."""
+        return self.reached_return() is not None
+
+    def reached_return(self) -> str | None:
+        """The RETURN node that ended the flow, if one has."""
+        for node_id in self._graph["return_nodes"]:
+            result = self._state["node_states"][node_id]["result"]
+            if result is not None and result["status"] == "success":
+                return node_id
+        return None
+
+    def count_run(self) -> int:
+        """How many nodes ran, START and RETURN included; skipped ones did not."""
+        results = [node["result"] for node in self._state["node_states"].values()]
+        return sum(result is not None and result["status"] != "skipped" for result in results)
+
+    def _initialize_state(self) -> ExecutionState:
+        """Every node pending, nothing cached."""
+        return {
+            "node_states": {
+                node_id: {"status": "pending", "result": None} for node_id in self._graph["nodes"]
+            },
+            "data_cache": {},
+            "active_path": "",
+        }
+
+    def _node(self, node_id: str) -> Any:
+        try:
+            return self._state["node_states"][node_id]
+        except KeyError:
+            raise RayflowError(f"there is no node '{node_id}' in this flow") from None

@@ -1,0 +1,65 @@
+"""One coroutine, two drivers.
+
+``NodeExecutor.execute_node`` is a coroutine that waits for a future of the actor. Under asyncio it
+is awaited as any other. A Dagster step must not run an event loop of its own, nor block while its
+node runs: there the coroutine is stepped by hand with ``steps``, which hands out the future that
+it waits for, and whoever drives the step resumes it when that future is done.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from concurrent.futures import Future
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_by_hand: ContextVar[bool] = ContextVar("rayflow_stepped_by_hand", default=False)
+
+
+class Settled(Generic[T]):
+    """Awaits a ``concurrent.futures.Future`` under either driver."""
+
+    def __init__(self, future: "Future[T]") -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._future.done():
+            return self._future.result()
+        if not _by_hand.get():
+            return (yield from asyncio.wrap_future(self._future).__await__())
+        yield self._future
+        return self._future.result()
+
+
+def steps(coroutine: Coroutine[Any, Any, T]) -> Generator["Future[Any]", None, T]:
+    """Run ``coroutine`` without an event loop, yielding each future that it waits for.
+
+    Resume the generator when the future is done. Closing it closes the coroutine; throwing into
+    it throws into the coroutine.
+    """
+    try:
+        while True:
+            token = _by_hand.set(True)
+            try:
+                future = coroutine.send(None)
+            except StopIteration as finished:
+                result: T = finished.value
+                return result
+            finally:
+                _by_hand.reset(token)
+            yield future
+    finally:
+        coroutine.close()
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run ``coroutine`` to its end, blocking this thread while its futures are open."""
+    stepping = steps(coroutine)
+    while True:
+        try:
+            future = next(stepping)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+        future.exception()  # waits; the coroutine itself sees the error

@@ -1,0 +1,140 @@
+"""Every exception of the project.
+
+::
+
+    RayflowError
+    ├── ValidationError            a flow breaks rules; carries all findings
+    │   └── FlowFormatError        a flow file is not readable as a flow at all
+    ├── GraphBuildError            a validated flow could not be compiled
+    ├── NodeLoadError              (also ImportError) a node class cannot be found or imported
+    ├── InvalidInputsError         the inputs of a run are unknown, missing or mistyped
+    ├── DataNotAvailableError      an input of a node has no value
+    ├── NodeExecutionError         a node failed
+    │   └── OutputError            what a node returned does not fit its declaration
+    ├── VariableError              a variable is undeclared, read-only or mistyped
+    ├── FlowFailedError            a flow ended without reaching a RETURN
+    ├── FlowChangedError           a re-execution whose flow is no longer the same
+    ├── NameCollisionError         two flows or nodes claim one name
+    └── ClusterError               the Ray cluster cannot be reached or cannot run this
+
+Exceptions carry facts and build their text from them; each survives pickling (a test pickles
+every one), because they travel between Ray actors and processes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class RayflowError(Exception):
+    """Base of every error of this project. ``str(error)`` is written for the user."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls cls(*self.args), and args is the built text, not the facts.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[RayflowError], args: tuple[Any, ...], facts: dict[str, Any]) -> RayflowError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class ValidationError(RayflowError):
+    """A flow breaks rules. ``findings`` are the messages, one per broken rule and place."""
+
+    def __init__(self, findings: Sequence[str] | str, flow: str | None = None) -> None:
+        self.findings = [findings] if isinstance(findings, str) else list(findings)
+        self.flow = flow
+        where = f" in flow {flow!r}" if flow else ""
+        if len(self.findings) == 1:
+            text = f"1 error{where}: {self.findings[0]}"
+        else:
+            listed = "".join(f"\n  - {finding}" for finding in self.findings)
+            text = f"{len(self.findings)} errors{where}:{listed}"
+        super().__init__(text)
+
+
+class FlowFormatError(ValidationError):
+    """A flow file is not readable as a flow: not JSON, wrong encoding, no nodes, and the like."""
+
+
+class GraphBuildError(RayflowError):
+    """Failed to build the execution graph of a flow."""
+
+
+class NodeLoadError(RayflowError, ImportError):
+    """A node class cannot be found, is not allowed, or fails to import."""
+
+    def __init__(self, class_path: str, reason: str) -> None:
+        self.class_path = class_path
+        self.reason = reason
+        super().__init__(f"cannot load node class '{class_path}': {reason}")
+
+
+class InvalidInputsError(RayflowError):
+    """The inputs of a run do not fit what START declares. ``problems``: one text per input."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class DataNotAvailableError(RayflowError):
+    """An input of a node has no value: nothing wired arrived, and no constant or default is set."""
+
+    def __init__(self, node: str, input_name: str | None = None, reason: str = "") -> None:
+        self.node = node
+        self.input_name = input_name
+        self.reason = reason
+        where = f"node {node}" + (f" input '{input_name}'" if input_name else "")
+        super().__init__(f"{where} has no value" + (f": {reason}" if reason else ""))
+
+
+class NodeExecutionError(RayflowError):
+    """A node failed.
+
+    ``node_id`` is the node, ``original_error`` what went wrong in it.
+    """
+
+    def __init__(self, node_id: str, original_error: BaseException) -> None:
+        self.node_id = node_id
+        self.original_error = original_error
+        super().__init__(f"Node {node_id} failed: {original_error}")
+
+
+class OutputError(NodeExecutionError):
+    """What ``process`` returned does not fit the node's declared outputs."""
+
+    def __init__(self, node_id: str, reason: str) -> None:
+        super().__init__(node_id, TypeError(reason))
+        self.reason = reason
+
+
+class VariableError(RayflowError):
+    """A variable is undeclared, read-only, or written with a value of another type."""
+
+
+class FlowFailedError(RayflowError):
+    """A flow ended without success. ``node_id`` is the failing node, when one failed."""
+
+    def __init__(self, message: str, node_id: str | None = None) -> None:
+        self.node_id = node_id
+        super().__init__(message)
+
+
+class FlowChangedError(RayflowError):
+    """A re-execution was asked for, but the flow is no longer the one the first run had."""
+
+
+class NameCollisionError(RayflowError):
+    """Several things claim one name. ``claims``: name -> who claims it."""
+
+    def __init__(self, claims: Mapping[str, Sequence[str]]) -> None:
+        self.claims = {name: list(who) for name, who in claims.items()}
+        lines = [f"'{name}' is claimed by {', '.join(who)}" for name, who in self.claims.items()]
+        super().__init__("; ".join(lines))
+
+
+class ClusterError(RayflowError):
+    """The Ray cluster cannot be started, reached, or cannot ever run what was asked."""

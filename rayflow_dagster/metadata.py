@@ -1,0 +1,164 @@
+"""``NodeMetadata`` from a node class's attributes, read from source or from the class itself."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Mapping
+from typing import Any, cast
+
+from .node import RayflowNode
+from .port_types import type_text, value_type
+from .types import EXEC_OUT, ConstantSpec, NodeMetadata
+
+Attributes = dict[str, Any]
+"""A class's own attributes by name; ``is_async`` and ``one_exec_next`` tell of ``process``."""
+
+RESERVED = frozenset({"exec_next", "self"})
+
+
+def build_metadata(class_path: str, attributes: Mapping[str, Any], file: str = "") -> NodeMetadata:
+    """The metadata of the node class at ``class_path``.
+
+    Raises:
+        ValueError: a port or constant is declared in a way that cannot be understood.
+    """
+    class_name = class_path.rpartition(".")[2]
+    inputs = _port_table(attributes.get("inputs", {}), class_name, "inputs")
+    outputs = _port_table(attributes.get("outputs", {}), class_name, "outputs")
+    exec_output = bool(attributes.get("exec_output", True))
+    exec_outputs = _exec_outputs(attributes, class_name) if exec_output else ()
+    description = str(attributes.get("description") or "") or _clean(attributes.get("__doc__"))
+    metadata: NodeMetadata = {
+        "path": class_path,
+        "name": display_name(class_name),
+        "class_name": class_name,
+        "inputs": {name: spec["type"] for name, spec in inputs.items()},
+        "outputs": {name: spec["type"] for name, spec in outputs.items()},
+        "exec_input": bool(attributes.get("exec_input", True)),
+        "exec_output": exec_output,
+        "constants": _constants(attributes),
+        "exec_outputs": exec_outputs,
+        "exec_exclusive": _exclusive(attributes, exec_outputs),
+        "defaults": {name: spec["default"] for name, spec in inputs.items() if "default" in spec},
+        "input_descriptions": {
+            name: str(spec["description"]) for name, spec in inputs.items() if "description" in spec
+        },
+        "description": description,
+        "icon": str(attributes.get("icon") or ""),
+        "category": str(attributes.get("category") or ""),
+        "ray_options": dict(attributes.get("ray_options") or {}),
+        "resident": bool(attributes.get("resident", False)),
+        "is_async": bool(attributes.get("is_async", False)),
+    }
+    if file:
+        metadata["file"] = file
+    return metadata
+
+
+def inspect_class(node_class: type[RayflowNode], class_path: str = "") -> NodeMetadata:
+    """The metadata of a node class that is already imported.
+
+    Raises:
+        ValueError: as ``build_metadata``.
+    """
+    attributes: Attributes = {}
+    for ancestor in reversed(node_class.__mro__):
+        if ancestor not in (object, RayflowNode):
+            attributes.update(vars(ancestor))
+    attributes["__doc__"] = vars(node_class).get("__doc__")
+    attributes["is_async"] = inspect.iscoroutinefunction(node_class.process)
+    attributes["one_exec_next"] = _one_exec_next(node_class)
+    path = class_path or f"{node_class.__module__}.{node_class.__qualname__}"
+    return build_metadata(path, attributes, file=inspect.getsourcefile(node_class) or "")
+
+
+def _clean(docstring: object) -> str:
+    return inspect.cleandoc(docstring) if isinstance(docstring, str) else ""
+
+
+def display_name(class_name: str) -> str:
+    """``WordCountNode`` -> ``Word Count``."""
+    stem = class_name.removesuffix("Node") or class_name
+    words = "".join(f" {letter}" if letter.isupper() else letter for letter in stem)
+    return words.strip()
+
+
+def _port_table(declared: Any, class_name: str, what: str) -> dict[str, dict[str, Any]]:
+    if not isinstance(declared, dict):
+        raise ValueError(f"{class_name}.{what} must be a dict of name: type, not {declared!r}")
+    table: dict[str, dict[str, Any]] = {}
+    for name, spec in declared.items():
+        if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
+            raise ValueError(f"{class_name}.{what}: {name!r} cannot be the name of a port")
+        full = dict(spec) if isinstance(spec, dict) else {"type": spec}
+        try:
+            full["type"] = type_text(full.get("type", "any"))
+        except ValueError as error:
+            raise ValueError(f"{class_name}.{what}['{name}']: {error}") from None
+        table[name] = full
+    return table
+
+
+def _exec_outputs(attributes: Mapping[str, Any], class_name: str) -> tuple[str, ...]:
+    declared = attributes.get("exec_outputs") or ()
+    if isinstance(declared, str) or not all(isinstance(name, str) for name in declared):
+        raise ValueError(f"{class_name}.exec_outputs must be a tuple of names, not {declared!r}")
+    return tuple(declared) or (EXEC_OUT,)
+
+
+def _exclusive(attributes: Mapping[str, Any], exec_outputs: tuple[str, ...]) -> bool:
+    said = attributes.get("exec_exclusive")
+    if said is not None:
+        return bool(said)
+    return len(exec_outputs) <= 1 or bool(attributes.get("one_exec_next", False))
+
+
+def _constants(attributes: Mapping[str, Any]) -> dict[str, ConstantSpec]:
+    return {
+        name: cast(ConstantSpec, {"type": _constant_type(value), "value": value})
+        for name, value in attributes.items()
+        if name.isupper() and not name.startswith("_")
+    }
+
+
+def _constant_type(value: Any) -> str:
+    # None as the value a class starts with says nothing about what a flow may put there.
+    return "any" if value is None else value_type(value)
+
+
+def _one_exec_next(node_class: type[RayflowNode]) -> bool:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(node_class.process)))
+    except (OSError, TypeError, SyntaxError):  # no source at hand, as for a class made at a prompt
+        return False
+    process = tree.body[0]
+    return isinstance(process, (ast.FunctionDef, ast.AsyncFunctionDef)) and fires_one_output(process)
+
+
+def fires_one_output(process: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether ``process`` can be seen to return one exec output's name, never a list of them.
+
+    True only if every ``exec_next`` in it is the key of a dict display whose value is a text
+    expression, so that no run can fire two outputs.
+    """
+    seen = 0
+    shown = 0
+    for node in ast.walk(process):
+        if isinstance(node, ast.Constant) and node.value == "exec_next":
+            seen += 1
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == "exec_next":
+                    shown += _is_text(value)
+    return 0 < seen == shown
+
+
+def _is_text(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(value=str()) | ast.JoinedStr():
+            return True
+        case ast.IfExp(body=body, orelse=orelse):
+            return _is_text(body) and _is_text(orelse)
+        case ast.Call(func=ast.Name(id="str")):
+            return True
+    return False

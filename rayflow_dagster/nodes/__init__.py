@@ -1,0 +1,1 @@
+"""Built-in nodes, one file each, by category."""

@@ -1,0 +1,1 @@
+"""JSON, dicts and lists."""

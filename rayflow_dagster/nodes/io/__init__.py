@@ -1,0 +1,1 @@
+"""Files and HTTP. Relative paths start at the folder in which the flow runs."""

@@ -1,0 +1,1 @@
+"""Comparing, combining truth values, and choosing a way."""

@@ -1,0 +1,1 @@
+"""Joining, filling in and taking apart text."""

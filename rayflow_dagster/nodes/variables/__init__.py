@@ -1,0 +1,1 @@
+"""Reading and writing the variables that a flow declares."""

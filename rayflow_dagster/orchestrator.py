@@ -1,0 +1,370 @@
+"""``FlowOrchestrator``: runs a flow. ``execute_flow`` is the loop, ``run_node`` one turn of it.
+
+The Dagster ops call ``run_node`` too, so that a flow means the same in both.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .compiler.graph import GraphBuilder
+from .compiler.loader import NodeLoader
+from .compiler.resolved import ResolvedFlow
+from .compiler.validator import FlowValidator
+from .engine.error_handler import ErrorHandler
+from .engine.executor import Dispatcher, NodeExecutor, success_result
+from .engine.gatherer import DataGatherer
+from .engine.inputs import checked_inputs
+from .engine.planner import ExecutionPlanner, skipped_result
+from .engine.retries import retry_delay
+from .engine.tracker import StateTracker
+from .errors import FlowFailedError, NodeExecutionError, RayflowError, ValidationError
+from .project import Project
+from .types import (
+    ERROR_PORT,
+    ErrorValue,
+    ExecutionGraph,
+    ExecutionInputs,
+    ExecutionState,
+    FlowData,
+    NodeResult,
+)
+
+if TYPE_CHECKING:
+    from .actors.cluster import RaySettings
+    from .actors.variables import VariableStoreManager
+
+AFTER_RETURN = "a RETURN was reached first"
+
+Connect = Callable[["FlowOrchestrator"], Dispatcher]
+"""Makes the dispatcher of a run; the in-process fake of ``testing`` is one."""
+
+Listener = Callable[[NodeResult], None]
+
+
+class FlowOrchestrator:
+    """Coordinates all modules for one flow at a time.
+
+    Args:
+        project: the project whose nodes flows may use; by default the one around the working
+            folder.
+        ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
+        connect: what to run nodes on instead of Ray actors (see ``testing.in_process``).
+        on_settled: called with every node's result as it settles.
+    """
+
+    def __init__(
+        self,
+        project: Project | None = None,
+        ray_settings: "RaySettings | None" = None,
+        connect: Connect | None = None,
+        on_settled: Listener | None = None,
+    ) -> None:
+        self.project = project if project is not None else Project.around(Path.cwd())
+        self.node_loader = NodeLoader(self.project.registry)
+        self.validator = FlowValidator(self.node_loader)
+        self.graph_builder: GraphBuilder | None = None
+        self.variable_manager: VariableStoreManager | None = None
+        self.actor_manager: Dispatcher | None = None
+        self.execution_planner: ExecutionPlanner | None = None
+        self.data_gatherer: DataGatherer | None = None
+        self.node_executor: NodeExecutor | None = None
+        self.state_tracker: StateTracker | None = None
+        self.error_handler = ErrorHandler()
+        self.graph: ExecutionGraph | None = None
+        self.variables_snapshot: Mapping[str, Any] | None = None
+        self.variables_name: str | None = None
+        self._ray_settings = ray_settings
+        self._connect: Connect = connect or _connect_to_ray
+        self._on_settled: Listener = on_settled or (lambda result: None)
+        self._start_inputs: dict[str, Any] = {}
+        self._problem: RayflowError | None = None
+
+    @property
+    def ray_settings(self) -> "RaySettings | None":
+        """Which cluster the flow runs on; None for the default."""
+        return self._ray_settings
+
+    async def execute_flow(self, flow_data: FlowData, inputs: ExecutionInputs) -> dict[str, Any]:
+        """Run a flow and return what came of it. Raises for no fault of flow, inputs or node.
+
+        Args:
+            flow_data: a flow in any spelling.
+            inputs: values for what START declares.
+
+        Returns:
+            ``{"success": bool, "result": dict, "error": str | None, "execution_time": seconds,
+            "nodes_executed": int}``. ``result`` holds the inputs of the RETURN that was reached.
+        """
+        started = time.perf_counter()
+        result: dict[str, Any] = {}
+        error: str | None = None
+        try:
+            if not self._initialize(flow_data):
+                raise self._problem or ValidationError("the flow could not be initialised")
+            values = checked_inputs(self._require_graph(), inputs)
+            self.connect()
+            outcome = await self._execution_loop(values)
+            result, error = outcome["result"], outcome["error"]
+        except RayflowError as problem:
+            error = str(problem)
+        finally:
+            self._finalize()
+        executed = self.state_tracker.count_run() if self.state_tracker else 0
+        return {
+            "success": error is None,
+            "result": result,
+            "error": error,
+            "execution_time": time.perf_counter() - started,
+            "nodes_executed": executed,
+        }
+
+    def load(self, flow_data: FlowData) -> ExecutionGraph:
+        """Validate and compile a flow, and set up the modules that decide. Starts no actor.
+
+        Raises:
+            ValidationError: with every finding.
+        """
+        self.validator.require_valid(flow_data)
+        flow = self.validator.resolve(flow_data)
+        self.graph_builder = GraphBuilder(_metadata_of(flow))
+        self.use_graph(self.graph_builder.compile(flow))
+        return self._require_graph()
+
+    def use_graph(self, graph: ExecutionGraph) -> None:
+        """Set up the modules that decide, for a graph that is compiled already."""
+        self.graph = graph
+        self.state_tracker = StateTracker(graph)
+        self.execution_planner = ExecutionPlanner(graph)
+        self.data_gatherer = DataGatherer(graph)
+        self.error_handler = ErrorHandler(graph.get("on_error", "stop"))
+
+    def connect(self) -> None:
+        """Start what nodes run on: the variable store and the actors.
+
+        Raises:
+            ClusterError: the cluster cannot be reached, or can never run what a node asks for.
+        """
+        if self.data_gatherer is None:
+            raise RayflowError("load a flow before connecting")
+        self.actor_manager = self._connect(self)
+        self.node_executor = NodeExecutor(self.actor_manager, self.data_gatherer)
+
+    def _initialize(self, flow_data: FlowData) -> bool:
+        """Validate and compile. False if the flow cannot run; then ``_problem`` says why."""
+        self._problem = None
+        self.state_tracker = None
+        try:
+            self.load(flow_data)
+        except RayflowError as problem:
+            self._problem = problem
+            return False
+        return True
+
+    async def run_node(
+        self,
+        node_id: str,
+        state: ExecutionState,
+        *,
+        attempt: int = 0,
+        start_inputs: Mapping[str, Any] | None = None,
+        store_in: str | None = None,
+    ) -> NodeResult:
+        """Run one node once: the one definition of it, for the loop and for Dagster's ops.
+
+        Args:
+            state: has the outputs that the node reads in ``data_cache`` (values or object refs).
+            attempt: how often the node has failed before; a wired ``error`` output handles the
+                failure once the attempts of ``data.retry`` are used up.
+            start_inputs: the flow's inputs, for START.
+            store_in: a folder to write the outputs to, for re-execution.
+        """
+        graph, planner, executor = self._require_ready()
+        if node_id == graph["start_node"]:
+            return success_result(node_id, dict(start_inputs or {}), ["exec_out"])
+        if planner.lacks_data(node_id, state):
+            return skipped_result(node_id, "a value that it needs did not come")
+        if node_id in graph["return_nodes"]:
+            return await executor.return_values(node_id, state)
+        result = await executor.execute_node(node_id, state, store_in)
+        return self._handled(result) if self._handles(result, attempt) else result
+
+    def _handles(self, result: NodeResult, attempt: int) -> bool:
+        node = self._require_graph()["nodes"][result["node_id"]]
+        retry = node.get("retry")
+        used_up = retry is None or attempt >= retry["max"]
+        return result["status"] == "error" and node.get("handles_error", False) and used_up
+
+    def _handled(self, result: NodeResult) -> NodeResult:
+        """A failure as the success of a node whose ``error`` output is wired."""
+        error = result.get("exception")
+        original = error.original_error if isinstance(error, NodeExecutionError) else error
+        node_id = result["node_id"]
+        value: ErrorValue = {
+            "type": type(original).__name__,
+            "message": str(original),
+            "node_id": node_id,
+        }
+        handled = success_result(node_id, {ERROR_PORT: value}, [ERROR_PORT])
+        if "details" in result:
+            handled["details"] = result["details"]
+        return handled
+
+    async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
+        """Run the loaded flow: plan on every completion, until nothing runs and nothing can.
+
+        Returns:
+            ``{"result": dict, "error": str | None}``.
+        """
+        graph, planner, _ = self._require_ready()
+        tracker = self._require_tracker()
+        self._start_inputs = start_inputs
+        settled: asyncio.Queue[NodeResult] = asyncio.Queue()
+        running: dict[str, asyncio.Task[None]] = {}
+
+        def start(node_ids: tuple[str, ...] | list[str]) -> None:
+            for node_id in node_ids:
+                tracker.update_node_status(node_id, "running")
+                running[node_id] = asyncio.create_task(self._run_until_settled(node_id, settled))
+
+        errors: list[str] = []
+        start(planner.get_next_nodes(tracker.get_state(), None))
+        try:
+            while running:
+                result = await settled.get()
+                del running[result["node_id"]]
+                errors += self._settle(result)
+                if self._is_over(errors):
+                    self._drop_waiting(running)
+                    continue
+                plan = planner.plan_after(tracker.get_state(), result)
+                for node_id in plan.skipped:
+                    self._store(skipped_result(node_id, "no exec edge into it fired"))
+                start(plan.ready)
+        finally:
+            for task in running.values():
+                task.cancel()
+        return self._outcome(errors)
+
+    async def _run_until_settled(
+        self, node_id: str, settled: "asyncio.Queue[NodeResult]"
+    ) -> None:
+        """Run a node, and again while it fails and its ``retry`` allows it."""
+        state = self._require_tracker().get_state()
+        retry = self._require_graph()["nodes"][node_id].get("retry")
+        attempt = 0
+        while True:
+            result = await self.run_node(
+                node_id, state, attempt=attempt, start_inputs=self._start_inputs
+            )
+            if result["status"] != "error" or retry is None or attempt >= retry["max"]:
+                settled.put_nowait(result)
+                return
+            attempt += 1
+            state["node_states"][node_id]["status"] = "pending"  # waiting to retry
+            await asyncio.sleep(retry_delay(retry, attempt))
+            state["node_states"][node_id]["status"] = "running"
+
+    def _settle(self, result: NodeResult) -> list[str]:
+        """Store a result; returns the message of a failure."""
+        self._store(result)
+        if result["status"] != "error":
+            return []
+        error = result.get("exception") or RuntimeError(result["error"])
+        state = self._require_tracker().get_state()
+        info = self.error_handler.handle_node_error(result["node_id"], error, state)
+        return [self.error_handler.format_error_message(info)]
+
+    def _store(self, result: NodeResult) -> None:
+        self._require_tracker().store_node_result(result["node_id"], result)
+        self._on_settled(result)
+
+    def _is_over(self, errors: list[str]) -> bool:
+        """Whether nothing new may start."""
+        stops = bool(errors) and self.error_handler.on_error == "stop"
+        return stops or self._require_tracker().is_complete()
+
+    def _drop_waiting(self, running: "dict[str, asyncio.Task[None]]") -> None:
+        """Give up nodes that wait for another attempt."""
+        states = self._require_tracker().get_state()["node_states"]
+        for node_id in [id_ for id_ in running if states[id_]["status"] == "pending"]:
+            running.pop(node_id).cancel()
+
+    def _outcome(self, errors: list[str]) -> dict[str, Any]:
+        graph, planner, _ = self._require_ready()
+        tracker = self._require_tracker()
+        state = tracker.get_state()
+        reached = tracker.reached_return()
+        if reached is not None:
+            if not errors:
+                for node_id in planner.leftovers(state):
+                    self._store(skipped_result(node_id, AFTER_RETURN))
+            result = tracker.get_cached_output(reached, "result")
+            return {"result": result, "error": "; ".join(errors) or None}
+        if not errors:
+            errors = [str(no_return_error(graph, planner, state))]
+        return {"result": {}, "error": "; ".join(errors)}
+
+    def _finalize(self) -> None:
+        """End the actors and the variable store."""
+        cleanup = getattr(self.actor_manager, "cleanup_actors", None)
+        if cleanup is not None:
+            cleanup()
+        if self.variable_manager is not None:
+            self.variable_manager.cleanup()
+        self.actor_manager = self.node_executor = self.variable_manager = None
+
+    close = _finalize
+
+    def _require_graph(self) -> ExecutionGraph:
+        if self.graph is None:
+            raise RayflowError("no flow is loaded")
+        return self.graph
+
+    def _require_tracker(self) -> StateTracker:
+        if self.state_tracker is None:
+            raise RayflowError("no flow is loaded")
+        return self.state_tracker
+
+    def _require_ready(self) -> tuple[ExecutionGraph, ExecutionPlanner, NodeExecutor]:
+        if self.graph is None or self.execution_planner is None or self.node_executor is None:
+            raise RayflowError("load a flow and connect before running nodes")
+        return self.graph, self.execution_planner, self.node_executor
+
+
+def no_return_error(
+    graph: ExecutionGraph, planner: ExecutionPlanner, state: ExecutionState
+) -> FlowFailedError:
+    """Why a flow that ran to its end has no result: which exec output led nowhere."""
+    ends = [f"'{output}' of node '{node}'" for node, output in planner.loose_ends(state)]
+    names = ", ".join(f"'{node_id}'" for node_id in graph["return_nodes"])
+    where = f"; the exec output {', '.join(ends)} led nowhere" if ends else ""
+    return FlowFailedError(
+        f"the flow ended without reaching a RETURN ({names}){where}; wire it to a RETURN"
+    )
+
+
+def _metadata_of(flow: ResolvedFlow) -> dict[str, Any]:
+    return {node.class_path: node.metadata for node in flow.nodes.values() if node.metadata}
+
+
+def _connect_to_ray(orchestrator: FlowOrchestrator) -> Dispatcher:
+    """Connect to the cluster and start the variable store, if the flow has variables."""
+    from .actors import cluster
+    from .actors.manager import ActorManager
+    from .actors.variables import VariableStoreManager
+
+    graph = orchestrator._require_graph()
+    cluster.connect(orchestrator.ray_settings)
+    store = None
+    if graph.get("variables"):
+        orchestrator.variable_manager = VariableStoreManager(orchestrator.variables_name)
+        store = orchestrator.variable_manager.create_store(
+            graph["variables"], orchestrator.variables_snapshot
+        )
+    folder = str(orchestrator.project.root)
+    manager = ActorManager(orchestrator.node_loader, store, folder)
+    manager.prepare(graph)
+    return manager

@@ -1,0 +1,245 @@
+"""Port types: what a value at a port may be, written as text (``list[int]``, ``str | None``).
+
+The words are ``int float str bool dict list any None``, ``list[T]``, ``dict[K, V]``, unions
+``A | B``, ``optional[T]``, and a class by its path (``pandas.DataFrame``). ``int`` fits
+``float``, a subclass fits its base, a union fits where all of it fits, ``any`` fits both ways;
+nothing else converts. The syntax is that of PEP 484 and PEP 604.
+
+Classes are looked up among the modules that are already imported: a type word in a flow file
+must never cause an import.
+"""
+
+import ast
+import importlib
+import numbers
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Union
+
+BASIC = ("any", "int", "float", "str", "bool", "dict", "list", "None")
+_SPELLINGS = {
+    "any": "any", "object": "any", "typing.any": "any", "builtins.object": "any",
+    "int": "int", "integer": "int", "float": "float", "number": "float", "double": "float",
+    "str": "str", "string": "str", "text": "str", "bool": "bool", "boolean": "bool",
+    "dict": "dict", "object_": "dict", "mapping": "dict", "list": "list", "array": "list",
+    "none": "None", "null": "None", "nonetype": "None",
+}  # fmt: skip
+MAX_DEPTH = 20
+MAX_LENGTH = 1000
+
+ClassResolver = Callable[[str], type | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PortType:
+    """``name`` is a basic word, ``"union"``, or a class path; ``args`` are its parameters."""
+
+    name: str
+    args: tuple["PortType", ...] = ()
+
+    def __str__(self) -> str:
+        if self.name == "union":
+            return " | ".join(str(arg) for arg in self.args)
+        return self.name + (f"[{', '.join(str(arg) for arg in self.args)}]" if self.args else "")
+
+
+ANY = PortType("any")
+
+
+@lru_cache(maxsize=4096)
+def parse_type(text: str) -> PortType:
+    """Parse a type word such as ``"dict[str, list[int]]"``.
+
+    Raises:
+        ValueError: the text is not a type; the message says why.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"a type of {len(text)} characters is too long")
+    try:
+        expression = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ValueError(f"'{text}' is not a type") from None
+    return _from_ast(expression, text, 0)
+
+
+def _from_ast(node: ast.expr, text: str, depth: int) -> PortType:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"'{text[:80]}' is nested too deep for a type")
+    match node:
+        case ast.Constant(value=None):
+            return PortType("None")
+        case ast.Constant(value=str() as inner):
+            return _from_ast(ast.parse(inner, mode="eval").body, text, depth + 1)
+        case ast.Name() | ast.Attribute():
+            return _named(_dotted(node, text))
+        case ast.BinOp(op=ast.BitOr()):
+            left = _from_ast(node.left, text, depth + 1)
+            return union(left, _from_ast(node.right, text, depth + 1))
+        case ast.Subscript():
+            return _subscript(node, text, depth)
+    raise ValueError(f"'{text}' is not a type")
+
+
+def _subscript(node: ast.Subscript, text: str, depth: int) -> PortType:
+    base = _dotted(node.value, text).rpartition(".")[2].lower()
+    inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    args = tuple(_from_ast(item, text, depth + 1) for item in inner)
+    if base == "optional" and len(args) == 1:
+        return union(*args, PortType("None"))
+    if base == "union" and args:
+        return union(*args)
+    if (base, len(args)) in {("list", 1), ("dict", 2)}:
+        return PortType(base, args)
+    raise ValueError(f"'{text}' is not a type: write list[T], dict[K, V] or A | B")
+
+
+def _dotted(node: ast.expr, text: str) -> str:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise ValueError(f"'{text}' is not a type")
+    return ".".join([node.id, *reversed(parts)])
+
+
+def _named(path: str) -> PortType:
+    basic = _SPELLINGS.get(path.lower())
+    if basic:
+        return PortType(basic)
+    if "." not in path:
+        words = ", ".join(BASIC)
+        raise ValueError(f"unknown type '{path}' (known: {words}, list[...], or a class path)")
+    return PortType(path)
+
+
+def union(*members: PortType) -> PortType:
+    """The union of ``members``, flattened, without repeats; of one member, that member."""
+    flat: dict[PortType, None] = {}
+    for member in members:
+        flat.update(dict.fromkeys(member.args if member.name == "union" else (member,)))
+    return next(iter(flat)) if len(flat) == 1 else PortType("union", tuple(flat))
+
+
+def type_text(declared: object) -> str:
+    """The type word of what an author wrote: a class, ``list[int]``, ``int | None``, a word.
+
+    Raises:
+        ValueError: ``declared`` is not a type.
+    """
+    if isinstance(declared, str):
+        return str(parse_type(declared))
+    if declared is None or declared is type(None):
+        return "None"
+    if declared is Any or declared is object:
+        return "any"
+    origin, args = typing.get_origin(declared), typing.get_args(declared)
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_text(arg) for arg in args)
+    if origin in (list, dict):
+        return f"{origin.__name__}[{', '.join(type_text(arg) for arg in args)}]"
+    if isinstance(declared, type):
+        if declared in (int, float, str, bool, dict, list):
+            return declared.__name__
+        return f"{declared.__module__}.{declared.__qualname__}"
+    raise ValueError(f"{declared!r} is not a type")
+
+
+def loaded_class(path: str) -> type | None:
+    """The class at ``path`` if its module is imported already, else None."""
+    module_name, _, rest = path.rpartition(".")
+    trail = [rest]
+    while module_name:
+        module = sys.modules.get(module_name)
+        if module is not None:
+            found: Any = module
+            for name in reversed(trail):
+                found = getattr(found, name, None)
+            return found if isinstance(found, type) else None
+        module_name, _, rest = module_name.rpartition(".")
+        trail.append(rest)
+    return None
+
+
+def imported_class(path: str) -> type | None:
+    """The class at ``path``, importing its module. Only for types that node code declares."""
+    module_name, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except Exception:  # the author's module may fail in any way; then the class is unknown
+        return loaded_class(path)
+    return found if isinstance(found, type) else None
+
+
+def fits(source: PortType, target: PortType, resolve: ClassResolver = loaded_class) -> bool:
+    """Whether every value of ``source`` may go where ``target`` is asked for."""
+    if source == target or "any" in (source.name, target.name):
+        return True
+    if source.name == "union":
+        return all(fits(member, target, resolve) for member in source.args)
+    if target.name == "union":
+        return any(fits(source, member, resolve) for member in target.args)
+    if source.name == target.name:
+        # A bare list is a list of anything, and 'any' fits both ways.
+        return not source.args or not target.args or _all_fit(source, target, resolve)
+    if source.name == "int" and target.name == "float":
+        return True
+    return _subclass(source.name, target.name, resolve)
+
+
+def _all_fit(source: PortType, target: PortType, resolve: ClassResolver) -> bool:
+    return all(fits(a, b, resolve) for a, b in zip(source.args, target.args, strict=True))
+
+
+def _subclass(source: str, target: str, resolve: ClassResolver) -> bool:
+    basic: Mapping[str, type] = {"int": int, "float": float, "str": str, "dict": dict, "list": list}
+    if "." not in source:
+        return False
+    lower = resolve(source)
+    upper = basic.get(target) or ("." in target and resolve(target)) or None
+    return bool(lower and upper and lower is not bool and issubclass(lower, upper))
+
+
+def accepts(port_type: PortType, value: object) -> bool:
+    """Whether ``value`` may stand at a port of ``port_type``. ``bool`` is not an ``int`` here."""
+    name = port_type.name
+    if name == "any":
+        return True
+    if name == "union":
+        return any(accepts(member, value) for member in port_type.args)
+    if name == "None":
+        return value is None
+    if name == "bool":
+        return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    if name == "int":
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if name == "float":
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if name == "str":
+        return isinstance(value, str)
+    if name == "list":
+        return isinstance(value, list) and _items_accepted(port_type, value)
+    if name == "dict":
+        return isinstance(value, dict) and _entries_accepted(port_type, value)
+    wanted = loaded_class(name)
+    return wanted is not None and isinstance(value, wanted)
+
+
+def _items_accepted(port_type: PortType, value: list[Any]) -> bool:
+    return not port_type.args or all(accepts(port_type.args[0], item) for item in value)
+
+
+def _entries_accepted(port_type: PortType, value: dict[Any, Any]) -> bool:
+    if not port_type.args:
+        return True
+    key, item = port_type.args
+    return all(accepts(key, k) and accepts(item, v) for k, v in value.items())
+
+
+def value_type(value: object) -> str:
+    """The type word of a value, for messages."""
+    return "None" if value is None else type_text(type(value))

@@ -1,0 +1,95 @@
+"""The project that flows and author's nodes belong to: its folder, node roots and settings.
+
+Settings stand in ``[tool.rayflow_dagster]`` of the project's ``pyproject.toml``::
+
+    [tool.rayflow_dagster]
+    nodes = ["my_package.nodes"]     # packages beside pyproject.toml, besides "nodes"
+    allow_runtime_env = false        # whether a flow may set Ray's runtime_env
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError as PydanticError
+
+from .compiler.registry import NodeRegistry, NodeRoot
+from .errors import RayflowError
+
+DEFAULT_PACKAGE = "nodes"
+
+
+class ProjectSettings(BaseModel):
+    """``[tool.rayflow_dagster]``. Unknown keys are refused, so that a typo is seen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nodes: list[str] = []
+    allow_runtime_env: bool = False
+    settings: dict[str, Any] = {}
+    """Defaults for the ``settings`` of every flow."""
+
+
+class ProjectError(RayflowError):
+    """The project's own settings are wrong."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder. ``extra_packages`` are node packages named in code."""
+
+    root: Path
+    extra_packages: Sequence[str] = ()
+    settings: ProjectSettings = field(default_factory=ProjectSettings)
+
+    @classmethod
+    def at(cls, folder: Path, extra_packages: Sequence[str] = ()) -> "Project":
+        """The project in ``folder``.
+
+        Raises:
+            ProjectError: ``pyproject.toml`` is not readable or its settings are wrong.
+        """
+        root = folder.resolve()
+        return cls(root, tuple(extra_packages), _read_settings(root / "pyproject.toml"))
+
+    @classmethod
+    def around(cls, path: Path, extra_packages: Sequence[str] = ()) -> "Project":
+        """The project that ``path`` (a flow file or a folder of them) lies in.
+
+        The nearest folder upwards with a ``definitions.py``, ``pyproject.toml`` or ``nodes``
+        package is the project; without any, ``path``'s own folder is.
+        """
+        start = path.resolve()
+        start = start if start.is_dir() else start.parent
+        marks = ("definitions.py", "pyproject.toml", f"{DEFAULT_PACKAGE}/__init__.py")
+        for folder in (start, *start.parents):
+            if any((folder / mark).is_file() for mark in marks):
+                return cls.at(folder, extra_packages)
+        return cls.at(start, extra_packages)
+
+    @cached_property
+    def registry(self) -> NodeRegistry:
+        """The node classes that this project's flows may use."""
+        packages = [DEFAULT_PACKAGE, *self.settings.nodes, *self.extra_packages]
+        roots = [NodeRoot(name, self.root.joinpath(*name.split("."))) for name in packages]
+        return NodeRegistry.of([root for root in roots if root.path.is_dir()])
+
+
+def _read_settings(file: Path) -> ProjectSettings:
+    if not file.is_file():
+        return ProjectSettings()
+    try:
+        document: Mapping[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = document.get("tool", {}).get("rayflow_dagster", {})
+        return ProjectSettings.model_validate(table)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{file} is not readable as TOML: {error}") from None
+    except PydanticError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        raise ProjectError(f"{file}, [tool.rayflow_dagster]: {problems}") from None

@@ -1,0 +1,189 @@
+"""Running one node once: the code that surrounds an author's ``process``, wherever it runs.
+
+It applies constants, checks what goes in and what comes out against the declared ports, decides
+which exec outputs fired, and collects log records. Actors and the in-process fake share it.
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import OutputError
+from .node import RayflowNode, VariableAccess
+from .port_types import accepts, parse_type, value_type
+from .preview import preview
+from .suggest import did_you_mean
+from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
+
+MAX_LOG_RECORDS = 1000
+MAX_LOG_LENGTH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCall:
+    """One execution of one node: which class, with which constants."""
+
+    node_id: str
+    class_path: str
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class NodeReply:
+    """What became of a ``NodeCall``.
+
+    ``outputs`` are values or object refs by output name; ``exception`` is the node's own, with
+    its traceback, and then nothing fired.
+    """
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    exec_fired: tuple[str, ...] = ()
+    exception: BaseException | None = None
+    details: RunDetails = field(default_factory=lambda: RunDetails())
+
+
+def run_node_class(
+    node_class: type[RayflowNode],
+    metadata: NodeMetadata,
+    call: NodeCall,
+    inputs: Mapping[str, Any],
+    variables: VariableAccess,
+) -> NodeReply:
+    """Run ``process`` of a fresh object of ``node_class``. Never raises for a fault of the node.
+
+    An ``async`` process runs in an event loop of its own, so call this outside any loop.
+    """
+    log = _RecordingLogger(call.node_id)
+    reply = NodeReply(details={"logs": log.records})
+    started = time.perf_counter()
+    try:
+        check_inputs(call.node_id, metadata, inputs)
+        node = _make_node(node_class, call, log, variables)
+        returned = node.process(**inputs)
+        if inspect.isawaitable(returned):
+            returned = asyncio.run(_awaited(returned))
+        reply.outputs, reply.exec_fired = check_returned(call.node_id, metadata, returned)
+    except (Exception, SystemExit) as error:  # the author's code may fail in any way
+        reply.exception = error
+        reply.details["input_previews"] = previews(inputs)
+    reply.details["seconds"] = time.perf_counter() - started
+    reply.details["previews"] = previews(reply.outputs)
+    return reply
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def previews(values: Mapping[str, Any]) -> dict[str, str]:
+    """A bounded text of every value."""
+    return {name: preview(value) for name, value in values.items()}
+
+
+def _make_node(
+    node_class: type[RayflowNode],
+    call: NodeCall,
+    log: logging.Logger,
+    variables: VariableAccess,
+) -> RayflowNode:
+    node = node_class()
+    for name, value in call.constants.items():
+        setattr(node, name, value)
+    node.node_id = call.node_id
+    node.log = log
+    node.variables = variables
+    return node
+
+
+def check_inputs(node_id: str, metadata: NodeMetadata, inputs: Mapping[str, Any]) -> None:
+    """Check values against the declared inputs.
+
+    Raises:
+        TypeError: a value is not of its port's type.
+    """
+    for name, kind in metadata["inputs"].items():
+        if name in inputs and not accepts(parse_type(kind), inputs[name]):
+            raise TypeError(
+                f"input '{name}' of node '{node_id}' takes {kind}, but got "
+                f"{preview(inputs[name], 80)}, which is {value_type(inputs[name])}"
+            )
+
+
+def check_returned(
+    node_id: str, metadata: NodeMetadata, returned: Any
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The outputs and the fired exec outputs in what ``process`` returned.
+
+    Raises:
+        OutputError: not a dict, an output missing, undeclared or mistyped, or an exec output that
+            the node does not have.
+    """
+    if returned is None:
+        returned = {}
+    if not isinstance(returned, Mapping):
+        kind = "a generator" if inspect.isgenerator(returned) else f"{value_type(returned)}"
+        hint = "process() returns a dict with one entry per output"
+        raise OutputError(node_id, f"process() returned {kind}; {hint}")
+    outputs = {name: value for name, value in returned.items() if name != EXEC_NEXT}
+    _check_outputs(node_id, metadata["outputs"], outputs)
+    said = returned.get(EXEC_NEXT)
+    return outputs, _fired(node_id, metadata.get("exec_outputs", ()), said)
+
+
+def _check_outputs(node_id: str, declared: Mapping[str, str], outputs: Mapping[str, Any]) -> None:
+    for name in outputs:
+        if name not in declared:
+            hint = did_you_mean(str(name), declared)
+            raise OutputError(node_id, f"process() returned '{name}', not a declared output{hint}")
+    for name, kind in declared.items():
+        if name not in outputs:
+            raise OutputError(node_id, f"process() did not return the declared output '{name}'")
+        if not accepts(parse_type(kind), outputs[name]):
+            got = f"{preview(outputs[name], 80)}, which is {value_type(outputs[name])}"
+            raise OutputError(node_id, f"output '{name}' is declared {kind}, but is {got}")
+
+
+def _fired(node_id: str, exec_outputs: tuple[str, ...], said: Any) -> tuple[str, ...]:
+    if said is None:
+        if EXEC_OUT in exec_outputs:
+            return (EXEC_OUT,)
+        if exec_outputs:
+            names = ", ".join(exec_outputs)
+            reason = f"process() must return 'exec_next', one or several of: {names}"
+            raise OutputError(node_id, reason)
+        return ()
+    names = [said] if isinstance(said, str) else list(said) if _is_names(said) else [said]
+    for name in names:
+        if name not in exec_outputs:
+            known = ", ".join(exec_outputs) or "none"
+            hint = did_you_mean(str(name), exec_outputs)
+            reason = f"exec_next is {name!r:.80}, but the node's exec outputs are: {known}{hint}"
+            raise OutputError(node_id, reason)
+    return tuple(dict.fromkeys(names))
+
+
+def _is_names(said: Any) -> bool:
+    return isinstance(said, (list, tuple, set, frozenset))
+
+
+class _RecordingLogger(logging.Logger):
+    """``self.log``: keeps bounded records, for the run log of whoever started the node."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(f"rayflow.{node_id}", logging.DEBUG)
+        self.records: list[LogRecord] = []
+
+    def handle(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        if len(self.records) < MAX_LOG_RECORDS:
+            entry: LogRecord = {"level": record.levelno, "message": message[:MAX_LOG_LENGTH]}
+            self.records.append(entry)
+        elif len(self.records) == MAX_LOG_RECORDS:
+            text = f"more than {MAX_LOG_RECORDS} log records; the rest is left out"
+            self.records.append({"level": logging.WARNING, "message": text})

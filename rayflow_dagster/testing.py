@@ -1,0 +1,125 @@
+"""For tests: run nodes without Ray.
+
+``run_node_locally`` runs one node class as an actor would; ``InProcessActors`` stands in for
+``ActorManager``, so that whole flows run in this process in milliseconds::
+
+    outputs = run_node_locally(WordCountNode, text="a b c")
+    orchestrator = FlowOrchestrator(connect=in_process)
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .errors import NodeExecutionError
+from .metadata import inspect_class
+from .node import RayflowNode
+from .orchestrator import FlowOrchestrator
+from .runner import NodeCall, NodeReply, run_node_class
+from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph
+from .values import StoredValue, store_value
+from .variables import GlobalVariableStore, WriteTracking
+
+
+def run_node_locally(
+    node_class: type[RayflowNode],
+    /,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | GlobalVariableStore | None = None,
+    **inputs: Any,
+) -> dict[str, Any]:
+    """Run a node class once in this process and return its outputs.
+
+    Args:
+        constants: overrides of the class's constants.
+        variables: declarations or plain values of the flow's variables, or a store to share.
+        inputs: the node's inputs; declared defaults stand in for those left out.
+
+    Returns:
+        The outputs by name, and ``exec_next`` for a node that names its exec outputs.
+
+    Raises:
+        TypeError: an input is unknown, missing or mistyped.
+        Exception: whatever ``process`` raises; ``OutputError`` if what it returned does not fit.
+    """
+    metadata = inspect_class(node_class)
+    given = {**metadata.get("defaults", {}), **inputs}
+    wrong = sorted(set(given) ^ set(metadata["inputs"]))
+    if wrong and "**" not in _signature(node_class):
+        names = ", ".join(wrong)
+        raise TypeError(f"{node_class.__name__}: unknown or missing inputs: {names}")
+    store = variables if isinstance(variables, GlobalVariableStore) else None
+    store = store or GlobalVariableStore(variables if isinstance(variables, Mapping) else {})
+    call = NodeCall("local", metadata["path"], dict(constants or {}))
+    reply = run_node_class(node_class, metadata, call, given, WriteTracking(store))
+    if reply.exception is not None:
+        error = reply.exception
+        is_plain = isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError
+        raise error.original_error if is_plain else error  # type: ignore[attr-defined]
+    outputs = dict(reply.outputs)
+    if metadata.get("exec_outputs") not in ((), (EXEC_OUT,)):
+        fired = reply.exec_fired
+        outputs[EXEC_NEXT] = fired[0] if len(fired) == 1 else list(fired)
+    return outputs
+
+
+def _signature(node_class: type[RayflowNode]) -> str:
+    import inspect
+
+    return str(inspect.signature(node_class.process))
+
+
+class InProcessActors:
+    """Runs nodes on threads of this process: the fake of the one seam, ``ActorManager``.
+
+    ``workers``: how many nodes run at the same time.
+    """
+
+    def __init__(
+        self, orchestrator: FlowOrchestrator, graph: ExecutionGraph, workers: int = 4
+    ) -> None:
+        self._loader = orchestrator.node_loader
+        self._graph = graph
+        self.store = GlobalVariableStore(
+            graph.get("variables", {}), orchestrator.variables_snapshot
+        )
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rayflow-node")
+
+    def dispatch(
+        self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
+    ) -> "Future[NodeReply]":
+        return self._threads.submit(self._run, node_id, inputs, store_in)
+
+    def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
+        return self._threads.submit(lambda: {k: _opened(value) for k, value in values.items()})
+
+    def cleanup_actors(self) -> None:
+        """End the threads; running nodes finish first."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, node_id: str, inputs: dict[str, Any], store_in: str | None) -> NodeReply:
+        node = self._graph["nodes"][node_id]
+        call = NodeCall(node_id, node["class_path"], node["constants"])
+        node_class = self._loader.load_node_class(node["class_path"])
+        metadata = self._loader.get_node_metadata(node["class_path"])
+        opened = {name: _opened(value) for name, value in inputs.items()}
+        reply = run_node_class(node_class, metadata, call, opened, WriteTracking(self.store))
+        if store_in is not None and reply.exception is None:
+            reply.details["stored"] = {
+                name: str(store_value(Path(store_in), name, value))
+                for name, value in reply.outputs.items()
+            }
+        return reply
+
+
+def _opened(value: Any) -> Any:
+    return value.load() if isinstance(value, StoredValue) else value
+
+
+def in_process(orchestrator: FlowOrchestrator) -> InProcessActors:
+    """For ``FlowOrchestrator(connect=in_process)``."""
+    if orchestrator.graph is None:
+        raise ValueError("load a flow before connecting")
+    return InProcessActors(orchestrator, orchestrator.graph)

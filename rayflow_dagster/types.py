@@ -1,0 +1,226 @@
+"""The vocabulary of the project, on one page.
+
+A **flow** is what a person draws: nodes joined by *exec* edges (when) and *data* edges (what).
+The five shapes that modules exchange are plain dicts, described here as ``TypedDict``:
+
+- ``FlowData``: the flow as JSON, in its canonical spelling (see ``compiler/flow.py``);
+- ``NodeMetadata``: what is known of a node class without running it;
+- ``ExecutionGraph``: the compiled flow;
+- ``NodeResult``: what became of one node;
+- ``ExecutionState``: what became of all of them.
+
+Their documented keys are public API; keys marked ``NotRequired`` are additions of this project.
+"""
+
+from typing import Any, Literal, NewType, NotRequired, TypedDict
+
+NodeId = NewType("NodeId", str)
+EdgeId = NewType("EdgeId", str)
+
+EdgeKind = Literal["exec", "data"]
+NodeStatus = Literal["pending", "ready", "running", "completed", "failed"]
+ResultStatus = Literal["success", "error", "skipped"]
+Severity = Literal["error", "warning"]
+OnError = Literal["stop", "continue"]
+
+EXEC_IN = "exec_in"
+"""Canonical name of the one exec input of a node."""
+EXEC_OUT = "exec_out"
+"""Canonical name of the exec output of a node that does not name its own."""
+EXEC_NEXT = "exec_next"
+"""Reserved key in what ``process`` returns: the exec output (or outputs) that fire."""
+ERROR_PORT = "error"
+"""The exec output that handles a node's failure, and the data output that describes it."""
+START_CLASS = "rayflow_dagster.nodes.base.start.StartNode"
+RETURN_CLASS = "rayflow_dagster.nodes.base.return_.ReturnNode"
+GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNode"
+SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
+
+ExecutionInputs = dict[str, Any]
+"""Values for the inputs that START declares: ``{input name: value}``."""
+
+
+class FlowNode(TypedDict):
+    """One drawn node of a canonical flow. ``type`` is a class path."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+    position: NotRequired[dict[str, float]]
+
+
+class FlowEdge(TypedDict):
+    """One drawn edge of a canonical flow. ``type`` is ``"exec"`` or a data type."""
+
+    id: str
+    source: str
+    target: str
+    sourceHandle: str
+    targetHandle: str
+    type: str
+
+
+class FlowData(TypedDict):
+    """A flow in its canonical spelling. Unknown keys are kept."""
+
+    nodes: list[FlowNode]
+    edges: list[FlowEdge]
+    name: NotRequired[str]
+    description: NotRequired[str]
+    tags: NotRequired[dict[str, str]]
+    variables: NotRequired[dict[str, dict[str, Any]]]
+    schedules: NotRequired[list[dict[str, Any]]]
+    sensors: NotRequired[list[dict[str, Any]]]
+    on_error: NotRequired[OnError]
+    settings: NotRequired[dict[str, Any]]
+
+
+class ConstantSpec(TypedDict):
+    """A node class's constant: its type (a port type's name) and its value."""
+
+    type: str
+    value: Any
+
+
+class NodeMetadata(TypedDict):
+    """What is known of a node class. Types are port types by name, for example ``list[int]``."""
+
+    path: str
+    name: str
+    class_name: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    exec_input: bool
+    exec_output: bool
+    constants: dict[str, ConstantSpec]
+    exec_outputs: NotRequired[tuple[str, ...]]
+    """The exec outputs in order; empty for a node without any."""
+    exec_exclusive: NotRequired[bool]
+    """True when a run is known to fire at most one of ``exec_outputs``."""
+    defaults: NotRequired[dict[str, Any]]
+    """Defaults of inputs that have one."""
+    input_descriptions: NotRequired[dict[str, str]]
+    description: NotRequired[str]
+    icon: NotRequired[str]
+    category: NotRequired[str]
+    ray_options: NotRequired[dict[str, Any]]
+    resident: NotRequired[bool]
+    is_async: NotRequired[bool]
+    file: NotRequired[str]
+    """The file that defines the class; absent when known only from a flow's snapshot."""
+
+
+class RetrySpec(TypedDict):
+    """``data.retry``: ``max`` extra attempts, ``delay`` in seconds."""
+
+    max: int
+    delay: float
+    backoff: NotRequired[Literal["linear", "exponential"]]
+    jitter: NotRequired[bool]
+
+
+class GraphNode(TypedDict):
+    """One node of the compiled flow. ``metadata`` has the ports of *this* node, START's and
+    RETURN's included."""
+
+    id: str
+    class_path: str
+    metadata: NodeMetadata
+    constants: dict[str, Any]
+    dependencies: list[str]
+    dependents: list[str]
+    label: NotRequired[str]
+    values: NotRequired[dict[str, Any]]
+    """Values given to unwired inputs in the flow (``data.constantValues``)."""
+    retry: NotRequired[RetrySpec]
+    ray_options: NotRequired[dict[str, Any]]
+    pool: NotRequired[str]
+    priority: NotRequired[int]
+    tags: NotRequired[dict[str, str]]
+    description: NotRequired[str]
+    handles_error: NotRequired[bool]
+    """True when the node's ``error`` exec output is wired."""
+
+
+class GraphEdge(TypedDict):
+    source: str
+    target: str
+    source_handle: str
+    target_handle: str
+    edge_type: EdgeKind
+
+
+class ExecutionGraph(TypedDict):
+    """The compiled flow. ``execution_order`` is topological over both kinds of edge."""
+
+    nodes: dict[str, GraphNode]
+    edges: dict[str, GraphEdge]
+    start_node: str
+    return_nodes: list[str]
+    execution_order: list[str]
+    on_error: NotRequired[OnError]
+    variables: NotRequired[dict[str, dict[str, Any]]]
+
+
+class ErrorValue(TypedDict):
+    """The data output ``error`` of a node whose failure is handled."""
+
+    type: str
+    message: str
+    node_id: str
+
+
+class NodeResult(TypedDict):
+    """What became of one node."""
+
+    node_id: str
+    status: ResultStatus
+    outputs: dict[str, Any]
+    """Output values or object refs."""
+    error: str | None
+    exec_next: str | None
+    """The exec output that fired, when exactly one did."""
+    exec_fired: NotRequired[list[str]]
+    """Every exec output that fired."""
+    exception: NotRequired[BaseException]
+    """The node's own exception, when ``status`` is ``"error"``."""
+    details: NotRequired["RunDetails"]
+
+
+class LogRecord(TypedDict):
+    """One record of ``self.log``: the standard library's level number and the text."""
+
+    level: int
+    message: str
+
+
+class RunDetails(TypedDict, total=False):
+    """Where and how a node ran. ``seconds`` is the time inside ``process``."""
+
+    pid: int
+    host: str
+    seconds: float
+    previews: dict[str, str]
+    input_previews: dict[str, str]
+    stdout: str
+    stderr: str
+    logs: list[LogRecord]
+    variables: bytes
+    """A pickled snapshot of the variable store, when this node wrote to it."""
+    traceback: dict[str, Any] | None
+    """The frames of ``exception`` in the author's code, while it travels."""
+    stored: dict[str, str]
+    """Output name -> file that the actor wrote the value to."""
+
+
+class NodeState(TypedDict):
+    status: NodeStatus
+    result: NodeResult | None
+
+
+class ExecutionState(TypedDict):
+    """Everything known of a running flow."""
+
+    node_states: dict[str, NodeState]
+    data_cache: dict[tuple[str, str], Any]
+    active_path: str

@@ -1,0 +1,368 @@
+"""The embedded Ray and connections, with real Ray processes in folders of their own.
+
+Whatever connects runs in a process of its own: this one may be connected to another Ray already.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rayflow_dagster.actors import cluster, embedded
+from rayflow_dagster.actors.cluster import RaySettings
+from rayflow_dagster.errors import ClusterError
+
+SETTINGS = RaySettings(num_cpus=1, idle_seconds=120.0)
+PATIENCE = 60.0  # seconds; how long a test waits before it gives up, not what it asserts
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Wait until it is so; False when patience ends."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    parents = {child: parent for child, parent, _state in processes()}
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def living(pids: set[int]) -> set[int]:
+    return pids & {pid for pid, _parent, state in processes() if not state.startswith("Z")}
+
+
+def processes() -> list[tuple[int, int, str]]:
+    listing = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split() for line in listing.stdout.splitlines()]
+    return [(int(pid), int(parent), state) for pid, parent, state in rows]
+
+
+def driver(source: str, **environment: str) -> subprocess.Popen[str]:
+    """A process of its own that runs the source."""
+    prelude = "from rayflow_dagster.actors.cluster import *\nimport os, ray, signal\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """What the process prints until it ends well, in silence otherwise."""
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    return out
+
+
+def private_folder() -> Iterator[Path]:
+    """A short folder of the test's own as RAYFLOW_RAY_DIR; nothing stays in it or runs after."""
+    path = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYFLOW_RAY_DIR", str(path))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield path
+        patch.setenv("RAYFLOW_RAY_DIR", str(path))
+        cluster.stop()
+    assert not embedded.is_alive(embedded.Folder(path))
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    yield from private_folder()
+
+
+@pytest.fixture(scope="module")
+def shared_ray() -> Iterator[embedded.EmbeddedRay]:
+    """One embedded Ray for the tests that neither end nor damage it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folders = private_folder()
+        next(folders)
+        yield cluster.start(SETTINGS)
+        next(folders, None)
+        patch.undo()
+
+
+@pytest.fixture
+def running(
+    shared_ray: embedded.EmbeddedRay, monkeypatch: pytest.MonkeyPatch
+) -> embedded.EmbeddedRay:
+    monkeypatch.setenv("RAYFLOW_RAY_DIR", shared_ray.folder)
+    return shared_ray
+
+
+# --- finding and joining -------------------------------------------------------------------------
+
+
+def test_starting_twice_gives_the_same_ray(running: embedded.EmbeddedRay) -> None:
+    assert cluster.start(SETTINGS) == running
+    assert cluster.status() == running
+
+
+def test_a_driver_joins_the_embedded_ray_and_prints_nothing(running: embedded.EmbeddedRay) -> None:
+    source = """
+connect(RaySettings())
+connect(RaySettings())
+identity = ray.remote(lambda value: value)
+print(ray.get(identity.remote(41)), cluster_resources()["CPU"], ray.get_runtime_context().namespace)
+disconnect()
+print(ray.is_initialized())
+"""
+    assert said(driver(source)).split() == ["41", "1.0", "rayflow", "False"]
+
+
+def test_a_driver_given_the_embedded_address_joins_it(running: embedded.EmbeddedRay) -> None:
+    source = "connect(); print(ray.get_runtime_context().gcs_address)"
+    assert said(driver(source, RAY_ADDRESS=running.address)).strip() == running.address
+
+
+def test_connecting_leaves_signals_and_access_settings_as_they_were(
+    running: embedded.EmbeddedRay,
+) -> None:
+    source = """
+def access():
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+
+before = access()
+handler = lambda *_: None
+signal.signal(signal.SIGTERM, handler)
+connect()
+assert signal.getsignal(signal.SIGTERM) is handler
+disconnect()
+assert access() == before
+connect()
+print(ray.get(ray.put("again")))
+"""
+    assert said(driver(source, RAY_AUTH_TOKEN="someone else's")).strip() == "again"
+
+
+def test_a_connection_of_the_user_is_kept(running: embedded.EmbeddedRay) -> None:
+    source = f"""
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH={running.folder + "/token"!r})
+connect()
+from rayflow_dagster.actors import cluster
+cluster._connection = None  # as if the user had made it
+connect(RaySettings(address="127.0.0.1:1"))
+disconnect()
+print(ray.is_initialized())
+"""
+    assert said(driver(source)).strip() == "True"
+
+
+def test_the_token_is_for_its_user_only(running: embedded.EmbeddedRay) -> None:
+    token = Path(running.folder, "token")
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/net")
+def test_nothing_of_the_embedded_ray_listens_beyond_loopback(running: embedded.EmbeddedRay) -> None:
+    assert {address for pid in family(running.pid) for address in listening(pid)} == {"loopback"}
+
+
+def listening(pid: int) -> set[str]:
+    """Where a process listens for TCP: "loopback", or the address in hex as the kernel says it."""
+    inodes = {
+        os.readlink(entry)[8:-1]
+        for entry in Path(f"/proc/{pid}/fd").iterdir()
+        if entry.is_symlink() and os.readlink(entry).startswith("socket:[")
+    }
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    loopback = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+    addresses = {row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
+    return {"loopback" if address in loopback else address for address in addresses}
+
+
+# --- feasibility ---------------------------------------------------------------------------------
+
+
+def test_what_no_machine_can_run_is_refused_by_node_name(running: embedded.EmbeddedRay) -> None:
+    source = """
+connect()
+check_feasible({"fits": {"num_cpus": 1, "memory": 1e6}, "nothing": {}, "no gpu": {"num_gpus": 0}})
+try:
+    check_feasible({
+        "fits": {"num_cpus": 1},
+        "gpu": {"num_gpus": 1},
+        "big": {"num_cpus": 3, "resources": {"licence": 2}},
+    })
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    text = said(driver(source))
+    assert text.startswith("ClusterError node 'gpu' asks for GPU 1; node 'big' asks for CPU 3, lic")
+    assert "It has CPU 1, memory" in text
+    assert "fits" not in text
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def refusal(address: str) -> str:
+    source = f"""
+try:
+    connect(RaySettings(address={address!r}))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    return said(driver(source))
+
+
+def test_a_dead_address_is_refused() -> None:
+    text = refusal("127.0.0.1:1")
+    assert text.startswith("ClusterError nothing answers at Ray address")
+    assert "Ray takes '127.0.0.1:1' for" in text
+
+
+def test_an_address_where_something_else_answers_is_refused() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        server.settimeout(PATIENCE)
+        port = server.getsockname()[1]
+        process = driver(f"connect(RaySettings(address='127.0.0.1:{port}'))")
+        accepted, _peer = server.accept()
+        accepted.sendall(b"220 mail.example.org ESMTP\r\n")
+        _out, err = process.communicate(timeout=PATIENCE)
+        accepted.close()
+    assert "is not the head of a Ray cluster" in err
+
+
+@pytest.mark.parametrize("address", ["somewhere", "host:port", ":6379", "host:0", "host:99999"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"is not host:port.*nor 'auto'"):
+        cluster._resolve(address)
+
+
+def test_a_ray_client_address_is_refused() -> None:
+    with pytest.raises(ClusterError, match="which a Ray client cannot reach"):
+        cluster._resolve("ray://head:10001")
+
+
+# --- the private folder --------------------------------------------------------------------------
+
+
+def test_a_folder_others_may_enter_is_refused(folder: Path) -> None:
+    folder.chmod(0o755)
+    with pytest.raises(ClusterError, match="other users may enter"):
+        cluster.start(SETTINGS)
+    folder.chmod(0o700)
+
+
+def test_a_folder_too_long_for_sockets_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYFLOW_RAY_DIR", str(tmp_path / ("x" * 60)))
+    with pytest.raises(ClusterError, match="too long for Ray's sockets"):
+        cluster.start(SETTINGS)
+
+
+def test_a_start_that_fails_shows_the_log(folder: Path) -> None:
+    with pytest.raises(ClusterError, match=r"(?s)did not start.*num_cpus.*session_latest"):
+        cluster.start(RaySettings(num_cpus=-1))
+    assert cluster.status() is None
+
+
+# --- starting and ending -------------------------------------------------------------------------
+
+
+def test_concurrent_starters_start_one_and_stop_ends_all_of_it(folder: Path) -> None:
+    source = f"connect({SETTINGS!r}); print(status().pid, flush=True); input()"
+    drivers = [driver(source), driver(source)]
+    pids = {int(process.stdout.readline()) for process in drivers if process.stdout}
+    keeper = cluster.status()
+    assert keeper is not None
+    assert pids == {keeper.pid}
+    for process in drivers:
+        process.communicate("\n", timeout=PATIENCE)
+
+    everything = family(keeper.pid)
+    assert cluster.stop()
+    assert eventually(lambda: not living(everything))
+    assert cluster.status() is None
+    assert not cluster.stop()
+
+
+def test_a_stale_record_is_not_believed_and_heals(folder: Path) -> None:
+    stale = embedded.EmbeddedRay(os.getpid(), "127.0.0.1:1", 1, 0.0, str(folder))
+    embedded.write_record(embedded.Folder(folder), stale)
+    assert cluster.status() is None
+    assert not cluster.stop()
+
+    started = cluster.start(SETTINGS)
+    assert started.pid != stale.pid
+    record = json.loads((folder / "record.json").read_text())
+    assert record["address"] == started.address != stale.address
+
+
+def test_it_ends_when_idle_but_not_while_a_driver_is_connected(folder: Path) -> None:
+    source = f"""
+connect({RaySettings(num_cpus=1, idle_seconds=0.5)!r})
+print("connected", flush=True)
+input()
+print(ray.get(ray.remote(lambda: "still up").remote()))
+"""
+    process = driver(source)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "connected\n"
+    keeper = cluster.status()
+    assert keeper is not None
+    everything = family(keeper.pid)
+    time.sleep(2)  # four times as long as it may idle
+    out, _err = process.communicate("\n", timeout=PATIENCE)
+    assert out == "still up\n"
+
+    assert eventually(lambda: not living(everything))
+    assert cluster.status() is None
+    assert not (folder / "record.json").exists()
+
+
+def test_a_killed_keeper_leaves_no_ray_process(folder: Path) -> None:
+    keeper = cluster.start(SETTINGS)
+    everything = family(keeper.pid)
+    assert len(everything) > 3
+    os.kill(keeper.pid, signal.SIGKILL)
+    assert eventually(lambda: not living(everything))
+    assert cluster.status() is None
+
+
+def test_the_keeper_ends_when_the_head_dies(folder: Path) -> None:
+    keeper = cluster.start(SETTINGS)
+    everything = family(keeper.pid)
+    os.kill(process_named("gcs_server", everything), signal.SIGKILL)
+    assert eventually(lambda: not living(everything))
+    assert "gcs_server died" in (folder / "keeper.log").read_text()
+
+
+def process_named(name: str, among: set[int]) -> int:
+    listing = subprocess.run(
+        ["ps", "-eo", "pid=,command="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(maxsplit=1) for line in listing.stdout.splitlines()]
+    return next(int(pid) for pid, command in rows if int(pid) in among and name in command)

@@ -1,0 +1,12 @@
+"""Fixtures that every test may use. What the flows do stands in ``shapes.py``."""
+
+import pytest
+
+from rayflow_dagster.compiler.loader import NodeLoader
+from shapes import test_loader as make_loader
+
+
+@pytest.fixture
+def loader() -> NodeLoader:
+    """Knows the built-in nodes and those of ``flow_nodes``."""
+    return make_loader()
