@@ -2,18 +2,23 @@
 
 import ast
 import inspect
+import re
 import textwrap
+import types
 from collections.abc import Mapping
 from typing import Any, cast
 
 from .node import RayflowNode
 from .port_types import type_text, value_type
-from .types import EXEC_OUT, ConstantSpec, NodeMetadata
+from .types import EXEC_NEXT, EXEC_OUT, ConstantSpec, NodeMetadata
 
 Attributes = dict[str, Any]
 """A class's own attributes by name; ``is_async`` and ``one_exec_next`` tell of ``process``."""
 
-RESERVED = frozenset({"exec_next", "self"})
+RESERVED = frozenset({EXEC_NEXT, "self"})
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Members of a class body that are no constants, whatever their name.
+_BEHAVIOUR = (types.FunctionType, classmethod, staticmethod, property, type)
 
 
 def build_metadata(class_path: str, attributes: Mapping[str, Any], file: str = "") -> NodeMetadata:
@@ -46,7 +51,7 @@ def build_metadata(class_path: str, attributes: Mapping[str, Any], file: str = "
         "description": description,
         "icon": str(attributes.get("icon") or ""),
         "category": str(attributes.get("category") or ""),
-        "ray_options": dict(attributes.get("ray_options") or {}),
+        "ray_options": _ray_options(attributes, class_name),
         "resident": bool(attributes.get("resident", False)),
         "is_async": bool(attributes.get("is_async", False)),
     }
@@ -79,8 +84,7 @@ def _clean(docstring: object) -> str:
 def display_name(class_name: str) -> str:
     """``WordCountNode`` -> ``Word Count``."""
     stem = class_name.removesuffix("Node") or class_name
-    words = "".join(f" {letter}" if letter.isupper() else letter for letter in stem)
-    return words.strip()
+    return _WORD_STARTS.sub(" ", stem)
 
 
 def _port_table(declared: Any, class_name: str, what: str) -> dict[str, dict[str, Any]]:
@@ -101,9 +105,18 @@ def _port_table(declared: Any, class_name: str, what: str) -> dict[str, dict[str
 
 def _exec_outputs(attributes: Mapping[str, Any], class_name: str) -> tuple[str, ...]:
     declared = attributes.get("exec_outputs") or ()
-    if isinstance(declared, str) or not all(isinstance(name, str) for name in declared):
+    if not isinstance(declared, (tuple, list)) or not all(
+        isinstance(name, str) and name.isidentifier() for name in declared
+    ):
         raise ValueError(f"{class_name}.exec_outputs must be a tuple of names, not {declared!r}")
     return tuple(declared) or (EXEC_OUT,)
+
+
+def _ray_options(attributes: Mapping[str, Any], class_name: str) -> dict[str, Any]:
+    declared = attributes.get("ray_options") or {}
+    if not isinstance(declared, dict):
+        raise ValueError(f"{class_name}.ray_options must be a dict, not {declared!r}")
+    return dict(declared)
 
 
 def _exclusive(attributes: Mapping[str, Any], exec_outputs: tuple[str, ...]) -> bool:
@@ -117,13 +130,16 @@ def _constants(attributes: Mapping[str, Any]) -> dict[str, ConstantSpec]:
     return {
         name: cast(ConstantSpec, {"type": _constant_type(value), "value": value})
         for name, value in attributes.items()
-        if name.isupper() and not name.startswith("_")
+        if name.isupper() and not name.startswith("_") and not isinstance(value, _BEHAVIOUR)
     }
 
 
 def _constant_type(value: Any) -> str:
     # None as the value a class starts with says nothing about what a flow may put there.
-    return "any" if value is None else value_type(value)
+    if value is None:
+        return "any"
+    # JSON has lists only, so a list is what a flow can set.
+    return "list" if isinstance(value, (tuple, set, frozenset)) else value_type(value)
 
 
 def _one_exec_next(node_class: type[RayflowNode]) -> bool:
@@ -136,21 +152,24 @@ def _one_exec_next(node_class: type[RayflowNode]) -> bool:
 
 
 def fires_one_output(process: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether ``process`` can be seen to return one exec output's name, never a list of them.
+    """Whether ``process`` can be seen to name at most one exec output per run.
 
-    True only if every ``exec_next`` in it is the key of a dict display whose value is a text
-    expression, so that no run can fire two outputs.
+    True only if it returns nothing but dict displays, and the ``exec_next`` in each is a text
+    expression.
     """
-    seen = 0
-    shown = 0
-    for node in ast.walk(process):
-        if isinstance(node, ast.Constant) and node.value == "exec_next":
-            seen += 1
-        if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "exec_next":
-                    shown += _is_text(value)
-    return 0 < seen == shown
+    returns = [node for node in ast.walk(process) if isinstance(node, ast.Return)]
+    return bool(returns) and all(_shows_one_output(node.value) for node in returns)
+
+
+def _shows_one_output(returned: ast.expr | None) -> bool:
+    if not isinstance(returned, ast.Dict):
+        return False
+    for key, value in zip(returned.keys, returned.values, strict=True):
+        if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+            return False
+        if key.value == EXEC_NEXT and not _is_text(value):
+            return False
+    return True
 
 
 def _is_text(node: ast.expr) -> bool:

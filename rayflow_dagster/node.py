@@ -74,6 +74,6 @@ class RayflowNode:
     """Records appear in the Dagster run log, at the node's step."""
     variables: VariableAccess
 
-    def process(self, **inputs: Any) -> Any:
+    def process(self, *args: Any, **inputs: Any) -> Any:
         """Do the node's work: inputs by name in, a dict of outputs (or an awaitable of it) out."""
         raise NotImplementedError(f"{type(self).__name__} does not define process()")

@@ -10,8 +10,10 @@ must never cause an import.
 """
 
 import ast
+import builtins
 import importlib
 import numbers
+import re
 import sys
 import types
 import typing
@@ -27,9 +29,12 @@ _SPELLINGS = {
     "str": "str", "string": "str", "text": "str", "bool": "bool", "boolean": "bool",
     "dict": "dict", "object_": "dict", "mapping": "dict", "list": "list", "array": "list",
     "none": "None", "null": "None", "nonetype": "None",
+    "typing.list": "list", "typing.dict": "dict",
 }  # fmt: skip
 MAX_DEPTH = 20
 MAX_LENGTH = 1000
+# What type words are made of. The parser would warn about the rest, such as "1if".
+_WORDS = re.compile(r"(?:[^\W\d]\w*|[\s.,|\[\]'\"])*")
 
 ClassResolver = Callable[[str], type | None]
 
@@ -59,11 +64,16 @@ def parse_type(text: str) -> PortType:
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(f"a type of {len(text)} characters is too long")
+    return _from_ast(_parsed(text), text, 0)
+
+
+def _parsed(text: str) -> ast.expr:
     try:
-        expression = ast.parse(text.strip(), mode="eval").body
+        if _WORDS.fullmatch(text):
+            return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ValueError(f"'{text}' is not a type") from None
-    return _from_ast(expression, text, 0)
+        pass  # said below, in our words
+    raise ValueError(f"'{text[:80]}' is not a type")
 
 
 def _from_ast(node: ast.expr, text: str, depth: int) -> PortType:
@@ -73,7 +83,7 @@ def _from_ast(node: ast.expr, text: str, depth: int) -> PortType:
         case ast.Constant(value=None):
             return PortType("None")
         case ast.Constant(value=str() as inner):
-            return _from_ast(ast.parse(inner, mode="eval").body, text, depth + 1)
+            return _from_ast(_parsed(inner), text, depth + 1)
         case ast.Name() | ast.Attribute():
             return _named(_dotted(node, text))
         case ast.BinOp(op=ast.BitOr()):
@@ -108,9 +118,11 @@ def _dotted(node: ast.expr, text: str) -> str:
 
 
 def _named(path: str) -> PortType:
-    basic = _SPELLINGS.get(path.lower())
+    basic = _SPELLINGS.get(path.removeprefix("builtins.").lower())
     if basic:
         return PortType(basic)
+    if isinstance(vars(builtins).get(path), type):
+        return PortType(f"builtins.{path}")
     if "." not in path:
         words = ", ".join(BASIC)
         raise ValueError(f"unknown type '{path}' (known: {words}, list[...], or a class path)")
@@ -141,12 +153,23 @@ def type_text(declared: object) -> str:
     if origin in (Union, types.UnionType):
         return " | ".join(type_text(arg) for arg in args)
     if origin in (list, dict):
-        return f"{origin.__name__}[{', '.join(type_text(arg) for arg in args)}]"
+        inner = ", ".join(type_text(arg) for arg in args)
+        return f"{origin.__name__}[{inner}]" if inner else str(origin.__name__)
     if isinstance(declared, type):
         if declared in (int, float, str, bool, dict, list):
             return declared.__name__
-        return f"{declared.__module__}.{declared.__qualname__}"
-    raise ValueError(f"{declared!r} is not a type")
+        return _public_path(declared)
+    raise ValueError(f"{declared!r:.80} is not a type")
+
+
+def _public_path(declared: type) -> str:
+    """The shortest path of the class: ``pathlib.Path``, not ``pathlib._local.Path``."""
+    parts = declared.__module__.split(".")
+    for length in range(1, len(parts)):
+        module = ".".join(parts[:length])
+        if vars(sys.modules.get(module, builtins)).get(declared.__name__) is declared:
+            return f"{module}.{declared.__name__}"
+    return f"{declared.__module__}.{declared.__qualname__}"
 
 
 def loaded_class(path: str) -> type | None:
@@ -158,7 +181,8 @@ def loaded_class(path: str) -> type | None:
         if module is not None:
             found: Any = module
             for name in reversed(trail):
-                found = getattr(found, name, None)
+                # Not getattr: a package may import its parts when they are asked for.
+                found = getattr(found, "__dict__", {}).get(name)
             return found if isinstance(found, type) else None
         module_name, _, rest = module_name.rpartition(".")
         trail.append(rest)

@@ -3,10 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_CHOICES = 1000
+MAX_LENGTH = 200
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing where no known name is close."""
     choices = list(known)
+    if len(choices) > MAX_CHOICES or len(name) > MAX_LENGTH:
+        return ""  # comparing takes a time that grows with both
     close = difflib.get_close_matches(name, choices, n=1)
     if not close:
         # Class paths differ at the end while their packages agree: compare the last part alone.

@@ -1,9 +1,9 @@
 """Fixtures that every test may use. What the flows do stands in ``shapes.py``."""
 
 import pytest
+from shapes import test_loader as make_loader
 
 from rayflow_dagster.compiler.loader import NodeLoader
-from shapes import test_loader as make_loader
 
 
 @pytest.fixture

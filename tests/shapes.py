@@ -148,9 +148,7 @@ SHAPES: list[Shape] = [
         {"outer": False, "inner": True},
         True,
         {"value": "not outer"},
-        _ran(
-            "start outer not_outer outer_join return", skipped="inner both only_outer inner_join"
-        ),
+        _ran("start outer not_outer outer_join return", skipped="inner both only_outer inner_join"),
     ),
     Shape(
         "two_returns",
@@ -274,9 +272,7 @@ SHAPES: list[Shape] = [
         {"counter": 1111},
         _ran("start set one ten hundred get return"),
     ),
-    Shape(
-        "no_return_reached", {"flag": True}, True, {"flag": True}, _ran("start branch return")
-    ),
+    Shape("no_return_reached", {"flag": True}, True, {"flag": True}, _ran("start branch return")),
     Shape(
         "no_return_reached",
         {"flag": False},
@@ -346,6 +342,13 @@ SHAPES: list[Shape] = [
         True,
         {"value": 4, "counter": 4},
         _ran("start-1 set-1 identity-1 get-1 return-1"),
+    ),
+    Shape(
+        "declared_variables_of_editor",
+        {"value": 2},
+        True,
+        {"sum": 42},
+        _ran("start-1 set-1 get-1 add-1 return-1"),
     ),
 ]
 """Every fixture with its inputs, branching ones with each choice."""

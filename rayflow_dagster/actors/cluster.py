@@ -74,8 +74,15 @@ class _Connection:
     previous: dict[str, str | None]
 
 
+@dataclass(slots=True)
+class _Process:
+    """What this process is connected to by ``connect()``; None when it is not."""
+
+    connection: _Connection | None = None
+
+
 _guard = threading.RLock()
-_connection: _Connection | None = None
+_process = _Process()
 
 
 def connect(settings: RaySettings | None = None) -> None:
@@ -84,27 +91,25 @@ def connect(settings: RaySettings | None = None) -> None:
     A process that is connected already keeps its connection, whoever made it. Raises
     ClusterError within seconds when the cluster cannot be reached.
     """
-    global _connection
     settings = settings or RaySettings()
     with _guard:
         if ray.is_initialized():
             return
         address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
         if address == "local":
-            _connection = _connect_embedded(settings)
+            _process.connection = _connect_embedded(settings)
         else:
-            _connection = _connect_cluster(address, settings)
+            _process.connection = _connect_cluster(address, settings)
 
 
 def disconnect() -> None:
     """End the connection that ``connect()`` made; any other connection is left alone."""
-    global _connection
     with _guard:
-        if _connection is None:
+        if _process.connection is None:
             return
         ray.shutdown()
-        _restore(_connection.previous)
-        _connection = None
+        _restore(_process.connection.previous)
+        _process.connection = None
 
 
 def start(settings: RaySettings | None = None) -> EmbeddedRay:
@@ -128,9 +133,9 @@ def stop() -> bool:
     This process disconnects first; Ray ends the other drivers that are still connected.
     """
     with _guard:
-        running = embedded.status()
+        running, ours = embedded.status(), _process.connection
         # Ray ends a driver whose cluster goes away, and this process is not to end.
-        if running and _connection and _connection.address == running.address:
+        if running and ours and ours.address == running.address:
             disconnect()
         return embedded.stop()
 

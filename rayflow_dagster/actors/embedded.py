@@ -275,7 +275,6 @@ def _launch(folder: Folder, num_cpus: int | None, idle_seconds: float) -> None:
             stderr=subprocess.STDOUT,
             env=_keeper_environment(folder),
             cwd=folder.path,  # the starter's folder may be removed while Ray still runs
-            start_new_session=True,
             timeout=START_SECONDS,
             check=False,
         )

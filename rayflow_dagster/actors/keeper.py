@@ -7,14 +7,16 @@ starts Ray, announces it in the folder's record, and ends it together with itsel
 - on SIGTERM,
 - when a process of the Ray head has died.
 
-If it is killed, the kernel ends Ray's processes with it (Linux: parent-death signal; macOS:
-Ray's reaper process).
+However it ends, SIGKILL included, its guard then kills what is left of its process group: most of
+Ray's processes die with their parent by themselves, two agents stay for about a minute.
 """
 
 import argparse
+import logging
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -25,10 +27,13 @@ import ray
 from rayflow_dagster.actors import _ray, embedded
 from rayflow_dagster.actors.embedded import EmbeddedRay, Folder
 
-# Pages are taken only as values arrive, and are given back as they are freed; beyond this, Ray
-# spills to disk. Ray's own default is 30 % without a ceiling, too much for a guest on a desktop.
+# A ceiling, not a reservation: Ray takes memory as values arrive and spills to disk beyond this.
+# Its own default is 30 % without a ceiling, too much for a guest on a desktop. Where /dev/shm is
+# smaller, Ray uses files in its own folder, and its warning goes to the keeper's log only.
 _OBJECT_STORE_SHARE = 0.3
 _OBJECT_STORE_CEILING = 4 * 2**30  # bytes
+
+logger = logging.getLogger("rayflow_dagster.keeper")
 
 _WATCH_SECONDS = 0.5
 _TAKE_SECONDS = 5.0
@@ -37,14 +42,22 @@ _TAKE_SECONDS = 5.0
 def main() -> None:
     """Become the keeper of the folder; returns at once where another keeper already lives."""
     arguments = _parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     folder = Folder(arguments.folder)
     with folder.alive.open("a") as alive:
         if not _take(alive.fileno()):
-            print("another keeper is alive; nothing to do")
+            logger.info("another keeper is alive; nothing to do")
             return
         if os.fork():  # importing Ray has started no thread yet, so nothing is lost
             os._exit(0)  # the child's copy of the descriptor keeps the lock
-        _keep(folder, arguments.num_cpus, arguments.idle_seconds)
+        os.setsid()  # away from the starter's terminal, and a process group of its own to kill
+        guard = _start_guard()
+        try:
+            _keep(folder, arguments.num_cpus, arguments.idle_seconds)
+        except Exception:
+            logger.exception("ending")  # before the lock goes: the starter then reads the log
+        finally:
+            guard.communicate()  # closes its input, so it kills the group and this process
 
 
 def _parse() -> argparse.Namespace:
@@ -76,13 +89,21 @@ def _keep(folder: Folder, num_cpus: int, idle_seconds: float) -> None:
     signal.signal(signal.SIGTERM, terminate)  # after ray.init, which sets its own
     running = EmbeddedRay(os.getpid(), address, num_cpus, time.time(), str(folder.path))
     embedded.write_record(folder, running)
-    print(f"Ray is up: {running}", flush=True)
+    logger.info("Ray is up: %s", running)
     try:
         reason = _watch(folder, terminated, idle_seconds)
     finally:
         folder.record.unlink(missing_ok=True)
-    print(f"ending: {reason}", flush=True)
+    logger.info("ending: %s", reason)
     _end_ray()
+
+
+def _start_guard() -> subprocess.Popen[bytes]:
+    """A shell that reads from this process until it is gone, then kills the process group.
+
+    Ray's processes never hold the writing end, as Python's descriptors are not inherited.
+    """
+    return subprocess.Popen(["/bin/sh", "-c", "read -r _; kill -9 0"], stdin=subprocess.PIPE)
 
 
 def _remove_old_sessions(folder: Folder) -> None:
@@ -139,8 +160,7 @@ def _retire(folder: Folder) -> bool:
 
 def _end_ray() -> None:
     if _ray.dead_head_processes():
-        # A polite shutdown would wait for the dead; what is left of Ray dies with this process.
-        os._exit(1)
+        os._exit(1)  # a polite shutdown would wait for the dead; the guard does the rest
     ray.shutdown(wait_for_processes=True)
 
 

@@ -5,6 +5,7 @@ start as the queue needs them, two at a time at most (starting many at once dela
 never more than the cluster has CPU slots. A node with ``ray_options`` gets an actor of its own.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -67,7 +68,7 @@ class ActorManager:
     ) -> None:
         self._loader = node_loader
         self._store = variable_store
-        self._settings = WorkerSettings(node_loader.registry.roots, folder)
+        self._settings = WorkerSettings(node_loader.registry.roots, folder, _environment())
         self._slots = slots
         self._specs: dict[str, _NodeSpec] = {}
         self._actors: dict[str, ActorHandle] = {}
@@ -249,6 +250,11 @@ class ActorManager:
     def _configure_actor(self, actor: ActorHandle, constants: Mapping[str, Any]) -> None:
         """Apply constants to an actor that ``create_actor`` made."""
         ray.get(actor.configure.remote(dict(constants)))
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, without what Ray keeps in it for itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
 def _with_refs(envelope: NodeReply, refs: dict[str, Any]) -> NodeReply:

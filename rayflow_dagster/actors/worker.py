@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,23 @@ from .variables import StoreProxy
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker needs to find the author's code. ``folder``: the project's, if it is here."""
+    """What a worker takes over from the run's process.
+
+    ``roots``: where node classes may come from. ``folder``: the project's, if it is on this
+    machine. ``environment``: the environment variables; an embedded Ray has those of whoever
+    started it first.
+    """
 
     roots: tuple[NodeRoot, ...] = ()
     folder: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class NodeWorker:
     """Runs any node class under the allowed roots, one node at a time."""
 
     def __init__(self, settings: WorkerSettings, store: ActorHandle | None = None) -> None:
+        os.environ.update(settings.environment)
         if settings.folder and os.path.isdir(settings.folder):
             os.chdir(settings.folder)  # so that relative paths mean the project's files
             if settings.folder not in sys.path:

@@ -26,6 +26,7 @@ from .spelling import VIRTUAL_PREFIX, class_path_of
 
 UNTITLED = "Untitled Flow"
 VARIABLE = "VARIABLE"
+_VARIABLE_CLASSES = {"get": GET_VARIABLE_CLASS, "set": SET_VARIABLE_CLASS}
 
 MetadataLookup = Callable[[str], NodeMetadata | None]
 
@@ -49,12 +50,11 @@ def canonical_node(node: Mapping[str, Any], registry: NodeRegistry) -> dict[str,
     """One node with its class path in ``type`` and one spelling of its settings in ``data``."""
     data = dict(node.get("data") or {})
     spelling = _class_spelling(node, data)
-    if spelling.startswith(VIRTUAL_PREFIX):
-        class_path, values = _virtual_variable(spelling, data)
-    else:
-        class_path, values = class_path_of(spelling, registry), {}
-    values |= _configured_values(data)
-    data["constantValues"] = values
+    class_path, values = _virtual_variable(spelling, data)
+    if not class_path:
+        class_path = class_path_of(spelling, registry)
+    if isinstance(data.get("constantValues"), Mapping | None):
+        data["constantValues"] = values | _configured_values(data)
     if class_path == START_CLASS:
         data["inputs"] = _declared_ports(data, "api_schema")
     elif class_path == RETURN_CLASS:
@@ -71,9 +71,12 @@ def _class_spelling(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def _virtual_variable(spelling: str, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Class path and values of the editor's variable node; empty for any other spelling."""
+    if not spelling.startswith(VIRTUAL_PREFIX):
+        return "", {}
     action, _, identifier = spelling.removeprefix(VIRTUAL_PREFIX).partition("_")
-    class_path = GET_VARIABLE_CLASS if action == "get" else SET_VARIABLE_CLASS
-    return class_path, {VARIABLE: _variable_name(data, identifier)}
+    class_path = _VARIABLE_CLASSES.get(action, "")
+    return class_path, {VARIABLE: _variable_name(data, identifier)} if class_path else {}
 
 
 def _variable_name(data: Mapping[str, Any], identifier: str) -> str:
@@ -111,8 +114,12 @@ def _declared_ports(data: Mapping[str, Any], schema_key: str) -> Any:
     declared = data.get("inputs")
     if not isinstance(schema, Mapping):
         return {} if declared is None else declared
+    if not isinstance(declared, Mapping | None):
+        return declared  # a rule says that it must be an object
     ports = {name: _schema_port(spec) for name, spec in schema.items()}
-    return {**ports, **(declared if isinstance(declared, Mapping) else {})}
+    # The snapshot in ``inputs`` has bare type words, where the schema may know a default.
+    own = {n: s for n, s in (declared or {}).items() if n not in ports or isinstance(s, Mapping)}
+    return {**ports, **own}
 
 
 def _schema_port(spec: Any) -> Any:
@@ -124,35 +131,66 @@ def _schema_port(spec: Any) -> Any:
     return port
 
 
-def canonical_variables(
-    declared: Any, raw_nodes: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Declarations by name. What only an editor's node tells of is marked ``derived``."""
-    variables: dict[str, Any] = {}
-    if isinstance(declared, Mapping):
-        variables |= declared
-    elif isinstance(declared, list):
-        variables |= {
-            str(item.get("name", "")): {k: v for k, v in item.items() if k != "name"}
-            for item in declared
-            if isinstance(item, Mapping)
-        }
-    for node in raw_nodes:
-        derived = _derived_variable(node)
-        if derived:
-            variables.setdefault(*derived)
-    return variables if variables or declared is not None else None
+def canonical_variables(declared: Any, nodes: Sequence[Mapping[str, Any]]) -> Any:
+    """Declarations by name; None for none. What is malformed comes back as it is, for a rule to
+    report. A variable that only an editor's node tells of is marked ``derived``.
+
+    ``nodes`` are canonical.
+    """
+    variables = _declarations_by_name(declared)
+    if not isinstance(variables, Mapping):
+        return declared
+    found = dict(variables)
+    for node in nodes:
+        for name, spec in _derived_variable(node).items():
+            found.setdefault(name, spec)
+    return found if found or declared is not None else None
 
 
-def _derived_variable(node: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    data = node.get("data") or {}
+def _declarations_by_name(declared: Any) -> Any:
+    if not isinstance(declared, list):
+        return {} if declared is None else declared
+    named = [item for item in declared if isinstance(item, Mapping) and _is_name(item.get("name"))]
+    by_name = {item["name"]: _declaration(item) for item in named}
+    return by_name if len(by_name) == len(declared) else declared
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name)
+
+
+def _declaration(item: Mapping[str, Any]) -> dict[str, Any]:
+    """One item of a list of variables; the editor spells ``defaultValue`` and ``isReadonly``."""
+    spec = {key: value for key, value in item.items() if key not in ("name", *_EDITOR_KEYS)}
+    for spelling, key in _EDITOR_KEYS.items():
+        if item.get(spelling) is not None:
+            spec.setdefault(key, item[spelling])
+    if item.get("isCustom"):
+        spec["type"] = word if _is_type(word := str(item.get("customImport"))) else "any"
+    return spec
+
+
+_EDITOR_KEYS = {
+    "defaultValue": "default",
+    "default_value": "default",
+    "isReadonly": "readonly",
+    "is_readonly": "readonly",
+}
+
+
+def _derived_variable(node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    data = node["data"]
     path = data.get("path")
-    if not isinstance(path, str) or not path.startswith(VIRTUAL_PREFIX):
-        return None
+    if not isinstance(path, str) or node["type"] not in _VARIABLE_CLASSES.values():
+        return {}
     class_path, values = _virtual_variable(path, data)
-    ports = data.get("outputs" if class_path == GET_VARIABLE_CLASS else "inputs") or {}
-    kind = ports.get("value", "any") if isinstance(ports, Mapping) else "any"
-    return values[VARIABLE], {"type": kind, "default": None, "derived": True}
+    if not class_path:
+        return {}
+    ports = data.get("outputs" if class_path == GET_VARIABLE_CLASS else "inputs")
+    kind = ports.get("value") if isinstance(ports, Mapping) else None
+    known = isinstance(kind, str) and _is_type(kind)
+    spec = {"type": kind if known else "any", "default": None, "derived": True}
+    return {values[VARIABLE]: spec}
 
 
 def canonical_edges(
@@ -197,7 +235,8 @@ def _canonical_edge(edge: Mapping[str, Any], source: NodeMetadata | None) -> dic
 def _port(handle: str, prefix: str) -> str:
     if handle in ("exec-in", "exec-out"):
         return handle.replace("-", "_")
-    return handle.removeprefix("exec-").removeprefix(prefix)
+    bare = handle.removeprefix("exec-").removeprefix(prefix)
+    return bare if bare == handle else _port(bare, prefix)
 
 
 def _is_type(word: str) -> bool:

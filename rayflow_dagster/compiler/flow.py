@@ -7,7 +7,8 @@ the canonical one; doing it twice changes nothing.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,13 @@ from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
 from .dialect import canonical_edges, canonical_node, canonical_variables, lift_export
-from .outline import check_outline
+from .json_values import MAX_DEPTH
+from .outline import check_json, check_outline
 from .registry import BUILTIN_ROOT, NodeRegistry
 from .variable_reads import schedule_variable_reads
 
 MAX_BYTES = 20 * 1024 * 1024
-MAX_DEPTH = 100
+_BRACKETS = re.compile(r"[][{}]")
 
 MetadataLookup = Callable[[str], NodeMetadata | None]
 
@@ -82,14 +84,16 @@ def canonicalize(
         lookup: metadata by class path; ``registry`` by default.
 
     Raises:
-        FlowFormatError: the outline is broken (``nodes`` is no list, an id is no text, ...).
+        FlowFormatError: ``flow`` is not JSON, or its outline is broken (``nodes`` is no list, an id
+            is no text, ...).
     """
     registry = registry or NodeRegistry((BUILTIN_ROOT,))
-    check_outline(flow, MAX_DEPTH)
+    check_json(flow)
     lifted = lift_export(flow)
+    check_outline(lifted)
     nodes = [canonical_node(node, registry) for node in lifted["nodes"]]
     canonical: dict[str, Any] = {**lifted, "nodes": nodes}
-    variables = canonical_variables(lifted.get("variables"), lifted["nodes"])
+    variables = canonical_variables(lifted.get("variables"), nodes)
     if variables is not None:
         canonical["variables"] = variables
     canonical["edges"] = canonical_edges(
@@ -123,23 +127,14 @@ def _decode(text: str | bytes, source: str | None) -> str:
 def _depth(text: str) -> int:
     """The nesting of a JSON text, counted without recursion (the parser recurses)."""
     depth = deepest = 0
-    for character in _outside_strings(text):
-        if character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
+    for bracket in _BRACKETS.findall("".join(_split_strings(text)[::2])):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 
-def _outside_strings(text: str) -> Iterator[str]:
-    """The brackets of ``text`` that do not stand inside a string."""
-    for index, piece in enumerate(_split_strings(text)):
-        if index % 2 == 0:
-            yield from (character for character in piece if character in "[]{}")
-
-
 def _split_strings(text: str) -> list[str]:
+    """``text`` cut at its quotes: every second piece is the inside of a string."""
     # Escaped backslashes first, so that an escaped quote is told from a closing one.
     return text.replace("\\\\", "").replace('\\"', "").split('"')
 

@@ -57,14 +57,11 @@ class NodeLoader:
         return self._metadata_cache[path]
 
     def _read_metadata(self, path: str) -> NodeMetadata:
-        source = self.registry.find(path)
-        if source is None:
+        if self.registry.find(path) is None:
             raise self._unknown(path)
         try:
-            metadata = self.registry.metadata(path)
-            if metadata is not None and source.is_readable:
-                return metadata
-            return inspect_class(self.load_node_class(path), path)
+            metadata = self.registry.metadata(path) if self.registry.is_readable(path) else None
+            return metadata or inspect_class(self.load_node_class(path), path)
         except ValueError as error:
             raise NodeLoadError(path, str(error)) from None
 
@@ -86,7 +83,7 @@ class NodeLoader:
         root = self.registry.root_of(class_path)
         try:
             module = _import_under(root, module_name) if root else None
-        except Exception as error:  # an author's module may fail in any way
+        except (Exception, SystemExit) as error:  # an author's module may fail in any way
             reason = f"its module fails to import: {type(error).__name__}: {error}"
             raise NodeLoadError(class_path, reason) from error
         found = getattr(module, name, None)
@@ -95,6 +92,9 @@ class NodeLoader:
         return found
 
     def _unknown(self, class_path: str) -> NodeLoadError:
+        problem = self.registry.file_problem(class_path)
+        if problem:
+            return NodeLoadError(class_path, problem)
         roots = ", ".join(root.package for root in self.registry.roots)
         hint = did_you_mean(class_path, self.registry.class_paths)
         reason = f"no such node class is defined under the allowed packages ({roots}){hint}"

@@ -8,7 +8,11 @@ from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.errors import FlowFormatError
 
+from .json_values import json_problems
+
 MAX_FINDINGS = 50
+MAX_NODES = 5_000
+MAX_EDGES = 50_000
 
 
 class _Open(BaseModel):
@@ -38,23 +42,37 @@ class FlowOutline(_Open):
     tags: dict[str, Any] | None = None
 
 
-def check_outline(flow: Any, max_depth: int) -> None:
+def check_json(flow: Any) -> None:
+    """Check that ``flow`` is a JSON object that can be walked, stored and shown.
+
+    Raises:
+        FlowFormatError: with what in it is not JSON, and where.
+    """
+    if not isinstance(flow, Mapping):
+        raise FlowFormatError(f"a flow is a JSON object, not {type(flow).__name__}")
+    problems = json_problems(flow)
+    if problems:
+        raise FlowFormatError(problems)
+
+
+def check_outline(flow: Mapping[str, Any]) -> None:
     """Check that ``flow`` has nodes and edges of the right outline.
 
     Raises:
         FlowFormatError: with every problem of the outline.
     """
-    if not isinstance(flow, Mapping):
-        raise FlowFormatError(f"a flow is a JSON object, not {type(flow).__name__}")
-    if _is_deeper(flow, max_depth):
-        raise FlowFormatError(f"it is nested deeper than {max_depth} levels")
-    inner = flow.get("flow")
-    body = inner if "nodes" not in flow and isinstance(inner, Mapping) else flow
-    problems = list(_problems(body))
+    for kind, limit in (("nodes", MAX_NODES), ("edges", MAX_EDGES)):
+        found = flow.get(kind)
+        if isinstance(found, list) and len(found) > limit:
+            reason = f"{kind}: {len(found):,} of them are more than a flow may have ({limit:,})"
+            raise FlowFormatError(f"{reason}; split the flow", _name(flow))
+    problems = list(_problems(flow))
     if problems:
         raise FlowFormatError(problems, _name(flow))
-    if not body["nodes"]:
-        raise FlowFormatError("it has no nodes; draw at least a START and a RETURN", _name(flow))
+    if not flow["nodes"]:
+        raise FlowFormatError(
+            "nodes: there are none; draw at least a START and a RETURN", _name(flow)
+        )
 
 
 def _name(flow: Mapping[str, Any]) -> str | None:
@@ -71,8 +89,6 @@ def _problems(body: Mapping[str, Any]) -> Iterator[str]:
             yield f"{_place(body, item['loc'])}: {_text(item)}"
         if len(found) > MAX_FINDINGS:
             yield f"and {len(found) - MAX_FINDINGS} more of this kind"
-        return
-    yield from _unprintable(body)
 
 
 def _place(body: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
@@ -101,44 +117,3 @@ def _text(item: Any) -> str:
         case "model_type" | "dict_type" | "model_attributes_type":
             return "must be an object" + got
     return str(item["msg"])
-
-
-def _unprintable(body: Mapping[str, Any]) -> Iterator[str]:
-    for kind in ("nodes", "edges"):
-        for item in body.get(kind) or []:
-            for key, text in item.items():
-                if isinstance(text, str) and not _is_unicode(text):
-                    yield f"{kind} '{_safe(str(item.get('id')))}' key '{key}': half a character"
-    for key, text in body.items():
-        if isinstance(text, str) and not _is_unicode(text):
-            yield f"key '{key}': has half a character (a lone surrogate); retype the text"
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _safe(text: str) -> str:
-    return text.encode(errors="replace").decode()
-
-
-def _is_deeper(value: Any, limit: int) -> bool:
-    """Whether ``value`` is nested deeper than ``limit``, found without recursion."""
-    level: list[Any] = [value]
-    for _ in range(limit):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return False
-    return True
-
-
-def _children(item: Any) -> list[Any]:
-    if isinstance(item, Mapping):
-        return [value for value in item.values() if isinstance(value, (Mapping, list))]
-    if isinstance(item, list):
-        return [value for value in item if isinstance(value, (Mapping, list))]
-    return []

@@ -18,6 +18,7 @@ BUILTIN_PACKAGE = "rayflow_dagster.nodes"
 _BASE_CLASSES = frozenset(
     {"rayflow_dagster.RayflowNode", "rayflow_dagster.node.RayflowNode", "rayflow.RayflowNode"}
 )
+_PLAIN_BASES = _BASE_CLASSES | {"object", "abc.ABC"}
 _MAX_BASES = 20
 
 
@@ -50,8 +51,30 @@ class NodeRegistry:
         source = self._source(class_path)
         return source if source and self._is_node(source) else None
 
+    def is_readable(self, class_path: str) -> bool:
+        """Whether source alone tells the metadata of the class at ``class_path``."""
+        source = self.find(class_path)
+        lineage = self._lineage(source) if source else []
+        bases = {base for ancestor in lineage for base in ancestor.bases}
+        read = {ancestor.class_path for ancestor in lineage}
+        return all(each.is_readable for each in lineage) and bases <= _PLAIN_BASES | read
+
+    def file_problem(self, class_path: str) -> str | None:
+        """Why the file that would define the class cannot be read, if it is there."""
+        module = class_path.rpartition(".")[0]
+        file = self._file_of(module)
+        try:
+            read_module(file, module) if file else None
+        except (SyntaxError, ValueError, OSError) as error:
+            return f"its file {file} cannot be read: {type(error).__name__}: {error}"
+        return None
+
     def metadata(self, class_path: str) -> NodeMetadata | None:
-        """What the source says about the class, or None when it is not a node class here."""
+        """What the source says about the class, or None when it is not a node class here.
+
+        Raises:
+            ValueError: the class declares a port or constant wrongly.
+        """
         if class_path not in self._metadata:
             source = self.find(class_path)
             lineage = self._lineage(source) if source else []
@@ -71,7 +94,7 @@ class NodeRegistry:
         for class_path in self.class_paths:
             source = self._source(class_path)
             if source:
-                by_file.setdefault(source.file, class_path)
+                by_file.setdefault(source.file.resolve(), class_path)
         return by_file
 
     def root_of(self, class_path: str) -> NodeRoot | None:
@@ -86,7 +109,10 @@ class NodeRegistry:
     def _module(self, module: str) -> Mapping[str, ClassSource]:
         if module not in self._modules:
             file = self._file_of(module)
-            self._modules[module] = read_module(file, module) if file else {}
+            try:
+                self._modules[module] = read_module(file, module) if file else {}
+            except (SyntaxError, ValueError, OSError):
+                self._modules[module] = {}  # file_problem tells why
         return self._modules[module]
 
     def _file_of(self, module: str) -> Path | None:
@@ -94,7 +120,7 @@ class NodeRegistry:
         if root is None:
             return None
         parts = module[len(root.package) :].split(".")[1:]
-        if not all(part.isidentifier() for part in parts):
+        if not all(part.isidentifier() and part != "__init__" for part in parts):
             return None
         folder = root.path.joinpath(*parts)
         file = folder.with_suffix(".py") if parts else folder / "__init__.py"

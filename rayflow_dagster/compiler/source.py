@@ -1,10 +1,12 @@
 """Reading node classes from Python source with ``ast``, without running it."""
 
 import ast
+import builtins
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rayflow_dagster.metadata import Attributes, build_metadata, fires_one_output
 from rayflow_dagster.types import NodeMetadata
@@ -12,8 +14,13 @@ from rayflow_dagster.types import NodeMetadata
 
 DECLARATIONS = frozenset(
     {"inputs", "outputs", "exec_input", "exec_output", "exec_outputs", "exec_exclusive"}
-    | {"ray_options", "resident"}
+    | {"ray_options", "resident", "description", "icon", "category"}
 )
+PORTS = ("inputs", "outputs")
+UNKNOWN_BASE = "?"
+# What a class body may consist of, for reading alone to tell what is in it.
+_PLAIN = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Expr)
+_UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +32,12 @@ class ClassSource:
     name: str
     bases: tuple[str, ...]
     attributes: Attributes = field(repr=False)
-    unreadable: tuple[str, ...] = ()
-    """Names of attributes whose value is not a literal, so only inspection can tell it."""
+    is_readable: bool = True
+    """Whether the source alone tells the ports and constants."""
 
     @property
     def class_path(self) -> str:
         return f"{self.module}.{self.name}"
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether the source alone tells the ports and constants."""
-        return not any(name.isupper() or name in DECLARATIONS for name in self.unreadable)
 
     def metadata(self, lineage: Sequence["ClassSource"]) -> NodeMetadata:
         """The metadata of this class; ``lineage`` is the class and its ancestors."""
@@ -49,12 +51,14 @@ class ClassSource:
 def read_module(file: Path, module: str) -> Mapping[str, ClassSource]:
     """The classes that ``file`` defines at its top level, by name.
 
-    A file that Python cannot parse defines none here: importing it says what is wrong.
+    Raises:
+        SyntaxError, ValueError, OSError: the file cannot be read as Python.
     """
     try:
-        tree = ast.parse(file.read_bytes(), filename=str(file))
-    except (SyntaxError, ValueError):
-        return {}
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (MemoryError, RecursionError):
+        raise ValueError("it is nested too deep for Python") from None
     names = dict(_imported_names(tree, module))
     found: dict[str, ClassSource] = {}
     for statement in tree.body:
@@ -87,77 +91,108 @@ def _read_class(
     statement: ast.ClassDef, file: Path, module: str, names: Mapping[str, str]
 ) -> ClassSource:
     attributes: Attributes = {"__doc__": ast.get_docstring(statement)}
-    unreadable: list[str] = []
-    for name, value in _assignments(statement):
-        try:
-            literal = _literal(value, names)
-        except ValueError:
-            unreadable.append(name)
-            continue
-        if isinstance(literal, TypeWord):  # a name or an expression, so not a literal here
-            unreadable.append(name)
-        else:
-            attributes[name] = literal
+    is_readable = not statement.decorator_list and all(
+        isinstance(member, _PLAIN) for member in statement.body
+    )
+    for target, value in _assignments(statement):
+        if not isinstance(target, ast.Name):
+            is_readable = False
+        elif target.id.isupper() or target.id in DECLARATIONS:
+            try:
+                attributes[target.id] = _attribute(target.id, value, names, module)
+            except _UNREADABLE:
+                is_readable = False
+    attributes |= _about_process(statement)
+    bases = tuple(_base(base, names) for base in statement.bases)
+    return ClassSource(file, module, statement.name, bases, attributes, is_readable)
+
+
+def _about_process(statement: ast.ClassDef) -> Attributes:
+    about: Attributes = {}
     for member in statement.body:
         if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)) and member.name == "process":
-            attributes["is_async"] = isinstance(member, ast.AsyncFunctionDef)
-            attributes["one_exec_next"] = fires_one_output(member)
-    bases = tuple(_dotted(base, names) for base in statement.bases)
-    return ClassSource(file, module, statement.name, bases, attributes, tuple(unreadable))
+            about["is_async"] = isinstance(member, ast.AsyncFunctionDef)
+            about["one_exec_next"] = fires_one_output(member)
+    return about
 
 
-def _assignments(statement: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+def _assignments(statement: ast.ClassDef) -> Iterator[tuple[ast.expr, ast.expr]]:
     for member in statement.body:
         if isinstance(member, ast.Assign):
-            for target in member.targets:
-                if isinstance(target, ast.Name):
-                    yield target.id, member.value
+            yield from ((target, member.value) for target in member.targets)
         elif isinstance(member, ast.AnnAssign) and member.value is not None:
-            if isinstance(member.target, ast.Name):
-                yield member.target.id, member.value
+            yield member.target, member.value
 
 
-def _literal(node: ast.expr, names: Mapping[str, str]) -> Any:
-    """A literal, in which types may stand (they become type words)."""
-    match node:
-        case ast.Dict(keys=keys, values=values):
-            if any(key is None for key in keys):
-                raise ValueError("a dict with ** is not a literal")
-            return {
-                _literal(cast(ast.expr, key), names): _literal(value, names)
-                for key, value in zip(keys, values, strict=True)
-            }
-        case ast.List(elts=items):
-            return [_literal(item, names) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(_literal(item, names) for item in items)
-        case ast.Name() | ast.Attribute() | ast.Subscript():
-            return TypeWord(_type_word(node, names))
-        case ast.BinOp(op=ast.BitOr()):
-            return TypeWord(_type_word(node, names))
-    return ast.literal_eval(node)
+def _attribute(name: str, value: ast.expr, names: Mapping[str, str], module: str) -> Any:
+    """The value of a class attribute: a literal, and in a table of ports also types.
+
+    Raises:
+        ValueError, TypeError: only running the code can tell the value.
+    """
+    if name not in PORTS:
+        return ast.literal_eval(value)
+    if not isinstance(value, ast.Dict):
+        raise ValueError("a table of ports that is not a dict display")
+    return {
+        ast.literal_eval(_key(key)): _port(spec, names, module)
+        for key, spec in zip(value.keys, value.values, strict=True)
+    }
 
 
-class TypeWord(str):
-    """A type as written in source, its names resolved to paths."""
+def _port(spec: ast.expr, names: Mapping[str, str], module: str) -> Any:
+    if not isinstance(spec, ast.Dict):
+        return _type_word(spec, names, module)
+    port: dict[str, Any] = {}
+    for key, value in zip(spec.keys, spec.values, strict=True):
+        name = ast.literal_eval(_key(key))
+        is_type = name == "type"
+        port[name] = _type_word(value, names, module) if is_type else ast.literal_eval(value)
+    return port
 
 
-def _type_word(node: ast.expr, names: Mapping[str, str]) -> str:
+def _key(key: ast.expr | None) -> ast.expr:
+    if key is None:
+        raise ValueError("a dict with ** is not a literal")
+    return key
+
+
+def _type_word(node: ast.expr, names: Mapping[str, str], module: str) -> str:
+    """A type as written in source, its names resolved to paths.
+
+    Raises:
+        ValueError: what the name stands for cannot be told from this file alone.
+    """
     match node:
         case ast.Name() | ast.Attribute():
-            return _dotted(node, names)
-        case ast.Subscript(value=base, slice=ast.Tuple(elts=items)):
-            inner = ", ".join(_type_word(item, names) for item in items)
-            return f"{_dotted(base, names)}[{inner}]"
-        case ast.Subscript(value=base, slice=item):
-            return f"{_dotted(base, names)}[{_type_word(item, names)}]"
+            return _type_name(_dotted(node, names), module)
+        case ast.Subscript(value=base, slice=inner):
+            items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            words = ", ".join(_type_word(item, names, module) for item in items)
+            return f"{_type_name(_dotted(base, names), module)}[{words}]"
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return f"{_type_word(left, names)} | {_type_word(right, names)}"
+            return f"{_type_word(left, names, module)} | {_type_word(right, names, module)}"
         case ast.Constant(value=None):
             return "None"
         case ast.Constant(value=str() as word):
             return word
     raise ValueError("not a type")
+
+
+def _type_name(path: str, module: str) -> str:
+    top, _, rest = path.partition(".")
+    is_builtin = not rest and isinstance(vars(builtins).get(path), type)
+    # A name of this package, or defined in this file, may stand for any type expression.
+    if is_builtin or (rest and top != module.partition(".")[0]):
+        return path
+    raise ValueError(f"what {path} is cannot be read here")
+
+
+def _base(node: ast.expr, names: Mapping[str, str]) -> str:
+    try:
+        return _dotted(node, names)
+    except ValueError:
+        return UNKNOWN_BASE
 
 
 def _dotted(node: ast.expr, names: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from .registry import BUILTIN_PACKAGE, BUILTIN_ROOT, NodeRegistry
+from .registry import BUILTIN_PACKAGE, BUILTIN_ROOT, NodeRegistry, NodeRoot
 
 VIRTUAL_PREFIX = "virtual://variables/"
 
@@ -46,12 +46,24 @@ def class_path_of(spelling: str, registry: NodeRegistry) -> str:
 
 
 def _class_in_file(path: str, registry: NodeRegistry) -> str | None:
-    parts = PurePosixPath(path).with_suffix("").parts
+    parts = PurePosixPath(path.removesuffix(".py")).parts
     if parts[-4:-2] == ("rayflow", "nodes"):
         return _aliases().get(f"{parts[-2]}.{parts[-1]}")
     for root in registry.roots:
-        file = Path(path) if Path(path).is_absolute() else root.path.parent / path
-        found = registry.files.get(file.resolve())
+        # Joining an absolute path gives that path.
+        found = registry.files.get(_resolved(_top(root) / path))
         if found:
             return found
     return None
+
+
+def _top(root: NodeRoot) -> Path:
+    """The folder that holds the root's outermost package."""
+    return root.path.parents[root.package.count(".")]
+
+
+def _resolved(file: Path) -> Path | None:
+    try:
+        return file.resolve()
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have
+        return None

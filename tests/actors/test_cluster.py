@@ -123,7 +123,8 @@ def test_starting_twice_gives_the_same_ray(running: embedded.EmbeddedRay) -> Non
     assert cluster.status() == running
 
 
-def test_a_driver_joins_the_embedded_ray_and_prints_nothing(running: embedded.EmbeddedRay) -> None:
+@pytest.mark.usefixtures("running")
+def test_a_driver_joins_the_embedded_ray_and_prints_nothing() -> None:
     source = """
 connect(RaySettings())
 connect(RaySettings())
@@ -140,9 +141,8 @@ def test_a_driver_given_the_embedded_address_joins_it(running: embedded.Embedded
     assert said(driver(source, RAY_ADDRESS=running.address)).strip() == running.address
 
 
-def test_connecting_leaves_signals_and_access_settings_as_they_were(
-    running: embedded.EmbeddedRay,
-) -> None:
+@pytest.mark.usefixtures("running")
+def test_connecting_leaves_signals_and_access_settings_as_they_were() -> None:
     source = """
 def access():
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
@@ -165,7 +165,7 @@ def test_a_connection_of_the_user_is_kept(running: embedded.EmbeddedRay) -> None
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH={running.folder + "/token"!r})
 connect()
 from rayflow_dagster.actors import cluster
-cluster._connection = None  # as if the user had made it
+cluster._process.connection = None  # as if the user had made it
 connect(RaySettings(address="127.0.0.1:1"))
 disconnect()
 print(ray.is_initialized())
@@ -204,7 +204,8 @@ def listening(pid: int) -> set[str]:
 # --- feasibility ---------------------------------------------------------------------------------
 
 
-def test_what_no_machine_can_run_is_refused_by_node_name(running: embedded.EmbeddedRay) -> None:
+@pytest.mark.usefixtures("running")
+def test_what_no_machine_can_run_is_refused_by_node_name() -> None:
     source = """
 connect()
 check_feasible({"fits": {"num_cpus": 1, "memory": 1e6}, "nothing": {}, "no gpu": {"num_gpus": 0}})
@@ -283,8 +284,9 @@ def test_a_folder_too_long_for_sockets_is_refused(
         cluster.start(SETTINGS)
 
 
-def test_a_start_that_fails_shows_the_log(folder: Path) -> None:
-    with pytest.raises(ClusterError, match=r"(?s)did not start.*num_cpus.*session_latest"):
+@pytest.mark.usefixtures("folder")
+def test_a_start_that_fails_shows_the_log() -> None:
+    with pytest.raises(ClusterError, match=r"(?s)did not start.*nonnegative.*session_latest"):
         cluster.start(RaySettings(num_cpus=-1))
     assert cluster.status() is None
 
@@ -292,7 +294,8 @@ def test_a_start_that_fails_shows_the_log(folder: Path) -> None:
 # --- starting and ending -------------------------------------------------------------------------
 
 
-def test_concurrent_starters_start_one_and_stop_ends_all_of_it(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_concurrent_starters_start_one_and_stop_ends_all_of_it() -> None:
     source = f"connect({SETTINGS!r}); print(status().pid, flush=True); input()"
     drivers = [driver(source), driver(source)]
     pids = {int(process.stdout.readline()) for process in drivers if process.stdout}
@@ -343,7 +346,8 @@ print(ray.get(ray.remote(lambda: "still up").remote()))
     assert not (folder / "record.json").exists()
 
 
-def test_a_killed_keeper_leaves_no_ray_process(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_a_killed_keeper_leaves_no_ray_process() -> None:
     keeper = cluster.start(SETTINGS)
     everything = family(keeper.pid)
     assert len(everything) > 3
@@ -362,7 +366,7 @@ def test_the_keeper_ends_when_the_head_dies(folder: Path) -> None:
 
 def process_named(name: str, among: set[int]) -> int:
     listing = subprocess.run(
-        ["ps", "-eo", "pid=,command="], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid=,command="], capture_output=True, text=True, check=True
     )
     rows = [line.split(maxsplit=1) for line in listing.stdout.splitlines()]
     return next(int(pid) for pid, command in rows if int(pid) in among and name in command)

@@ -10,7 +10,7 @@ from rayflow_dagster.testing import run_node_locally
 
 @pytest.mark.parametrize(("condition", "fired"), [(True, "true"), (False, "false")])
 def test_branch_fires_the_side_of_its_condition(condition, fired):
-    assert BranchNode().process(condition) == {"exec_next": fired}
+    assert run_node_locally(BranchNode, condition=condition) == {"exec_next": fired}
 
 
 @pytest.mark.parametrize(

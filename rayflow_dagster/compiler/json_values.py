@@ -1,0 +1,91 @@
+"""Whether a Python value is JSON, found without recursion: a flow may come from anywhere."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MAX_DEPTH = 100
+MAX_VALUES = 2_000_000
+MAX_DIGITS = 300
+_MAX_INTEGER = 10**MAX_DIGITS
+MAX_PROBLEMS = 20
+
+_Trail = tuple["_Trail", str | int] | None
+"""Where a value stands: the trail of its container, and its key there."""
+
+
+def json_problems(value: Any) -> list[str]:
+    """What in ``value`` is not JSON, each with its place (``nodes[2].data.label``)."""
+    problems: list[str] = []
+    stack: list[tuple[Any, int, _Trail]] = [(value, 0, None)]
+    seen = 0
+    while stack:
+        item, depth, trail = stack.pop()
+        seen += 1
+        if seen > MAX_VALUES:
+            return [f"it holds more than {MAX_VALUES:,} values; keep data out of the flow"]
+        if depth > MAX_DEPTH:
+            return [f"it is nested deeper than {MAX_DEPTH} levels; no drawn flow needs that"]
+        problem = _problem(item)
+        if problem:
+            problems.append(f"{_place(trail)}: {problem}" if trail else f"it {problem}")
+            if len(problems) >= MAX_PROBLEMS:
+                return problems
+            continue
+        stack.extend((child, depth + 1, (trail, key)) for key, child in _children(item))
+    return problems
+
+
+def _problem(item: Any) -> str | None:
+    """Why ``item`` itself, its parts aside, is not JSON."""
+    match item:
+        case None | bool():
+            return None
+        case str():
+            return None if is_unicode(item) else _HALF
+        case int():
+            large = abs(item) >= _MAX_INTEGER
+            return f"is a number of more than {MAX_DIGITS} digits" if large else None
+        case float():
+            return None if math.isfinite(item) else f"is {item}, which is not a JSON value"
+        case Mapping():
+            return _key_problem(item)
+        case list():
+            return None
+    return f"is a Python {type(item).__name__}, which JSON does not have"
+
+
+_HALF = "has half a character (a lone surrogate); type the text again"
+
+
+def _key_problem(item: Mapping[Any, Any]) -> str | None:
+    for key in item:
+        if not isinstance(key, str):
+            return f"has a key that is not text but a Python {type(key).__name__}"
+        if not is_unicode(key):
+            return f"has a key that {_HALF}"
+    return None
+
+
+def _children(item: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(item, Mapping):
+        yield from item.items()
+    elif isinstance(item, list):
+        yield from enumerate(item)
+
+
+def _place(trail: _Trail) -> str:
+    keys: list[str] = []
+    while trail:
+        trail, key = trail
+        keys.append(f"[{key}]" if isinstance(key, int) else f".{key[:80]}")
+    return "".join(reversed(keys)).lstrip(".")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""``build_definitions``: a folder of flows becomes a Dagster code location."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import Definitions, JobDefinition
+
+from rayflow_dagster.compiler.flow import parse_flow
+from rayflow_dagster.errors import FlowFormatError, NameCollisionError, RayflowError
+from rayflow_dagster.project import Project
+from rayflow_dagster.values import write_whole
+
+from ._dagster import freeze, load_frozen
+from .executor import flow_executor
+from .jobs import build_broken_job, build_compiled_job, build_job, compile_flow, findings_of, job_name
+from .names import legal_name
+
+if TYPE_CHECKING:
+    from rayflow_dagster.actors.cluster import RaySettings
+
+__all__ = ["build_definitions", "build_job"]
+
+
+@dataclass(frozen=True, slots=True)
+class _FlowFile:
+    file: Path
+    content: bytes
+
+
+def build_definitions(
+    flows_dir: str | Path,
+    *,
+    nodes: Sequence[str] = (),
+    ray_settings: "RaySettings | None" = None,
+) -> Definitions:
+    """One job for every ``*.json`` in ``flows_dir``.
+
+    An invalid flow never takes the others down: it is listed as a job that carries its findings
+    as description and fails with them when launched. Two flows of one name are both refused, each
+    naming the other.
+
+    A run worker that imports the definitions again gets the flows as they were when the code
+    location loaded, whatever happened to the files since.
+
+    Args:
+        flows_dir: the folder of flow files.
+        nodes: packages of node classes beside the project's own ``nodes``.
+        ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
+    """
+    folder = Path(flows_dir).resolve()
+    project = Project.around(folder, nodes)
+    files = _frozen_files(folder)
+    parsed = {item.file: _parse(item) for item in files}
+    names = {
+        file: job_name(raw, file) if isinstance(raw, Mapping) else legal_name(file.stem) or "flow"
+        for file, raw in parsed.items()
+    }
+    clashing = _clashes(names)
+    jobs = []
+    for file, raw in parsed.items():
+        if file in clashing:
+            jobs.append(_refused_job(file, names, clashing[file]))
+        else:
+            jobs.append(_job(file, raw, names[file], project, ray_settings))
+    return Definitions(jobs=jobs)
+
+
+def _job(
+    file: Path,
+    raw: Mapping[str, Any] | RayflowError,
+    name: str,
+    project: Project,
+    ray_settings: "RaySettings | None",
+) -> JobDefinition:
+    if isinstance(raw, RayflowError):
+        return build_broken_job(name, findings_of(raw), str(file))
+    try:
+        flow = compile_flow(raw, name, project, file=file, ray_settings=ray_settings)
+        return build_compiled_job(flow, raw, flow_executor)
+    except RayflowError as error:
+        return build_broken_job(name, findings_of(error), str(file))
+
+
+def _clashes(names: Mapping[Path, str]) -> dict[Path, list[Path]]:
+    """File -> the other files that claim its name (or one that differs only in case)."""
+    by_name: dict[str, list[Path]] = {}
+    for file, name in names.items():
+        by_name.setdefault(name.casefold(), []).append(file)
+    return {
+        file: [other for other in files if other != file]
+        for files in by_name.values()
+        if len(files) > 1
+        for file in files
+    }
+
+
+def _refused_job(file: Path, names: Mapping[Path, str], others: list[Path]) -> JobDefinition:
+    claims = {names[file]: [f"'{path.name}'" for path in (file, *others)]}
+    text = f"{NameCollisionError(claims)}; give each flow a name of its own"
+    digest = hashlib.sha256(file.name.encode()).hexdigest()[:6]
+    return build_broken_job(f"{names[file]}_{digest}", [text], str(file))
+
+
+def _parse(item: _FlowFile) -> Mapping[str, Any] | RayflowError:
+    try:
+        return parse_flow(item.content, str(item.file))
+    except FlowFormatError as error:
+        return error
+
+
+def _frozen_files(folder: Path) -> list[_FlowFile]:
+    """The flow files: as they are when the code location loads, as they were in a run worker."""
+    key = f"rayflow/{folder}"
+    frozen = load_frozen(key)
+    if frozen is not None:
+        hashes: dict[str, str] = json.loads(frozen)
+        return [_FlowFile(folder / name, _saved(digest)) for name, digest in hashes.items()]
+    files = [_FlowFile(file, file.read_bytes()) for file in sorted(folder.glob("*.json"))]
+    hashes = {item.file.name: hashlib.sha256(item.content).hexdigest() for item in files}
+    for item in files:
+        _save(item.content, hashes[item.file.name])
+    freeze(key, json.dumps(hashes))
+    return files
+
+
+def flow_store() -> Path:
+    """Where the bytes of loaded flows are kept under their hash."""
+    home = os.environ.get("DAGSTER_HOME")
+    if home:
+        return Path(home) / "storage" / "rayflow" / "flows"
+    return Path(tempfile.gettempdir()) / f"rayflow-{os.getuid()}" / "flows"
+
+
+def _save(content: bytes, digest: str) -> None:
+    file = flow_store() / f"{digest}.json"
+    if not file.is_file():
+        write_whole(file, content)
+
+
+def _saved(digest: str) -> bytes:
+    file = flow_store() / f"{digest}.json"
+    try:
+        return file.read_bytes()
+    except OSError:
+        raise RayflowError(
+            f"the flow that this run was created from ({digest[:8]}) is no longer in {file.parent}; "
+            "reload the code location and launch a new run"
+        ) from None

@@ -1,0 +1,333 @@
+"""Our Dagster executor: many steps at once inside the run's process.
+
+Each step in flight is Dagster's own generator of that step's events. It runs until its op waits
+for an actor, yields a sentinel, and is parked; when the actor answers, it is resumed. One thread
+drives them all, so nothing of Dagster's has to be thread-safe.
+"""
+
+import contextlib
+import contextvars
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import DagsterEvent, Executor, Field, InitExecutorContext, Int, Noneable, executor
+from dagster import Array, Permissive
+
+from rayflow_dagster.engine.planner import ExecutionPlanner
+from rayflow_dagster.errors import FlowFailedError
+from rayflow_dagster.orchestrator import AFTER_RETURN, no_return_error
+
+from ._dagster import (
+    ActiveExecution,
+    DagsterExecutionInterruptedError,
+    ExecutionPlan,
+    InstanceConcurrencyContext,
+    PlanExecutionContext,
+    PlanOrchestrationContext,
+    RetryMode,
+    StepExecutionContext,
+    StepLogs,
+    abandon_unstarted,
+    capture_step_logs,
+    engine_event,
+    interrupted_event,
+    run_with_plan,
+    skip_unstarted,
+    step_events,
+    trigger_hooks,
+)
+from .parking import PARKING, Parking
+from .resources import RunSession
+
+SESSION = "rayflow"
+POLL_SECONDS = 0.2
+"""How often an idle executor looks for a termination signal."""
+
+
+@dataclass
+class _Step:
+    """One step in flight."""
+
+    key: str
+    context: StepExecutionContext
+    events: Iterator[DagsterEvent]
+    logs: StepLogs
+    closing: contextlib.ExitStack
+    parking: Parking = field(init=False)
+    variables: contextvars.Context = field(default_factory=contextvars.copy_context)
+    seen: list[DagsterEvent] = field(default_factory=list)
+    failed: bool = False
+
+    def __post_init__(self) -> None:
+        self.parking = Parking(self.logs)
+        self.variables.run(PARKING.set, self.parking)
+
+    def advance(self) -> DagsterEvent | None:
+        """The step's next event; None when it has ended."""
+        return self.variables.run(next, self.events, None)
+
+    def interrupt(self) -> DagsterEvent | None:
+        """Tell the step that the run is over; its last event, if it gives one."""
+        thrower: Any = self.events
+        error = DagsterExecutionInterruptedError("the run was terminated")
+        try:
+            event: DagsterEvent = self.variables.run(thrower.throw, error)
+        except (StopIteration, DagsterExecutionInterruptedError):
+            return None
+        return event
+
+
+class _Redirected:
+    """A text stream that writes to a step's captured output."""
+
+    def __init__(self, logs: StepLogs, *, error: bool) -> None:
+        self._logs = logs
+        self._error = error
+
+    def write(self, text: str) -> int:
+        self._logs.write(text, error=self._error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+
+@contextlib.contextmanager
+def redirected(logs: StepLogs) -> Iterator[None]:
+    """Send what hooks print to their step's output."""
+    out: Any = _Redirected(logs, error=False)
+    err: Any = _Redirected(logs, error=True)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
+class FlowExecutor(Executor):
+    """Runs a flow's steps in this process, each waiting for its actor without a thread.
+
+    Args:
+        retries: whether Dagster's retry policies hold.
+        max_concurrent: steps in flight at once; None for no limit but the cluster's.
+        tag_concurrency_limits: as in Dagster's multiprocess executor.
+    """
+
+    def __init__(
+        self,
+        retries: RetryMode,
+        max_concurrent: int | None = None,
+        tag_concurrency_limits: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self._retries = retries
+        self._max_concurrent = max_concurrent
+        self._tag_limits = tag_concurrency_limits
+
+    @property
+    def retries(self) -> RetryMode:
+        return self._retries
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[DagsterEvent]:
+        """Drive the run, from the first step to the last event."""
+        keys = execution_plan.step_keys_to_execute
+        yield engine_event(plan_context, f"Executing {len(keys)} steps on Ray actors", keys)
+
+        def drive(
+            job_context: PlanExecutionContext, execution_plan: ExecutionPlan
+        ) -> Iterator[DagsterEvent]:
+            with (
+                InstanceConcurrencyContext(
+                    job_context.instance, job_context.dagster_run
+                ) as concurrency,
+                ActiveExecution(
+                    execution_plan,
+                    retry_mode=self._retries,
+                    max_concurrent=self._max_concurrent,
+                    tag_concurrency_limits=self._tag_limits,
+                    instance_concurrency_context=concurrency,
+                    step_dependency_config=self.step_dependency_config,
+                ) as active,
+            ):
+                yield from _Drive(job_context, active).events()
+
+        yield from run_with_plan(plan_context, drive, self)
+        yield engine_event(plan_context, f"Finished {len(keys)} steps", keys)
+
+
+class _Drive:
+    """One run: starts ready steps, resumes parked ones, and ends the flow where it ends."""
+
+    def __init__(self, job_context: PlanExecutionContext, active: ActiveExecution) -> None:
+        self._job = job_context
+        self._active = active
+        self._in_flight: dict[str, _Step] = {}
+        self._resumable: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._failed = False
+        self._over = False
+
+    @property
+    def _session(self) -> RunSession:
+        session: RunSession = getattr(self._job.scoped_resources_builder.build({SESSION}), SESSION)
+        return session
+
+    def events(self) -> Iterator[DagsterEvent]:
+        """Every event of the run's steps."""
+        try:
+            while not self._is_done():
+                if self._active.check_for_interrupts():
+                    yield from self._interrupt()
+                yield from self._start_ready()
+                yield from self._resume_one()
+        finally:
+            for step in self._in_flight.values():
+                step.closing.close()
+        yield from self._end()
+
+    def _is_done(self) -> bool:
+        return not self._in_flight and (self._over or self._active.is_complete)
+
+    def _start_ready(self) -> Iterator[DagsterEvent]:
+        while not self._over:
+            ready = self._active.get_steps_to_execute()
+            yield from self._active.concurrency_event_iterator(self._job)
+            if not ready:
+                return
+            for step in ready:
+                yield from self._start(step.key)
+
+    def _start(self, key: str) -> Iterator[DagsterEvent]:
+        step = self._active.get_step_by_key(key)
+        context = self._job.for_step(step, self._active.get_known_state())
+        closing = contextlib.ExitStack()
+        logs = closing.enter_context(capture_step_logs(self._job, key))
+        self._in_flight[key] = _Step(key, context, step_events(context), logs, closing)
+        yield from self._drive(self._in_flight[key])
+
+    def _resume_one(self) -> Iterator[DagsterEvent]:
+        """Resume a step whose actor answered, or wait a moment for one."""
+        if self._is_done():
+            return
+        try:
+            key = self._resumable.get(timeout=self._patience())
+        except queue.Empty:
+            return
+        if key in self._in_flight:
+            yield from self._drive(self._in_flight[key])
+
+    def _patience(self) -> float:
+        """Seconds until something may be due: a retry, a pool's slot, a signal."""
+        due = self._active.sleep_interval()
+        return min(due, POLL_SECONDS) if due > 0 else POLL_SECONDS
+
+    def _drive(self, step: _Step) -> Iterator[DagsterEvent]:
+        """Run a step until it parks or ends."""
+        while True:
+            event = step.advance()
+            if event is None:
+                yield from self._ended(step)
+                return
+            future, step.parking.future = step.parking.future, None
+            if future is not None:
+                key = step.key
+                future.add_done_callback(lambda _: self._resumable.put(key))
+                return
+            yield from self._handle(step, event)
+
+    def _handle(self, step: _Step, event: DagsterEvent) -> Iterator[DagsterEvent]:
+        step.seen.append(event)
+        yield event
+        self._active.handle_event(event)
+        self._failed = self._failed or event.is_step_failure
+
+    def _ended(self, step: _Step) -> Iterator[DagsterEvent]:
+        del self._in_flight[step.key]
+        self._active.verify_complete(self._job, step.key)
+        with redirected(step.logs):
+            hooks = list(trigger_hooks(step.context, step.seen))
+        yield from hooks
+        yield from step.logs.announce()
+        step.closing.close()
+        self._over = self._over or self._ends_flow(step)
+        if not self._over:
+            yield from self._active.plan_events_iterator(self._job)
+
+    def _ends_flow(self, step: _Step) -> bool:
+        """Whether nothing new may start: a RETURN was reached, or a failure that stops."""
+        session = self._session
+        stops = session.flow.graph.get("on_error", "stop") == "stop"
+        failed = any(event.is_step_failure for event in step.seen)
+        return session.returned is not None or (failed and stops)
+
+    def _interrupt(self) -> Iterator[DagsterEvent]:
+        """Terminate: end the actors, fail the steps in flight, start nothing more.
+
+        Raises:
+            DagsterExecutionInterruptedError: always, so that Dagster records the run as canceled.
+        """
+        yield interrupted_event(self._job, list(self._in_flight))
+        self._active.mark_interrupted()
+        self._session.kill_actors()
+        for step in list(self._in_flight.values()):
+            event = step.interrupt()
+            if event is not None:
+                yield from self._handle(step, event)
+            del self._in_flight[step.key]
+            step.closing.close()
+        abandon_unstarted(self._active)
+        raise DagsterExecutionInterruptedError("the run was terminated")
+
+    def _end(self) -> Iterator[DagsterEvent]:
+        """Settle what has not started, and fail a run that reached no RETURN."""
+        session = self._session
+        if self._failed:
+            abandon_unstarted(self._active)
+            yield from self._active.plan_events_iterator(self._job)
+        elif session.returned is not None:
+            for step in skip_unstarted(self._active):
+                context = self._job.for_step(step)
+                context.log.info(f"Skipping step {step.key}: {AFTER_RETURN}.")
+                yield DagsterEvent.step_skipped_event(context)
+        elif self._must_return():
+            raise self._no_return()
+
+    def _must_return(self) -> bool:
+        """A run of selected steps need not reach a RETURN; a run of all must."""
+        graph = self._session.flow.graph
+        keys = self._session.run.step_keys_to_execute
+        steps = self._session.flow.steps
+        return keys is None or any(steps[node_id] in keys for node_id in graph["return_nodes"])
+
+    def _no_return(self) -> FlowFailedError:
+        session = self._session
+        state = session.state({})
+        for node_id, result in session.results.items():
+            state["node_states"][node_id]["result"] = result
+        graph = session.flow.graph
+        return no_return_error(graph, ExecutionPlanner(graph), state)
+
+
+@executor(
+    name="rayflow",
+    config_schema={
+        "max_concurrent": Field(
+            Noneable(Int),
+            default_value=None,
+            is_required=False,
+            description="Steps in flight at once; none for as many as are ready.",
+        ),
+        "tag_concurrency_limits": Field(
+            Noneable(Array(Permissive())),
+            default_value=None,
+            is_required=False,
+            description="Limits by op tag, as in Dagster's multiprocess executor.",
+        ),
+    },
+)
+def flow_executor(context: InitExecutorContext) -> FlowExecutor:
+    """Runs every node as its own step on Ray actors, inside the run's process."""
+    return FlowExecutor(
+        retries=RetryMode.ENABLED,
+        max_concurrent=context.executor_config["max_concurrent"],  # type: ignore[arg-type]
+        tag_concurrency_limits=context.executor_config["tag_concurrency_limits"],  # type: ignore[arg-type]
+    )

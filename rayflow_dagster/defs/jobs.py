@@ -1,0 +1,274 @@
+"""``build_job``: a flow becomes a Dagster job with one step per drawn node."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import (
+    DependencyDefinition,
+    ExecutorDefinition,
+    GraphDefinition,
+    In,
+    IOManagerDefinition,
+    JobDefinition,
+    MetadataValue,
+    MultiDependencyDefinition,
+    NodeInvocation,
+    Nothing,
+    OpDefinition,
+    OpExecutionContext,
+    Out,
+    ResourceDefinition,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
+
+from rayflow_dagster.compiler.flow import canonicalize, flow_hash, read_flow
+from rayflow_dagster.compiler.graph import GraphBuilder
+from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.resolved import ResolvedFlow
+from rayflow_dagster.compiler.rules_runs import liveness_of
+from rayflow_dagster.compiler.validator import FlowValidator
+from rayflow_dagster.errors import RayflowError, ValidationError
+from rayflow_dagster.project import Project
+from rayflow_dagster.types import FlowData
+
+from .executor import flow_executor
+from .io_manager import build_io_manager
+from .names import ABSENT, EXEC_INPUT, legal_name
+from .ops import SESSION, build_op, build_retry_policy, op_tags
+from .resources import HASH_TAG, CompiledFlow, session_resource
+
+if TYPE_CHECKING:
+    from rayflow_dagster.actors.cluster import RaySettings
+
+FLOW_TAG = "rayflow/flow"
+BROKEN_TAG = "rayflow/broken"
+
+
+def build_job(
+    flow: FlowData | Mapping[str, Any] | str | Path,
+    name: str | None = None,
+    *,
+    project: Project | None = None,
+    ray_settings: "RaySettings | None" = None,
+    executor_def: ExecutorDefinition | None = None,
+) -> JobDefinition:
+    """The Dagster job of a flow.
+
+    Args:
+        flow: a flow in any spelling, or the path of a flow file.
+        name: the job's name; by default the flow's ``name`` or the file's stem, made legal.
+        project: the project whose nodes the flow may use; by default the one around the flow's
+            file, or around the working folder.
+        ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
+        executor_def: instead of our executor.
+
+    Raises:
+        ValidationError: with all findings.
+    """
+    file = Path(flow) if isinstance(flow, (str, Path)) else None
+    raw: Any = read_flow(file) if file is not None else flow
+    if project is None:
+        project = Project.around(file if file is not None else Path.cwd())
+    title = name or _title(raw, file)
+    compiled = compile_flow(raw, title, project, file=file, ray_settings=ray_settings)
+    return build_compiled_job(compiled, raw, executor_def or flow_executor)
+
+
+def compile_flow(
+    raw: Any,
+    title: str,
+    project: Project,
+    *,
+    file: Path | None = None,
+    ray_settings: "RaySettings | None" = None,
+) -> CompiledFlow:
+    """Validate and compile a flow.
+
+    Raises:
+        ValidationError: with all findings.
+    """
+    loader = NodeLoader(project.registry)
+    validator = FlowValidator(loader)
+    validator.require_valid(raw, title)
+    resolved = validator.resolve(raw)
+    metadata = {node.class_path: node.metadata for node in resolved.nodes.values()}
+    graph = GraphBuilder(metadata).compile(resolved)  # type: ignore[arg-type]
+    return CompiledFlow(
+        graph=graph,
+        project=project,
+        name=title,
+        hash=flow_hash(canonicalize(raw, project.registry)),
+        uncertain=uncertain_inputs(resolved),
+        file=_shown_path(file, project),
+        ray_settings=ray_settings,
+    )
+
+
+def uncertain_inputs(flow: ResolvedFlow) -> frozenset[tuple[str, str]]:
+    """(node, input) whose wired sources may all be skipped while the node runs."""
+    live = liveness_of(flow)
+    found = set()
+    for node_id in flow.nodes:
+        for port in {edge.target_port for edge in flow.data_into(node_id)}:
+            edges = flow.data_into(node_id, port)
+            if live is None or not live.conditions.implies(
+                live.runs[node_id], live.any_present(edges)
+            ):
+                found.add((node_id, port))
+    return frozenset(found)
+
+
+def build_compiled_job(
+    flow: CompiledFlow, raw: Mapping[str, Any], executor_def: ExecutorDefinition
+) -> JobDefinition:
+    """The job of a compiled flow."""
+    ops = {node_id: build_op(flow, node_id) for node_id in flow.graph["execution_order"]}
+    graph = GraphDefinition(
+        name=legal_name(flow.name) or "flow",
+        node_defs=list({op.name: op for op in ops.values()}.values()),
+        dependencies={
+            _invocation(flow, node_id, op): _dependencies(flow, node_id)
+            for node_id, op in ops.items()
+        },
+        description=_describe_job(flow, raw),
+    )
+    return graph.to_job(
+        description=_describe_job(flow, raw),
+        executor_def=executor_def,
+        resource_defs={
+            SESSION: ResourceDefinition(session_resource(flow)),
+            "io_manager": IOManagerDefinition(build_io_manager),
+        },
+        tags={
+            **{str(key): str(value) for key, value in (raw.get("tags") or {}).items()},
+            FLOW_TAG: flow.name,
+            HASH_TAG: flow.hash,
+        },
+        metadata=_job_metadata(flow),
+    )
+
+
+def _invocation(flow: CompiledFlow, node_id: str, op: OpDefinition) -> NodeInvocation:
+    node = flow.graph["nodes"][node_id]
+    return NodeInvocation(
+        name=op.name,
+        alias=flow.steps[node_id],
+        tags=op_tags(node),
+        retry_policy=build_retry_policy(node),
+    )
+
+
+def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
+    dependencies: dict[str, Any] = {}
+    exec_wires = flow.exec_wires[node_id]
+    if exec_wires:
+        ends = [
+            DependencyDefinition(flow.steps[source], flow.ports[source].exec_outputs[port])
+            for source, port in exec_wires
+        ]
+        dependencies[EXEC_INPUT] = MultiDependencyDefinition(ends)
+    for port, wires in flow.wires[node_id].items():
+        ends = [
+            DependencyDefinition(flow.steps[source], flow.ports[source].outputs[output])
+            for source, output in wires
+        ]
+        if (node_id, port) in flow.sentinels:
+            ends.append(DependencyDefinition(flow.steps[flow.graph["start_node"]], ABSENT))
+        name = flow.ports[node_id].inputs[port]
+        fans_in = port in flow.fan_ins[node_id]
+        dependencies[name] = MultiDependencyDefinition(ends) if fans_in else ends[0]
+    return dependencies
+
+
+def _title(raw: Any, file: Path | None) -> str:
+    name = raw.get("name") if isinstance(raw, Mapping) else None
+    if isinstance(name, str) and legal_name(name):
+        return name
+    return file.stem if file is not None else "flow"
+
+
+def job_name(raw: Any, file: Path) -> str:
+    """The name of the job that a flow file becomes."""
+    return legal_name(_title(raw, file)) or legal_name(file.stem) or "flow"
+
+
+def _shown_path(file: Path | None, project: Project) -> str | None:
+    if file is None:
+        return None
+    resolved = file.resolve()
+    inside = resolved.is_relative_to(project.root)
+    return str(resolved.relative_to(project.root)) if inside else str(resolved)
+
+
+def _describe_job(flow: CompiledFlow, raw: Mapping[str, Any]) -> str:
+    lines = [str(raw.get("description") or "")]
+    if flow.file:
+        lines.append(f"Flow file: `{flow.file}`.")
+    rows = [f"- `{name}`: {about}" for name, about in _inputs(flow).items()]
+    if rows:
+        lines.append("Inputs:\n\n" + "\n".join(rows))
+    return "\n\n".join(line for line in lines if line)
+
+
+def _inputs(flow: CompiledFlow) -> dict[str, str]:
+    metadata = flow.graph["nodes"][flow.graph["start_node"]]["metadata"]
+    defaults = metadata.get("defaults", {})
+    descriptions = metadata.get("input_descriptions", {})
+    return {
+        name: kind
+        + (f", default {defaults[name]!r:.80}" if name in defaults else ", required")
+        + (f". {descriptions[name]}" if name in descriptions else "")
+        for name, kind in metadata["outputs"].items()
+    }
+
+
+def _job_metadata(flow: CompiledFlow) -> dict[str, Any]:
+    metadata = flow.graph["nodes"][flow.graph["start_node"]]["metadata"]
+    defaults = metadata.get("defaults", {})
+    rows = [
+        TableRecord(
+            {
+                "input": name,
+                "type": kind,
+                "default": repr(defaults[name])[:80] if name in defaults else "required",
+            }
+        )
+        for name, kind in metadata["outputs"].items()
+    ]
+    columns = [TableColumn(name) for name in ("input", "type", "default")]
+    shown: dict[str, Any] = {"flow hash": MetadataValue.text(flow.hash)}
+    if flow.file:
+        shown["flow file"] = MetadataValue.path(flow.file)
+    if rows:
+        shown["inputs"] = MetadataValue.table(rows, TableSchema(columns))
+    return shown
+
+
+def build_broken_job(name: str, findings: list[str], file: str | None = None) -> JobDefinition:
+    """The job that stands for a flow that cannot run: it lists what is wrong, and fails with it
+    when launched."""
+    error = ValidationError(findings, file or name)
+
+    def refuse(_context: OpExecutionContext, _inputs: Any) -> Any:
+        raise error
+        yield  # a computation is a generator
+
+    listed = "\n".join(f"- {finding}" for finding in findings)
+    description = f"**This flow cannot run.** File: `{file}`.\n\n{listed}"
+    op = OpDefinition(
+        compute_fn=refuse,
+        name=f"{name}_cannot_run",
+        ins={"nothing": In(Nothing)},
+        outs={"nothing": Out(Nothing, is_required=False)},
+        description=description,
+    )
+    graph = GraphDefinition(name=name, node_defs=[op], description=description)
+    return graph.to_job(description=description, tags={BROKEN_TAG: "true", FLOW_TAG: name})
+
+
+def findings_of(error: RayflowError) -> list[str]:
+    """The findings that an error carries, or its text."""
+    return error.findings if isinstance(error, ValidationError) else [str(error)]

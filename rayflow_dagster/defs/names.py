@@ -1,0 +1,119 @@
+"""Flow names <-> Dagster names, both ways, collisions refused.
+
+Dagster takes letters, digits and ``_``, and refuses Python's keywords and a few words of its own.
+Flows know any id, label and port name.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rayflow_dagster.errors import NameCollisionError
+from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ExecutionGraph, GraphNode
+
+from ._dagster import DISALLOWED_NAMES
+
+EXEC_INPUT = "exec_in"
+ABSENT = "absent"
+RESULT = "result"
+MAX_LENGTH = 100
+
+
+def legal_name(text: str) -> str:
+    """``text`` made a legal Dagster name; empty when nothing legal is left of it.
+
+    Accents are dropped, every other run of illegal characters becomes one ``_``, and a reserved
+    word gets a trailing ``_``.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")
+    if len(name) > MAX_LENGTH:
+        name = f"{name[:MAX_LENGTH]}_{_digest(text)}"
+    return f"{name}_" if name in DISALLOWED_NAMES else name
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _name_of_id(node_id: str) -> str:
+    legal = legal_name(node_id)
+    # Two ids may become one name ("a-b", "a_b"), so an id that had to change carries its digest.
+    return legal if legal == node_id else f"{legal or 'node'}_{_digest(node_id)}"
+
+
+def step_keys(graph: ExecutionGraph) -> dict[str, str]:
+    """Node id -> step key: the label made legal, else the id; clashing labels get their ids.
+
+    Raises:
+        NameCollisionError: two nodes claim one step key after all.
+    """
+    labels = {id_: legal_name(node.get("label", "")) for id_, node in graph["nodes"].items()}
+    uses = Counter(label.casefold() for label in labels.values())
+    keys: dict[str, str] = {}
+    for node_id, label in labels.items():
+        if not label:
+            keys[node_id] = _name_of_id(node_id)
+        elif uses[label.casefold()] > 1:
+            keys[node_id] = f"{label}_{_name_of_id(node_id)}"
+        else:
+            keys[node_id] = label
+    _refuse_collisions(keys)
+    return keys
+
+
+def _refuse_collisions(names: Mapping[str, str]) -> None:
+    claims: dict[str, list[str]] = {}
+    for claimant, name in names.items():
+        claims.setdefault(name, []).append(f"'{claimant}'")
+    clashing = {name: who for name, who in claims.items() if len(who) > 1}
+    if clashing:
+        raise NameCollisionError(clashing)
+
+
+@dataclass(frozen=True, slots=True)
+class PortNames:
+    """The Dagster names of one node's ports."""
+
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    exec_outputs: Mapping[str, str]
+
+
+def port_names(node: GraphNode) -> PortNames:
+    """Dagster names of a node's ports.
+
+    Raises:
+        NameCollisionError: two ports claim one name.
+    """
+    metadata = node["metadata"]
+    exec_ports = list(metadata.get("exec_outputs", ()))
+    data_ports = list(metadata["outputs"])
+    if node.get("handles_error"):
+        exec_ports.append(ERROR_PORT)
+        data_ports.append(ERROR_PORT)
+    exec_names = {port: exec_output_name(port) for port in exec_ports}
+    taken = {*exec_names.values(), ABSENT}
+    outputs = _port_table(data_ports, taken)
+    inputs = _port_table(metadata["inputs"], {EXEC_INPUT})
+    _refuse_collisions({**{f"output {k}": v for k, v in outputs.items()},
+                        **{f"exec {k}": v for k, v in exec_names.items()}})  # fmt: skip
+    _refuse_collisions(inputs)
+    return PortNames(inputs, outputs, exec_names)
+
+
+def exec_output_name(port: str) -> str:
+    """``exec_out`` stays; every other exec output gets the prefix, so that ``error`` can be both
+    an exec and a data output."""
+    return EXEC_OUT if port == EXEC_OUT else f"exec_{re.sub(r'[^A-Za-z0-9_]', '_', port)}"
+
+
+def _port_table(ports: Iterable[str], taken: set[str]) -> dict[str, str]:
+    table = {}
+    for port in ports:
+        name = legal_name(port) or _name_of_id(port)
+        table[port] = f"{name}_" if name in taken else name
+    return table

@@ -1,0 +1,73 @@
+"""How a step waits for its actor without holding a thread.
+
+The op yields a sentinel event while a future is open; our executor swallows it, goes on with other
+steps, and resumes this one when the future is done. Under any other executor there is nobody to
+resume it, so the op blocks.
+"""
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, TimeoutError
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dagster import DagsterEvent
+
+from ._dagster import parked_event
+
+POLL_SECONDS = 0.2
+"""How often a blocked step looks for a termination signal."""
+
+
+class Output(Protocol):
+    """Where a step's prints go."""
+
+    def write(self, text: str, *, error: bool = False) -> None:
+        """Append to the step's captured output."""
+
+
+@dataclass(slots=True)
+class Parking:
+    """Where one step says which future it waits for, and where its prints go."""
+
+    output: Output
+    future: "Future[Any] | None" = None
+
+
+PARKING: ContextVar[Parking | None] = ContextVar("rayflow_parking", default=None)
+"""Set by our executor in the context of every step that it drives."""
+
+
+def wait_for(future: "Future[Any]", job_name: str) -> Iterator[DagsterEvent]:
+    """Wait until ``future`` is done: parked under our executor, blocking under any other."""
+    parking = PARKING.get()
+    while not future.done():
+        if parking is not None:
+            parking.future = future
+            yield parked_event(job_name)
+        else:
+            _block(future)
+
+
+def print_output(text: str, *, error: bool = False) -> None:
+    """Append what a node printed to its step's captured output.
+
+    Other executors capture what the process prints during a step, so there it is printed.
+    """
+    if not text:
+        return
+    line = text if text.endswith("\n") else text + "\n"
+    parking = PARKING.get()
+    if parking is not None:
+        parking.output.write(line, error=error)
+    else:
+        (sys.stderr if error else sys.stdout).write(line)
+
+
+def _block(future: "Future[Any]") -> None:
+    # Short waits: Python delivers signals between them, and Terminate is one.
+    try:
+        future.exception(timeout=POLL_SECONDS)
+    except TimeoutError:
+        return

@@ -1,0 +1,230 @@
+"""``RunSession``: one run of one flow inside Dagster, from the first step to the last."""
+
+import logging
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import DagsterInstance, DagsterRun, InitResourceContext, OpExecutionContext
+
+from rayflow_dagster.engine.planner import has_fallback
+from rayflow_dagster.errors import FlowChangedError, RayflowError
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
+from rayflow_dagster.values import write_whole
+
+from ._dagster import steps_of_this_process
+from .io_manager import values_folder
+from .names import PortNames, port_names, step_keys
+
+if TYPE_CHECKING:
+    from rayflow_dagster.actors.cluster import RaySettings
+
+HASH_TAG = "rayflow/flow_hash"
+RESULT_TAG = "rayflow/result"
+
+
+Wire = tuple[str, str]
+"""(source node, its output)."""
+
+
+@dataclass(frozen=True)
+class CompiledFlow:
+    """A flow as a job holds it: the graph, its names in Dagster, and where it came from."""
+
+    graph: ExecutionGraph
+    project: Project
+    name: str
+    hash: str
+    uncertain: frozenset[tuple[str, str]]
+    """(node, input) whose source may be skipped while the node runs."""
+    file: str | None = None
+    ray_settings: "RaySettings | None" = None
+
+    @cached_property
+    def steps(self) -> Mapping[str, str]:
+        """Node id -> step key."""
+        return step_keys(self.graph)
+
+    @cached_property
+    def nodes(self) -> Mapping[str, str]:
+        """Step key -> node id."""
+        return {step: node_id for node_id, step in self.steps.items()}
+
+    @cached_property
+    def ports(self) -> Mapping[str, PortNames]:
+        """Node id -> the Dagster names of its ports."""
+        return {node_id: port_names(node) for node_id, node in self.graph["nodes"].items()}
+
+    @cached_property
+    def wires(self) -> Mapping[str, Mapping[str, list[Wire]]]:
+        """Node id -> input -> the outputs wired into it."""
+        wires: dict[str, dict[str, list[Wire]]] = {node_id: {} for node_id in self.graph["nodes"]}
+        for edge in self.graph["edges"].values():
+            if edge["edge_type"] == "data":
+                ends = wires[edge["target"]].setdefault(edge["target_handle"], [])
+                ends.append((edge["source"], edge["source_handle"]))
+        return wires
+
+    @cached_property
+    def exec_wires(self) -> Mapping[str, list[Wire]]:
+        """Node id -> the exec outputs wired into it."""
+        wires: dict[str, list[Wire]] = {node_id: [] for node_id in self.graph["nodes"]}
+        for edge in self.graph["edges"].values():
+            if edge["edge_type"] == "exec":
+                wires[edge["target"]].append((edge["source"], edge["source_handle"]))
+        return wires
+
+    @cached_property
+    def sentinels(self) -> frozenset[tuple[str, str]]:
+        """(node, input) that must run with a constant or default where nothing came: Dagster
+        skips a step whose one source was skipped even if the input has a default, so such an
+        input fans in a sentinel that is always there."""
+        return frozenset(
+            (node_id, port)
+            for node_id, port in self.uncertain
+            if has_fallback(self.graph, node_id, port)
+        )
+
+    @property
+    def needs_absent(self) -> bool:
+        """Whether START gives the sentinel."""
+        return bool(self.sentinels)
+
+    @cached_property
+    def fan_ins(self) -> Mapping[str, frozenset[str]]:
+        """Node id -> its inputs that arrive as a list of what came."""
+        return {
+            node_id: frozenset(
+                port
+                for port, wires in inputs.items()
+                if len(wires) > 1 or (node_id, port) in self.sentinels
+            )
+            for node_id, inputs in self.wires.items()
+        }
+
+
+class RunSession:
+    """Connects the steps of one run, in one process, with one orchestrator.
+
+    Ray is connected when the first node needs an actor. Under the multiprocess executor every
+    step has a process and a session of its own, and the variable store is shared by name.
+    """
+
+    def __init__(self, flow: CompiledFlow, instance: DagsterInstance, run: DagsterRun) -> None:
+        self.flow = flow
+        self.instance = instance
+        self.run = run
+        self.orchestrator = FlowOrchestrator(flow.project, flow.ray_settings)
+        self.orchestrator.use_graph(flow.graph)
+        self.results: dict[str, NodeResult] = {}
+        self.returned: str | None = None
+        self._connected = False
+        self._version = -1
+
+    def check_flow_is_the_same(self) -> None:
+        """A re-execution runs the flow that its parent ran.
+
+        Raises:
+            FlowChangedError: the flow was changed since.
+        """
+        parent = self._parent_run(self.run)
+        before = parent.tags.get(HASH_TAG) if parent else None
+        if before is not None and before != self.flow.hash:
+            raise FlowChangedError(
+                f"flow '{self.flow.name}' was changed since run {self.run.parent_run_id} "
+                f"(it ran {before[:8]}, the flow is {self.flow.hash[:8]} now), so its results do "
+                "not belong together with new ones; launch a new run instead of a re-execution"
+            )
+
+    def connect(self, context: OpExecutionContext) -> None:
+        """Connect to Ray, once."""
+        if self._connected:
+            return
+        if len(steps_of_this_process(context)) < len(self._planned_nodes()):
+            self.orchestrator.variables_name = shared_store_name(self.run.run_id)
+        if self.run.parent_run_id and self.flow.graph["start_node"] not in self._planned_nodes():
+            self.orchestrator.variables_snapshot = self._stored_variables()
+        self.orchestrator.connect()
+        self._connected = True
+
+    def state(self, data: Mapping[tuple[str, str], Any]) -> ExecutionState:
+        """The execution state as one step sees it: ``data`` is what its inputs brought."""
+        tracker = self.orchestrator.state_tracker
+        if tracker is None:
+            raise RayflowError("the session has no flow")
+        states = tracker.get_state()["node_states"]
+        return {"node_states": states, "data_cache": dict(data), "active_path": ""}
+
+    def settled(self, result: NodeResult) -> None:
+        """Take note of a settled node; keep the variables as it left them."""
+        self.results[result["node_id"]] = result
+        if result["status"] == "success" and result["node_id"] in self.flow.graph["return_nodes"]:
+            self.returned = self.returned or result["node_id"]
+        snapshot = result.get("details", {}).get("variables")
+        if snapshot is not None and result["status"] == "success":
+            version, _ = pickle.loads(snapshot)
+            if version > self._version:
+                self._version = version
+                write_whole(self._variables_file(self.run.run_id), snapshot)
+
+    def close(self) -> None:
+        """End the actors of this process."""
+        if self._connected:
+            self.orchestrator.close()
+
+    def kill_actors(self) -> None:
+        """End the actors at once; what runs on them fails."""
+        manager = self.orchestrator.actor_manager
+        cleanup = getattr(manager, "cleanup_actors", None)
+        if cleanup is not None:
+            cleanup()
+
+    def _planned_nodes(self) -> set[str]:
+        keys = self.run.step_keys_to_execute
+        return set(self.flow.nodes.values()) if keys is None else {
+            self.flow.nodes[key] for key in keys if key in self.flow.nodes
+        }  # fmt: skip
+
+    def _parent_run(self, run: DagsterRun) -> DagsterRun | None:
+        return self.instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+
+    def _variables_file(self, run_id: str) -> Path:
+        return values_folder(self.instance, run_id) / "variables.pkl"
+
+    def _stored_variables(self) -> Mapping[str, Any] | None:
+        """The variables as the nearest ancestor run left them."""
+        run: DagsterRun | None = self._parent_run(self.run)
+        while run is not None:
+            file = self._variables_file(run.run_id)
+            if file.is_file():
+                values: Mapping[str, Any] = pickle.loads(file.read_bytes())[1]
+                return values
+            run = self._parent_run(run)
+        return None
+
+
+def shared_store_name(run_id: str) -> str:
+    """The name of the variable store that the processes of one run share."""
+    return f"rayflow-variables-{run_id}"
+
+
+def session_resource(flow: CompiledFlow) -> Any:
+    """The resource function that opens a ``RunSession`` and closes it."""
+
+    def open_session(context: InitResourceContext) -> Iterator[RunSession]:
+        if context.instance is None or context.run is None:
+            raise RayflowError("a flow runs inside a Dagster run only")
+        session = RunSession(flow, context.instance, context.run)
+        session.check_flow_is_the_same()
+        logging.getLogger("ray").setLevel(logging.WARNING)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    return open_session
