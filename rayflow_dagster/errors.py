@@ -24,6 +24,26 @@ every one), because they travel between Ray actors and processes.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+MAX_MESSAGE = 10_000
+"""Characters of an author's error message that are passed on."""
+
+
+def message_of(error: BaseException) -> str:
+    """The message of any exception: bounded, and never raising itself."""
+    try:
+        text = str(error)
+    except Exception as problem:  # the author's __str__ may fail in any way
+        return f"<its message cannot be shown: {type(problem).__name__}>"
+    if len(text) <= MAX_MESSAGE:
+        return text
+    return f"{text[:MAX_MESSAGE]}... ({len(text):,} characters)"
+
+
+def describe(error: BaseException) -> str:
+    """``Type: message`` of any exception, or its type alone where it says nothing."""
+    message = message_of(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
 
 class RayflowError(Exception):
     """Base of every error of this project. ``str(error)`` is written for the user."""
@@ -100,7 +120,7 @@ class NodeExecutionError(RayflowError):
     def __init__(self, node_id: str, original_error: BaseException) -> None:
         self.node_id = node_id
         self.original_error = original_error
-        super().__init__(f"Node {node_id} failed: {original_error}")
+        super().__init__(f"Node {node_id} failed: {message_of(original_error)}")
 
 
 class OutputError(NodeExecutionError):

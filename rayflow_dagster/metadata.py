@@ -148,7 +148,9 @@ def _one_exec_next(node_class: type[RayflowNode]) -> bool:
     except (OSError, TypeError, SyntaxError):  # no source at hand, as for a class made at a prompt
         return False
     process = tree.body[0]
-    return isinstance(process, (ast.FunctionDef, ast.AsyncFunctionDef)) and fires_one_output(process)
+    return isinstance(process, (ast.FunctionDef, ast.AsyncFunctionDef)) and fires_one_output(
+        process
+    )
 
 
 def fires_one_output(process: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

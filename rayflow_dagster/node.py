@@ -23,7 +23,10 @@ class VariableAccess(Protocol):
         """Add ``by`` to variable ``name`` and return the new value."""
 
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
-        """Replace the value by ``function(value)`` and return the new value."""
+        """Replace the value by ``function(value)`` and return the new value.
+
+        The function runs inside the store, so it must not use ``self.variables`` itself.
+        """
 
 
 class RayflowNode:
@@ -73,6 +76,10 @@ class RayflowNode:
     log: logging.Logger | logging.LoggerAdapter[logging.Logger] = logging.getLogger("rayflow")
     """Records appear in the Dagster run log, at the node's step."""
     variables: VariableAccess
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels with a function that uses ``self``: not the log, not the variables."""
+        return {key: value for key, value in vars(self).items() if key not in ("log", "variables")}
 
     def process(self, *args: Any, **inputs: Any) -> Any:
         """Do the node's work: inputs by name in, a dict of outputs (or an awaitable of it) out."""

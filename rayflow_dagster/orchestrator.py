@@ -5,7 +5,7 @@ The Dagster ops call ``run_node`` too, so that a flow means the same in both.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,20 @@ from .compiler.loader import NodeLoader
 from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
 from .engine.error_handler import ErrorHandler
-from .engine.executor import Dispatcher, NodeExecutor, success_result
+from .engine.executor import Dispatcher, NodeExecutor, error_result, success_result
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.planner import ExecutionPlanner, skipped_result
 from .engine.retries import retry_delay
 from .engine.tracker import StateTracker
-from .errors import FlowFailedError, NodeExecutionError, RayflowError, ValidationError
+from .errors import (
+    FlowFailedError,
+    NodeExecutionError,
+    RayflowError,
+    ValidationError,
+    describe,
+    message_of,
+)
 from .project import Project
 from .types import (
     ERROR_PORT,
@@ -78,8 +85,9 @@ class FlowOrchestrator:
         self.variables_name: str | None = None
         self._ray_settings = ray_settings
         self._connect: Connect = connect or _connect_to_ray
-        self._on_settled: Listener = on_settled or (lambda result: None)
+        self._on_settled: Listener = on_settled or (lambda _: None)
         self._start_inputs: dict[str, Any] = {}
+        self._is_over = False
         self._problem: RayflowError | None = None
 
     @property
@@ -110,6 +118,8 @@ class FlowOrchestrator:
             result, error = outcome["result"], outcome["error"]
         except RayflowError as problem:
             error = str(problem)
+        except Exception as problem:  # a fault of ours or of Ray's: the caller is told all the same
+            error = describe(problem)
         finally:
             self._finalize()
         executed = self.state_tracker.count_run() if self.state_tracker else 0
@@ -175,6 +185,7 @@ class FlowOrchestrator:
         """Run one node once: the one definition of it, for the loop and for Dagster's ops.
 
         Args:
+            node_id: the node; START and RETURN run here, all others on an actor.
             state: has the outputs that the node reads in ``data_cache`` (values or object refs).
             attempt: how often the node has failed before; a wired ``error`` output handles the
                 failure once the attempts of ``data.retry`` are used up.
@@ -204,7 +215,7 @@ class FlowOrchestrator:
         node_id = result["node_id"]
         value: ErrorValue = {
             "type": type(original).__name__,
-            "message": str(original),
+            "message": message_of(original) if original is not None else "",
             "node_id": node_id,
         }
         handled = success_result(node_id, {ERROR_PORT: value}, [ERROR_PORT])
@@ -218,54 +229,55 @@ class FlowOrchestrator:
         Returns:
             ``{"result": dict, "error": str | None}``.
         """
-        graph, planner, _ = self._require_ready()
+        _, planner, _ = self._require_ready()
         tracker = self._require_tracker()
         self._start_inputs = start_inputs
-        settled: asyncio.Queue[NodeResult] = asyncio.Queue()
-        running: dict[str, asyncio.Task[None]] = {}
-
-        def start(node_ids: tuple[str, ...] | list[str]) -> None:
-            for node_id in node_ids:
-                tracker.update_node_status(node_id, "running")
-                running[node_id] = asyncio.create_task(self._run_until_settled(node_id, settled))
-
+        self._is_over = False
+        tasks = _Tasks(self._run_until_settled)
         errors: list[str] = []
-        start(planner.get_next_nodes(tracker.get_state(), None))
+        self._start(tasks, planner.get_next_nodes(tracker.get_state(), None))
         try:
-            while running:
-                result = await settled.get()
-                del running[result["node_id"]]
+            while tasks.running:
+                result = await tasks.next_result()
+                if result is None:  # the node was dropped while it waited to retry
+                    continue
                 errors += self._settle(result)
-                if self._is_over(errors):
-                    self._drop_waiting(running)
+                if self._ends(errors):
+                    self._drop_waiting(tasks)
                     continue
                 plan = planner.plan_after(tracker.get_state(), result)
                 for node_id in plan.skipped:
                     self._store(skipped_result(node_id, "no exec edge into it fired"))
-                start(plan.ready)
+                self._start(tasks, plan.ready)
         finally:
-            for task in running.values():
-                task.cancel()
+            tasks.cancel()
         return self._outcome(errors)
 
-    async def _run_until_settled(
-        self, node_id: str, settled: "asyncio.Queue[NodeResult]"
-    ) -> None:
-        """Run a node, and again while it fails and its ``retry`` allows it."""
-        state = self._require_tracker().get_state()
+    def _start(self, tasks: "_Tasks", node_ids: Iterable[str]) -> None:
+        for node_id in node_ids:
+            self._require_tracker().update_node_status(node_id, "running")
+            tasks.start(node_id)
+
+    async def _run_until_settled(self, node_id: str) -> NodeResult | None:
+        """Run a node, and again while it fails and its ``retry`` allows it.
+
+        None if the flow ended before it could be tried again; then it is as if it never ran.
+        """
+        tracker = self._require_tracker()
         retry = self._require_graph()["nodes"][node_id].get("retry")
         attempt = 0
         while True:
             result = await self.run_node(
-                node_id, state, attempt=attempt, start_inputs=self._start_inputs
+                node_id, tracker.get_state(), attempt=attempt, start_inputs=self._start_inputs
             )
             if result["status"] != "error" or retry is None or attempt >= retry["max"]:
-                settled.put_nowait(result)
-                return
+                return result
             attempt += 1
-            state["node_states"][node_id]["status"] = "pending"  # waiting to retry
+            tracker.update_node_status(node_id, "pending")  # waiting to retry
+            if self._is_over:
+                return None
             await asyncio.sleep(retry_delay(retry, attempt))
-            state["node_states"][node_id]["status"] = "running"
+            tracker.update_node_status(node_id, "running")
 
     def _settle(self, result: NodeResult) -> list[str]:
         """Store a result; returns the message of a failure."""
@@ -281,16 +293,17 @@ class FlowOrchestrator:
         self._require_tracker().store_node_result(result["node_id"], result)
         self._on_settled(result)
 
-    def _is_over(self, errors: list[str]) -> bool:
-        """Whether nothing new may start."""
+    def _ends(self, errors: list[str]) -> bool:
+        """Whether nothing new may start any more."""
         stops = bool(errors) and self.error_handler.on_error == "stop"
-        return stops or self._require_tracker().is_complete()
+        self._is_over = stops or self._require_tracker().is_complete()
+        return self._is_over
 
-    def _drop_waiting(self, running: "dict[str, asyncio.Task[None]]") -> None:
+    def _drop_waiting(self, tasks: "_Tasks") -> None:
         """Give up nodes that wait for another attempt."""
         states = self._require_tracker().get_state()["node_states"]
-        for node_id in [id_ for id_ in running if states[id_]["status"] == "pending"]:
-            running.pop(node_id).cancel()
+        for node_id in [id_ for id_ in tasks.running if states[id_]["status"] == "pending"]:
+            tasks.drop(node_id)
 
     def _outcome(self, errors: list[str]) -> dict[str, Any]:
         graph, planner, _ = self._require_ready()
@@ -310,11 +323,13 @@ class FlowOrchestrator:
     def _finalize(self) -> None:
         """End the actors and the variable store."""
         cleanup = getattr(self.actor_manager, "cleanup_actors", None)
-        if cleanup is not None:
-            cleanup()
-        if self.variable_manager is not None:
-            self.variable_manager.cleanup()
-        self.actor_manager = self.node_executor = self.variable_manager = None
+        try:
+            if cleanup is not None:
+                cleanup()
+        finally:
+            if self.variable_manager is not None:
+                self.variable_manager.cleanup()
+            self.actor_manager = self.node_executor = self.variable_manager = None
 
     close = _finalize
 
@@ -332,6 +347,38 @@ class FlowOrchestrator:
         if self.graph is None or self.execution_planner is None or self.node_executor is None:
             raise RayflowError("load a flow and connect before running nodes")
         return self.graph, self.execution_planner, self.node_executor
+
+
+class _Tasks:
+    """The nodes that run: a task each, and their results as they come."""
+
+    def __init__(self, run: Callable[[str], Coroutine[Any, Any, NodeResult | None]]) -> None:
+        self.running: dict[str, asyncio.Task[NodeResult | None]] = {}
+        self._run = run
+        self._done: asyncio.Queue[tuple[str, asyncio.Task[NodeResult | None]]] = asyncio.Queue()
+
+    def start(self, node_id: str) -> None:
+        task = self.running[node_id] = asyncio.create_task(self._run(node_id))
+        task.add_done_callback(lambda done: self._done.put_nowait((node_id, done)))
+
+    async def next_result(self) -> NodeResult | None:
+        """What the next task gives; whatever ends a task settles its node."""
+        node_id, task = await self._done.get()
+        if self.running.pop(node_id, None) is None:
+            return None  # dropped meanwhile
+        if task.cancelled():
+            return error_result(node_id, RuntimeError("its execution was cancelled"))
+        error = task.exception()
+        return task.result() if error is None else error_result(node_id, error)
+
+    def drop(self, node_id: str) -> None:
+        """Give a node up."""
+        self.running.pop(node_id).cancel()
+
+    def cancel(self) -> None:
+        """Give up all that runs."""
+        for task in self.running.values():
+            task.cancel()
 
 
 def no_return_error(

@@ -34,7 +34,7 @@ _SPELLINGS = {
 MAX_DEPTH = 20
 MAX_LENGTH = 1000
 # What type words are made of. The parser would warn about the rest, such as "1if".
-_WORDS = re.compile(r"(?:[^\W\d]\w*|[\s.,|\[\]'\"])*")
+_WORDS = re.compile(r"(?:[^\W\d]\w*+|[\s.,|\[\]'\"])*+")
 
 ClassResolver = Callable[[str], type | None]
 

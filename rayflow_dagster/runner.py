@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import OutputError
+import cloudpickle
+
+from .errors import NodeExecutionError, OutputError, describe
 from .node import RayflowNode, VariableAccess
 from .port_types import accepts, parse_type, value_type
 from .preview import preview
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
+from .variables import WriteTracking
 
 MAX_LOG_RECORDS = 1000
 MAX_LOG_LENGTH = 10_000
@@ -43,7 +46,7 @@ class NodeReply:
     outputs: dict[str, Any] = field(default_factory=dict)
     exec_fired: tuple[str, ...] = ()
     exception: BaseException | None = None
-    details: RunDetails = field(default_factory=lambda: RunDetails())
+    details: RunDetails = field(default_factory=RunDetails)
 
 
 def run_node_class(
@@ -51,7 +54,7 @@ def run_node_class(
     metadata: NodeMetadata,
     call: NodeCall,
     inputs: Mapping[str, Any],
-    variables: VariableAccess,
+    variables: WriteTracking,
 ) -> NodeReply:
     """Run ``process`` of a fresh object of ``node_class``. Never raises for a fault of the node.
 
@@ -67,12 +70,21 @@ def run_node_class(
         if inspect.isawaitable(returned):
             returned = asyncio.run(_awaited(returned))
         reply.outputs, reply.exec_fired = check_returned(call.node_id, metadata, returned)
-    except (Exception, SystemExit) as error:  # the author's code may fail in any way
-        reply.exception = error
+    except BaseException as error:  # the author's code may fail in any way
+        reply.exception = _as_exception(call.node_id, error)
         reply.details["input_previews"] = previews(inputs)
     reply.details["seconds"] = time.perf_counter() - started
     reply.details["previews"] = previews(reply.outputs)
+    if variables.written:
+        reply.details["variables"] = cloudpickle.dumps(variables.snapshot())
     return reply
+
+
+def _as_exception(node_id: str, error: BaseException) -> Exception:
+    """The error as one that fails a node; ``SystemExit`` itself would end whoever raises it."""
+    if isinstance(error, Exception):
+        return error
+    return NodeExecutionError(node_id, error).with_traceback(error.__traceback__)
 
 
 async def _awaited(awaitable: Any) -> Any:
@@ -125,7 +137,8 @@ def check_returned(
     if returned is None:
         returned = {}
     if not isinstance(returned, Mapping):
-        kind = "a generator" if inspect.isgenerator(returned) else f"{value_type(returned)}"
+        is_generator = inspect.isgenerator(returned) or inspect.isasyncgen(returned)
+        kind = "a generator" if is_generator else value_type(returned)
         hint = "process() returns a dict with one entry per output"
         raise OutputError(node_id, f"process() returned {kind}; {hint}")
     outputs = {name: value for name, value in returned.items() if name != EXEC_NEXT}
@@ -137,8 +150,9 @@ def check_returned(
 def _check_outputs(node_id: str, declared: Mapping[str, str], outputs: Mapping[str, Any]) -> None:
     for name in outputs:
         if name not in declared:
-            hint = did_you_mean(str(name), declared)
-            raise OutputError(node_id, f"process() returned '{name}', not a declared output{hint}")
+            hint = did_you_mean(name, declared) if isinstance(name, str) else ""
+            got = f"process() returned {preview(name, 80)}"
+            raise OutputError(node_id, f"{got}, not a declared output{hint}")
     for name, kind in declared.items():
         if name not in outputs:
             raise OutputError(node_id, f"process() did not return the declared output '{name}'")
@@ -156,18 +170,16 @@ def _fired(node_id: str, exec_outputs: tuple[str, ...], said: Any) -> tuple[str,
             reason = f"process() must return 'exec_next', one or several of: {names}"
             raise OutputError(node_id, reason)
         return ()
-    names = [said] if isinstance(said, str) else list(said) if _is_names(said) else [said]
-    for name in names:
-        if name not in exec_outputs:
+    several = isinstance(said, (list, tuple, set, frozenset))
+    fired: list[Any] = list(said) if several else [said]
+    for name in fired:
+        if not isinstance(name, str) or name not in exec_outputs:
             known = ", ".join(exec_outputs) or "none"
-            hint = did_you_mean(str(name), exec_outputs)
-            reason = f"exec_next is {name!r:.80}, but the node's exec outputs are: {known}{hint}"
+            hint = did_you_mean(name, exec_outputs) if isinstance(name, str) else ""
+            got = preview(name, 80)
+            reason = f"exec_next is {got}, but the node's exec outputs are: {known}{hint}"
             raise OutputError(node_id, reason)
-    return tuple(dict.fromkeys(names))
-
-
-def _is_names(said: Any) -> bool:
-    return isinstance(said, (list, tuple, set, frozenset))
+    return tuple(name for name in exec_outputs if name in fired)
 
 
 class _RecordingLogger(logging.Logger):
@@ -178,9 +190,10 @@ class _RecordingLogger(logging.Logger):
         self.records: list[LogRecord] = []
 
     def handle(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.exc_info:
-            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        try:
+            message = logging.Formatter("%(message)s").format(record)
+        except Exception as error:  # a log call with the wrong arguments must not fail the node
+            message = f"{record.msg} (its arguments do not fit: {describe(error)})"
         if len(self.records) < MAX_LOG_RECORDS:
             entry: LogRecord = {"level": record.levelno, "message": message[:MAX_LOG_LENGTH]}
             self.records.append(entry)

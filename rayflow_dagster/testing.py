@@ -33,6 +33,7 @@ def run_node_locally(
     """Run a node class once in this process and return its outputs.
 
     Args:
+        node_class: the class, by itself.
         constants: overrides of the class's constants.
         variables: declarations or plain values of the flow's variables, or a store to share.
         inputs: the node's inputs; declared defaults stand in for those left out.

@@ -120,8 +120,10 @@ class RetrySpec(TypedDict):
 
 
 class GraphNode(TypedDict):
-    """One node of the compiled flow. ``metadata`` has the ports of *this* node, START's and
-    RETURN's included."""
+    """One node of the compiled flow.
+
+    ``metadata`` has the ports of *this* node, START's and RETURN's included.
+    """
 
     id: str
     class_path: str
@@ -207,8 +209,6 @@ class RunDetails(TypedDict, total=False):
     logs: list[LogRecord]
     variables: bytes
     """A pickled snapshot of the variable store, when this node wrote to it."""
-    traceback: dict[str, Any] | None
-    """The frames of ``exception`` in the author's code, while it travels."""
     stored: dict[str, str]
     """Output name -> file that the actor wrote the value to."""
 

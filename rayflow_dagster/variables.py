@@ -10,7 +10,10 @@ from typing import Any
 
 from .errors import VariableError
 from .port_types import accepts, parse_type
+from .preview import preview
 from .suggest import did_you_mean
+
+NO_VARIABLES_IN_UPDATE = "a function given to update() runs in the store and cannot use variables"
 
 
 class GlobalVariableStore:
@@ -28,7 +31,8 @@ class GlobalVariableStore:
         self._values = {name: spec["default"] for name, spec in self._declared.items()}
         self._values |= {k: v for k, v in (snapshot or {}).items() if k in self._declared}
         self._version = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._updating = False
 
     def get(self, name: str) -> Any:
         """The value of a variable.
@@ -65,13 +69,22 @@ class GlobalVariableStore:
         if declared["readonly"]:
             raise VariableError(f"variable '{name}' is read-only and cannot be written")
         with self._lock:
-            value = function(self._values[name])
+            value = self._updated(name, function)
             if not accepts(parse_type(declared["type"]), value):
                 kind = declared["type"]
-                raise VariableError(f"variable '{name}' takes {kind}, not {value!r:.80}")
+                raise VariableError(f"variable '{name}' takes {kind}, not {preview(value, 80)}")
             self._values[name] = value
             self._version += 1
         return value
+
+    def _updated(self, name: str, function: Callable[[Any], Any]) -> Any:
+        if self._updating:  # in an actor, the inner call could never begin
+            raise VariableError(f"variable '{name}': {NO_VARIABLES_IN_UPDATE}")
+        self._updating = True
+        try:
+            return function(self._values[name])
+        finally:
+            self._updating = False
 
     def snapshot(self) -> tuple[int, dict[str, Any]]:
         """(number of writes so far, every value)."""
@@ -92,6 +105,11 @@ class WriteTracking:
     def __init__(self, store: Any) -> None:
         self._store = store
         self.written = False
+
+    def snapshot(self) -> tuple[int, dict[str, Any]]:
+        """As ``GlobalVariableStore.snapshot``."""
+        taken: tuple[int, dict[str, Any]] = self._store.snapshot()
+        return taken
 
     def get(self, name: str) -> Any:
         return self._store.get(name)

@@ -39,8 +39,10 @@ class Captured:
 
 @contextmanager
 def captured_output() -> Iterator[Captured]:
-    """Keep what is printed inside the block. A worker runs one node at a time, so what the
-    process prints meanwhile is the node's."""
+    """Keep what is printed inside the block.
+
+    A worker runs one node at a time, so what the process prints meanwhile is the node's.
+    """
     captured = Captured()
     with redirect_stdout(captured.out), redirect_stderr(captured.err):
         yield captured

@@ -2,55 +2,83 @@
 
 A node that asks for nothing special runs on a worker that it leases for one execution; workers
 start as the queue needs them, two at a time at most (starting many at once delays the first), and
-never more than the cluster has CPU slots. A node with ``ray_options`` gets an actor of its own.
+never more than the cluster has CPU slots. A node with ``ray_options`` gets an actor of its own,
+for one execution; idle workers end where it needs their slots.
 """
 
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from tblib import Traceback
 
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.errors import ClusterError, NodeExecutionError, NodeLoadError
+from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeCall, NodeReply
 from rayflow_dagster.types import ExecutionGraph
 from rayflow_dagster.values import StoredValue
 
 from .cluster import check_feasible, cluster_resources
-from .worker import NodeWorker, WorkerSettings
+from .hand import Hand
+from .sending import receive
+from .worker import Envelope, NodeWorker, WorkerSettings
 
 MAX_STARTING = 2
-_OPTIONS: Mapping[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+START_SECONDS = 60.0
+_ACTOR: Any = ray.remote(NodeWorker)
+_OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 # Ray's own retries stay off: a node runs again only when its author allowed it.
+
+Handle = ActorHandle[Any]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Request:
-    """One execution that waits for a worker."""
+    """One execution that waits for an actor."""
 
-    call: NodeCall
+    spec: "_NodeSpec"
     inputs: dict[str, Any]
-    outputs: tuple[str, ...]
     store_in: str | None
     future: "Future[NodeReply]" = field(default_factory=Future)
 
+    @property
+    def node_id(self) -> str:
+        return self.spec.call.node_id
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class _NodeSpec:
     call: NodeCall
     outputs: tuple[str, ...]
     ray_options: Mapping[str, Any]
 
+    @property
+    def cpus(self) -> float:
+        return float(self.ray_options.get("num_cpus", 1))
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A live actor that this manager started. ``is_own``: made for one execution of one node."""
+
+    handle: Handle
+    cpus: float = 1.0
+    is_up: bool = False
+    is_own: bool = False
+
 
 class ActorManager:
     """Creates and manages the Ray actors of one run.
+
+    All that happens to workers and to the queue happens on one thread of the manager, in the
+    order in which it was asked for; Ray's own threads must not call Ray back (``ray.kill`` would
+    never return there).
 
     Args:
         node_loader: knows the node classes and the roots they may come from.
@@ -62,21 +90,21 @@ class ActorManager:
     def __init__(
         self,
         node_loader: NodeLoader,
-        variable_store: ActorHandle | None,
+        variable_store: Handle | None,
         folder: str | None = None,
         slots: int | None = None,
     ) -> None:
         self._loader = node_loader
         self._store = variable_store
-        self._settings = WorkerSettings(node_loader.registry.roots, folder, _environment())
+        self._settings = WorkerSettings(node_loader.registry.roots, folder)
         self._slots = slots
         self._specs: dict[str, _NodeSpec] = {}
-        self._actors: dict[str, ActorHandle] = {}
-        self._idle: list[ActorHandle] = []
-        self._workers: list[ActorHandle] = []
-        self._starting = 0
+        self._actors: dict[str, Handle] = {}
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
         self._queue: deque[_Request] = deque()
-        self._lock = threading.RLock()
+        self._running: set[Future[NodeReply]] = set()
+        self._hand = Hand("rayflow-actors")
 
     def prepare(self, graph: ExecutionGraph) -> None:
         """Tell the manager the nodes of a flow, so that ``dispatch`` can run them.
@@ -91,35 +119,37 @@ class ActorManager:
             outputs = tuple(node["metadata"]["outputs"])
             self._specs[node_id] = _NodeSpec(call, outputs, options)
             if options:
-                asked[node_id] = options
+                asked[node_id] = _requested(options)
         if asked:
             check_feasible(asked)
 
-    def create_actor(
-        self, node_id: str, class_path: str, constants: Mapping[str, Any]
-    ) -> ActorHandle:
+    def create_actor(self, node_id: str, class_path: str, constants: Mapping[str, Any]) -> Handle:
         """Create an actor of its own for a node; ``handle.process.remote(**inputs)`` runs it.
+
+        It takes no CPU slot unless the node's ``ray_options`` ask for one, so that a flow may
+        have more nodes than the cluster has slots.
 
         Raises:
             NodeLoadError: the class cannot be loaded.
-            ClusterError: the actor could not be started.
+            ClusterError: the actor can never be started, or was not within a minute.
         """
         metadata = self._loader.get_node_metadata(class_path)
-        call = NodeCall(node_id, metadata["path"], dict(constants))
         options = metadata.get("ray_options", {})
+        if options:
+            check_feasible({node_id: _requested({"num_cpus": 0, **options})})
+        call = NodeCall(node_id, metadata["path"], dict(constants))
         self._specs[node_id] = _NodeSpec(call, tuple(metadata["outputs"]), options)
-        actor = self._new_actor({"num_cpus": 1, **options})
+        self._end(self._actors.pop(node_id, None))
+        actor = self._actors[node_id] = self._new_actor(options)
         try:
-            ray.get(actor.assign.remote(node_id, metadata["path"]))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayActorError as error:
-            raise ClusterError(f"the actor of node '{node_id}' could not start: {error}") from None
-        self._configure_actor(actor, dict(constants))
-        self._actors[node_id] = actor
+            ray.get(actor.assign.remote(node_id, metadata["path"]), timeout=START_SECONDS)
+            self._configure_actor(actor, dict(constants))
+        except BaseException as error:
+            self._end(self._actors.pop(node_id))
+            raise _not_started(node_id, error) from None
         return actor
 
-    def get_actor(self, node_id: str) -> ActorHandle:
+    def get_actor(self, node_id: str) -> Handle:
         """The actor that ``create_actor`` made for a node.
 
         Raises:
@@ -128,186 +158,286 @@ class ActorManager:
         return self._actors[node_id]
 
     def cleanup_actors(self) -> None:
-        """End every actor of this manager. What still runs or waits fails."""
-        with self._lock:
-            actors = [*self._actors.values(), *self._workers]
-            waiting = list(self._queue)
-            self._actors.clear()
-            self._workers.clear()
-            self._idle.clear()
-            self._queue.clear()
-        for actor in actors:
-            ray.kill(actor)
-        for request in waiting:
-            request.future.set_exception(ClusterError("the run has ended"))
+        """End every actor of this manager, for good. What still runs or waits fails."""
+        self._hand.close(self._end_all)
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
         """Start one execution of a node; its outputs come back as object refs.
 
-        Args:
-            store_in: a folder that the actor writes every output to, or None.
+        ``inputs`` are values, object refs or stored values by name; ``store_in`` is a folder that
+        the actor writes every output to, or None.
         """
-        spec = self._specs[node_id]
-        request = _Request(spec.call, inputs, spec.outputs, store_in)
-        if node_id in self._actors:
-            self._submit(self._actors[node_id], request, lambda: None)
-        elif spec.ray_options:
-            actor = self._new_actor({"num_cpus": 1, **spec.ray_options})
-            self._submit(actor, request, lambda: ray.kill(actor))
-        else:
-            with self._lock:
-                self._queue.append(request)
-            self._pump()
+        request = _Request(self._specs[node_id], inputs, store_in)
+        if not self._hand.do(lambda: self._take(request)):
+            _fail(request.future, ClusterError("the run has ended"))
         return request.future
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs or files of stored values."""
-        return _all_of({name: _opening(value) for name, value in values.items()})
+        fetched: Future[dict[str, Any]] = Future()
+        if not any(isinstance(value, (ray.ObjectRef, StoredValue)) for value in values.values()):
+            fetched.set_result(dict(values))
+            return fetched
+
+        def fetch() -> None:
+            try:
+                opened = {name: _opened(value) for name, value in values.items()}
+            except Exception as error:  # the object store lost a value, or its class is not here
+                _fail(fetched, error)
+            else:
+                _succeed(fetched, opened)
+
+        # A thread of its own: opening a value may take long and runs the author's code.
+        threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
+        return fetched
+
+    # All that follows runs on the manager's thread.
+
+    def _take(self, request: _Request) -> None:
+        actor = self._actors.get(request.node_id)
+        if actor is not None:
+            self._submit(actor, request, None)
+            return
+        self._queue.append(request)
+        self._pump()
 
     def _pump(self) -> None:
-        """Give waiting requests to idle workers, and start workers for the rest."""
-        with self._lock:
-            while self._queue and self._idle:
-                worker = self._idle.pop()
-                request = self._queue.popleft()
-                self._submit(worker, request, lambda worker=worker: self._release(worker))
-            wanted = len(self._queue) - self._starting
-            while wanted > 0 and self._starting < MAX_STARTING and self._has_slot():
-                self._start_worker()
-                wanted -= 1
+        """Serve the queue; if Ray itself fails us, so does all that waits."""
+        try:
+            self._serve()
+        except Exception as error:
+            problem = ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
+            while self._queue:
+                _fail(self._queue.popleft().future, problem)
 
-    def _has_slot(self) -> bool:
+    def _serve(self) -> None:
+        """Serve the queue in order: by idle workers, by own actors, or by starting workers."""
+        while self._queue:
+            request = self._queue[0]
+            if request.future.cancelled():
+                self._queue.popleft()
+            elif request.spec.ray_options:
+                if not self._make_room(request.spec.cpus):
+                    return
+                self._run_on_own(self._queue.popleft())
+            elif self._idle:
+                worker = self._idle.pop()
+                self._submit(worker.handle, self._queue.popleft(), worker)
+            else:
+                break
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        """Start workers for what waits for one."""
+        starting = sum(not (worker.is_up or worker.is_own) for worker in self._workers)
+        while starting < min(MAX_STARTING, len(self._queue)) and self._make_room(1):
+            worker = _Worker(self._new_actor({"num_cpus": 1}))
+            self._workers.append(worker)
+            starting += 1
+            self._watch(worker)
+
+    def _make_room(self, cpus: float) -> bool:
+        """Whether an actor of so many CPUs may start. Ends idle workers for it.
+
+        Even where slots are left: another run on the cluster may hold them and wait for ours.
+        """
         if self._slots is None:
             self._slots = max(1, int(cluster_resources().get("CPU", 1)))
-        return len(self._workers) < self._slots
+        given = 0.0
+        while self._idle and given < cpus:
+            given += 1
+            self._drop(self._idle[-1])
+        used = sum(worker.cpus for worker in self._workers)
+        return used == 0 or used + cpus <= self._slots
 
-    def _start_worker(self) -> None:
-        worker = self._new_actor({"num_cpus": 1})
+    def _run_on_own(self, request: _Request) -> None:
+        try:
+            handle = self._new_actor({"num_cpus": 1, **request.spec.ray_options})
+        except Exception as error:  # Ray refuses an option
+            _fail(request.future, NodeExecutionError(request.node_id, error))
+            return
+        worker = _Worker(handle, request.spec.cpus, is_own=True)
         self._workers.append(worker)
-        self._starting += 1
-        worker.ready.remote().future().add_done_callback(
-            lambda done: self._started(worker, done.exception())
+        self._watch(worker)
+        self._submit(handle, request, worker)
+
+    def _watch(self, worker: _Worker) -> None:
+        """Learn when the worker is up."""
+        ready: Future[Any] = worker.handle.ready.remote().future()
+        ready.add_done_callback(
+            lambda done: self._hand.do(lambda: self._started(worker, done.exception()))
         )
 
-    def _started(self, worker: ActorHandle, error: BaseException | None) -> None:
-        with self._lock:
-            self._starting -= 1
-            if error is None and worker in self._workers:
-                self._idle.append(worker)
-            elif worker in self._workers:
-                self._workers.remove(worker)
-                if not self._workers and self._queue:
+    def _started(self, worker: _Worker, error: BaseException | None) -> None:
+        if worker not in self._workers:
+            return
+        if error is None:
+            worker.is_up = True
+            if not worker.is_own:
+                self._release(worker)
+        elif not worker.is_own:  # the answer of an own actor's one execution tells of it
+            self._drop(worker)
+            # With others at work the queue goes on; to start another at once might fail for ever.
+            if not any(other.is_up for other in self._workers):
+                if self._queue:
                     request = self._queue.popleft()
-                    problem = ClusterError(f"a worker could not be started: {error}")
-                    request.future.set_exception(problem)
+                    _fail(request.future, _not_started(request.node_id, error))
+                self._pump()
+
+    def _release(self, worker: _Worker) -> None:
+        """A worker has nothing to do any more."""
+        if worker.is_own:
+            self._drop(worker)
+        elif worker in self._workers:
+            self._idle.append(worker)
+            if not self._queue and any(not w.is_up and w.is_own for w in self._workers):
+                self._drop(worker)  # the actor that is starting may wait for this very slot
         self._pump()
 
-    def _release(self, worker: ActorHandle) -> None:
-        with self._lock:
-            if worker in self._workers:
-                self._idle.append(worker)
-        self._pump()
+    def _drop(self, worker: _Worker) -> None:
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if worker in self._workers:
+            self._workers.remove(worker)
+            self._end(worker.handle)
 
-    def _discard(self, worker: ActorHandle) -> None:
-        with self._lock:
-            if worker in self._workers:
-                self._workers.remove(worker)
-
-    def _submit(
-        self, actor: ActorHandle, request: _Request, finished: Callable[[], None]
-    ) -> None:
+    def _submit(self, actor: Handle, request: _Request, worker: _Worker | None) -> None:
         """Send one execution to ``actor`` and settle its future when the answer is there."""
-        refs = actor.run.options(num_returns=1 + len(request.outputs)).remote(
-            request.call,
-            request.outputs,
-            request.store_in,
-            tuple(request.inputs),
-            *request.inputs.values(),
-        )
-        envelope, *outputs = refs if request.outputs else [refs]
+        spec = request.spec
+        try:
+            refs: Any = actor.run.options(num_returns=1 + len(spec.outputs)).remote(
+                spec.call, spec.outputs, request.store_in, tuple(request.inputs),
+                *request.inputs.values(),
+            )  # fmt: skip
+        except Exception as error:  # an input that cannot be pickled
+            _fail(request.future, NodeExecutionError(request.node_id, error))
+            if worker is not None:
+                self._hand.do(lambda: self._release(worker))
+            return
+        envelope, *outputs = refs if spec.outputs else [refs]
+        self._running.add(request.future)
 
-        def answered(done: "Future[NodeReply]") -> None:
-            if request.future.cancelled():
-                finished()
-                return
-            error = done.exception()
-            if error is not None:
-                self._discard(actor)
-                request.future.set_exception(_lost(request.call.node_id, error))
-            else:
-                named = dict(zip(request.outputs, outputs, strict=True))
-                request.future.set_result(_with_refs(done.result(), named))
-            finished()
+        def answered(done: "Future[Envelope]") -> None:
+            self._hand.do(lambda: self._answered(request, worker, done, outputs))
 
         envelope.future().add_done_callback(answered)
 
-    def _new_actor(self, options: Mapping[str, Any]) -> ActorHandle:
-        actor_class = ray.remote(NodeWorker)
-        return actor_class.options(**_OPTIONS, **options).remote(self._settings, self._store)
+    def _answered(
+        self,
+        request: _Request,
+        worker: _Worker | None,
+        done: "Future[Envelope]",
+        outputs: list[Any],
+    ) -> None:
+        self._running.discard(request.future)
+        error = done.exception()
+        if worker is not None:
+            if isinstance(error, ray.exceptions.RayActorError):
+                self._drop(worker)
+                self._pump()
+            else:
+                self._release(worker)
+        if error is not None:
+            _fail(request.future, _lost(request.node_id, error))
+            return
+        refs = dict(zip(request.spec.outputs, outputs, strict=True))
+        try:
+            reply = _reply(request.node_id, done.result(), refs)
+        except Exception as problem:  # the author's exception may misbehave in any way
+            _fail(request.future, NodeExecutionError(request.node_id, problem))
+        else:
+            _succeed(request.future, reply)
 
-    def _configure_actor(self, actor: ActorHandle, constants: Mapping[str, Any]) -> None:
+    def _end_all(self) -> None:
+        handles = [*self._actors.values(), *(worker.handle for worker in self._workers)]
+        futures = [*self._running, *(request.future for request in self._queue)]
+        self._actors.clear()
+        self._workers.clear()
+        self._idle.clear()
+        self._queue.clear()
+        self._running.clear()
+        for handle in handles:
+            self._end(handle)
+        for future in futures:
+            _fail(future, ClusterError("the run has ended"))
+
+    def _new_actor(self, options: Mapping[str, Any]) -> Handle:
+        handle: Handle = _ACTOR.options(**{**options, **_OPTIONS}).remote(
+            self._settings, self._store
+        )
+        return handle
+
+    def _end(self, handle: Handle | None) -> None:
+        if handle is not None:
+            with suppress(Exception):  # the cluster may be gone, and the actor with it
+                ray.kill(handle)
+
+    def _configure_actor(self, actor: Handle, constants: Mapping[str, Any]) -> None:
         """Apply constants to an actor that ``create_actor`` made."""
-        ray.get(actor.configure.remote(dict(constants)))
+        ray.get(actor.configure.remote(dict(constants)), timeout=START_SECONDS)
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment, without what Ray keeps in it for itself."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+def _requested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``ray_options`` is a request for resources."""
+    names = ("num_cpus", "num_gpus", "memory", "resources")
+    asked = {name: options[name] for name in names if options.get(name) is not None}
+    return {"num_cpus": 1, **asked}
 
 
-def _with_refs(envelope: NodeReply, refs: dict[str, Any]) -> NodeReply:
-    """The reply with its outputs as object refs and its exception's traceback in place."""
-    trace = envelope.details.pop("traceback", None)
-    if envelope.exception is not None:
-        if trace is not None:
-            envelope.exception.__traceback__ = Traceback.from_dict(trace).as_traceback()
-        return envelope
-    envelope.outputs = refs
-    return envelope
+def _reply(node_id: str, envelope: Envelope, refs: dict[str, Any]) -> NodeReply:
+    """The reply with its outputs as object refs, or with its exception."""
+    reply = envelope.reply
+    if envelope.error is None:
+        reply.outputs = refs
+    else:
+        reply.exception = receive(node_id, envelope.error)
+    return reply
 
 
 def _lost(node_id: str, error: BaseException) -> NodeExecutionError:
-    """What to say when the actor itself is gone."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return NodeExecutionError(node_id, error.cause)
+    """What to say when the answer is not the node's own."""
     if isinstance(error, ray.exceptions.RayActorError):
-        text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
-        return NodeExecutionError(node_id, RuntimeError(f"{text}: {error}"))
+        return NodeExecutionError(node_id, RuntimeError(_how_it_died(error)))
+    if isinstance(error, ray.exceptions.RayTaskError):
+        text = f"its inputs or outputs could not travel between processes: {describe(error.cause)}"
+        return NodeExecutionError(node_id, RuntimeError(text))
     return NodeExecutionError(node_id, error)
 
 
-def _opening(value: Any) -> "Future[Any]":
-    if isinstance(value, ray.ObjectRef):
-        opened: Future[Any] = value.future()
-        return opened
-    settled: Future[Any] = Future()
-    try:
-        settled.set_result(value.load() if isinstance(value, StoredValue) else value)
-    except Exception as error:  # the file is gone or does not unpickle: whoever waits is told
-        settled.set_exception(error)
-    return settled
+def _how_it_died(error: BaseException) -> str:
+    if getattr(error, "actor_init_failed", False):
+        return f"its actor could not start: {error}"
+    text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
+    return f"{text}: {error}"
 
 
-def _all_of(futures: Mapping[str, "Future[Any]"]) -> "Future[dict[str, Any]]":
-    """A future of every result by name; of the first error, if there is one."""
-    everything: Future[dict[str, Any]] = Future()
-    lock, left = threading.Lock(), len(futures)
-    if not left:
-        everything.set_result({})
+def _not_started(node_id: str, error: BaseException) -> BaseException:
+    """What to raise when an actor for a node could not be started."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        cause: BaseException = error.cause
+        return cause
+    if isinstance(error, ray.exceptions.GetTimeoutError):
+        text = f"it did not come up within {START_SECONDS:g} s; is the cluster fully used?"
+    elif isinstance(error, ray.exceptions.RayError):
+        text = str(error)
+    else:
+        return error
+    return ClusterError(f"an actor for node '{node_id}' could not be started: {text}")
 
-    def one_done(_: "Future[Any]") -> None:
-        nonlocal left
-        with lock:
-            left -= 1
-            if left:
-                return
-        try:
-            everything.set_result({name: future.result() for name, future in futures.items()})
-        except Exception as error:
-            everything.set_exception(error)
 
-    for future in futures.values():
-        future.add_done_callback(one_done)
-    return everything
+def _opened(value: Any) -> Any:
+    if isinstance(value, StoredValue):
+        return value.load()
+    return ray.get(value) if isinstance(value, ray.ObjectRef) else value
+
+
+def _succeed(future: "Future[T]", result: T) -> None:
+    with suppress(InvalidStateError):  # whoever waited has given up
+        future.set_result(result)
+
+
+def _fail(future: "Future[Any]", error: BaseException) -> None:
+    with suppress(InvalidStateError):  # whoever waited has given up
+        future.set_exception(error)

@@ -3,48 +3,48 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 from ray.actor import ActorHandle
-from tblib import Traceback
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import NodeRegistry, NodeRoot
-from rayflow_dagster.errors import NodeExecutionError, VariableError
+from rayflow_dagster.errors import NodeExecutionError, VariableError, describe
 from rayflow_dagster.runner import NodeCall, NodeReply, run_node_class
 from rayflow_dagster.values import StoredValue, store_value
 from rayflow_dagster.variables import WriteTracking
 
 from .capture import captured_output
+from .sending import SentError, receive, send
 from .variables import StoreProxy
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker takes over from the run's process.
-
-    ``roots``: where node classes may come from. ``folder``: the project's, if it is on this
-    machine. ``environment``: the environment variables; an embedded Ray has those of whoever
-    started it first.
-    """
+    """What a worker needs to find the author's code. ``folder``: the project's, if it is here."""
 
     roots: tuple[NodeRoot, ...] = ()
     folder: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A reply without its values, which travel beside it, and with its exception as sent."""
+
+    reply: NodeReply
+    error: SentError | None = None
 
 
 class NodeWorker:
     """Runs any node class under the allowed roots, one node at a time."""
 
-    def __init__(self, settings: WorkerSettings, store: ActorHandle | None = None) -> None:
-        os.environ.update(settings.environment)
-        if settings.folder and os.path.isdir(settings.folder):
-            os.chdir(settings.folder)  # so that relative paths mean the project's files
-            if settings.folder not in sys.path:
-                sys.path.insert(0, settings.folder)
+    def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
+        folder = settings.folder
+        self._folder = folder if folder and os.path.isdir(folder) else None
+        if self._folder and self._folder not in sys.path:
+            sys.path.insert(0, self._folder)
         self._loader = NodeLoader(NodeRegistry.of(settings.roots))
         self._store = StoreProxy(store) if store is not None else _NoVariables()
         self._assigned: NodeCall | None = None
@@ -75,10 +75,11 @@ class NodeWorker:
         """
         if self._assigned is None:
             raise NodeExecutionError("?", RuntimeError("the actor has no node assigned"))
+        node_id = self._assigned.node_id
         reply = self._run(self._assigned, inputs)
         if reply.exception is not None:
-            error = sendable_exception(self._assigned.node_id, reply.exception)[0]
-            raise NodeExecutionError(self._assigned.node_id, error)
+            error = receive(node_id, send(reply.exception))
+            raise NodeExecutionError(node_id, error)
         return reply.outputs
 
     def run(
@@ -89,44 +90,39 @@ class NodeWorker:
         input_names: Sequence[str],
         *values: Any,
     ) -> Any:
-        """Run one node once.
+        """Run one node once, as ``call`` says.
 
-        Args:
-            output_names: the outputs to give back, each as an object of its own.
-            store_in: a folder to write every output to, or None.
-            input_names: the names of ``values``; refs among those have been resolved by Ray.
+        ``output_names`` are the outputs to give back, each as an object of its own; ``store_in``
+        is a folder to write every output to, or None; ``input_names`` are the names of
+        ``values``, where refs have been resolved by Ray.
 
         Returns:
             (envelope, one value per output name), or the envelope alone where no output is named.
-            The envelope is a ``NodeReply`` without values.
         """
         inputs = dict(zip(input_names, map(_opened, values), strict=True))
         reply = self._run(call, inputs)
-        outputs = reply.outputs
         if reply.exception is None and store_in is not None:
             reply = _stored(call, reply, store_in)
-        if reply.exception is not None:
-            reply.exception, reply.details["traceback"] = sendable_exception(
-                call.node_id, reply.exception
-            )
-        envelope = NodeReply({}, reply.exec_fired, reply.exception, reply.details)
+        outputs = {} if reply.exception is not None else reply.outputs
+        error = send(reply.exception) if reply.exception is not None else None
+        envelope = Envelope(NodeReply({}, reply.exec_fired, None, reply.details), error)
         # With num_returns=1 Ray would hand a tuple of one over as it is.
-        values = tuple(outputs.get(name) for name in output_names)
-        return (envelope, *values) if values else envelope
+        given = tuple(outputs.get(name) for name in output_names)
+        return (envelope, *given) if given else envelope
 
     def _run(self, call: NodeCall, inputs: Mapping[str, Any]) -> NodeReply:
+        if self._folder:
+            os.chdir(self._folder)  # relative paths mean the project's files, for every node
         variables = WriteTracking(self._store)
         with captured_output() as captured:
             try:
                 node_class = self._loader.load_node_class(call.class_path)
                 metadata = self._loader.get_node_metadata(call.class_path)
+                reply = run_node_class(node_class, metadata, call, inputs, variables)
             except ImportError as error:
-                return NodeReply(exception=error)
-            reply = run_node_class(node_class, metadata, call, inputs, variables)
+                reply = NodeReply(exception=error)
         reply.details["pid"], reply.details["host"] = self.ready()
         reply.details["stdout"], reply.details["stderr"] = captured.texts()
-        if variables.written:
-            reply.details["variables"] = cloudpickle.dumps(self._store.snapshot())
         return reply
 
 
@@ -151,37 +147,7 @@ def _stored(call: NodeCall, reply: NodeReply, folder: str) -> NodeReply:
             for name, value in reply.outputs.items()
         }
     except Exception as error:  # a value that cannot be pickled, a full disk
-        text = f"an output could not be stored: {type(error).__name__}: {error}"
+        text = f"an output could not be stored: {describe(error)}"
         reply.exception = NodeExecutionError(call.node_id, RuntimeError(text))
         reply.exec_fired = ()
     return reply
-
-
-def sendable_exception(
-    node_id: str, error: BaseException
-) -> tuple[BaseException, dict[str, Any] | None]:
-    """The exception as it can cross a process boundary, and its traceback as a dict.
-
-    One that does not survive pickling is replaced by a ``NodeExecutionError`` that says the same.
-    """
-    trace = Traceback(_own_frames(error)).to_dict() if error.__traceback__ else None
-    bare = error.with_traceback(None)
-    try:
-        cloudpickle.loads(cloudpickle.dumps(bare))
-    except Exception:  # an author's exception may fail to pickle in any way
-        text = f"{type(error).__name__}: {error}"
-        return NodeExecutionError(node_id, RuntimeError(text)), trace
-    return bare, trace
-
-
-def _own_frames(error: BaseException) -> Any:
-    """The traceback from the author's first frame on: ours above it explain nothing."""
-    trace = error.__traceback__
-    ours = str(Path(__file__).parent.parent)
-    nodes = os.path.join(ours, "nodes")
-    while trace is not None and trace.tb_next is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(ours) or file.startswith(nodes):
-            break
-        trace = trace.tb_next
-    return trace

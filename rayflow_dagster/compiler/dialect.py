@@ -252,5 +252,5 @@ def _leads_exec(source_port: str, target_port: str, source: NodeMetadata | None)
         return True
     if target_port:
         return False
-    names = (source or {}).get("exec_outputs", ())
+    names = source.get("exec_outputs", ()) if source else ()
     return source_port in ("", EXEC_OUT, ERROR_PORT) or source_port in names

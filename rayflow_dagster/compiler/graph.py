@@ -1,6 +1,8 @@
 """``GraphBuilder``: named passes from a validated flow to the ``ExecutionGraph``."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import networkx as nx
@@ -12,12 +14,12 @@ from rayflow_dagster.types import (
     GraphEdge,
     GraphNode,
     NodeMetadata,
-    OnError,
     RetrySpec,
 )
 
 from .flow import canonicalize
-from .registry import NodeRegistry
+from .loader import builtin_registry
+from .registry import NodeRegistry, NodeRoot
 from .resolved import Node, ResolvedFlow, resolve
 from .spelling import class_path_of
 
@@ -30,7 +32,7 @@ class GraphBuilder:
 
     def __init__(self, node_metadata_map: dict[str, NodeMetadata]) -> None:
         self.node_metadata_map = node_metadata_map
-        self._registry = NodeRegistry()
+        self._registry = NodeRegistry.of(_roots_of(node_metadata_map.values()))
         self._by_path = {
             class_path_of(spelling, self._registry): metadata
             for spelling, metadata in node_metadata_map.items()
@@ -60,14 +62,14 @@ class GraphBuilder:
             "start_node": special["start_node"],
             "return_nodes": special["return_nodes"],
             "execution_order": self._topological_sort(dependencies),
-            "on_error": cast(OnError, flow.data.get("on_error") or "stop"),
+            "on_error": flow.data.get("on_error") or "stop",
             "variables": {name: dict(spec) for name, spec in flow.variables.items()},
         }
         return graph
 
     def _resolve(self, flow_data: FlowData) -> ResolvedFlow:
         def lookup(class_path: str) -> NodeMetadata | None:
-            return self._by_path.get(class_path)
+            return self._by_path.get(class_path) or builtin_registry().metadata(class_path)
 
         return resolve(canonicalize(flow_data, self._registry, lookup), lookup)
 
@@ -97,7 +99,24 @@ class GraphBuilder:
         return _special_nodes(self._resolve(flow_data))
 
 
+def _roots_of(known: Iterable[NodeMetadata]) -> list[NodeRoot]:
+    """The package folders of the classes, told from their files: an editor names a class by its
+    file."""
+    roots: dict[str, NodeRoot] = {}
+    for metadata in known:
+        module = metadata.get("path", "").split(".")[:-1]
+        file = Path(metadata.get("file", ""))
+        if len(module) > 1 and list(file.with_suffix("").parts[-len(module) :]) == module:
+            folder = file.parents[len(module) - 1] / module[0]
+            roots.setdefault(module[0], NodeRoot(module[0], folder))
+    return [root for root in roots.values() if root.package != "rayflow_dagster"]
+
+
 def _require_metadata(flow: ResolvedFlow) -> None:
+    edge_ids = [edge.id for edge in flow.edges]
+    repeated = [*flow.duplicates, *(edge for edge, count in Counter(edge_ids).items() if count > 1)]
+    if repeated:
+        raise GraphBuildError(f"these ids stand more than once: {', '.join(repeated)}")
     for node in flow.nodes.values():
         if node.metadata is None:
             raise GraphBuildError(f"node {node}: nothing is known of class '{node.class_path}'")
@@ -159,7 +178,7 @@ def _graph_node(
         "label": node.label,
         "values": {name: node.values[name] for name in node.inputs if name in node.values},
         "ray_options": {
-            **metadata.get("ray_options", {}), **settings.get("ray", {}), **(data.get("ray") or {})
+            **(settings.get("ray") or {}), **metadata.get("ray_options", {}), **(data.get("ray") or {})
         },
         "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
         "description": data.get("description") or metadata.get("description", ""),
@@ -170,7 +189,7 @@ def _graph_node(
         graph_node["retry"] = retry
     for key in ("pool", "priority"):
         if data.get(key) is not None:
-            graph_node[key] = data[key]  # type: ignore[literal-required]
+            graph_node[key] = data[key]
     return graph_node
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_DEPTH = 100
-MAX_VALUES = 2_000_000
+MAX_VALUES = 500_000
 MAX_DIGITS = 300
 _MAX_INTEGER = 10**MAX_DIGITS
 MAX_PROBLEMS = 20

@@ -29,6 +29,10 @@ class Liveness:
     runs: dict[str, Condition] = field(default_factory=dict)
     fires: dict[tuple[str, str], Condition] = field(default_factory=dict)
     succeeds: dict[str, Condition] = field(default_factory=dict)
+    handled: set[str] = field(default_factory=set)
+    """Nodes whose implicit ``error`` exec output is wired."""
+    gives_error: set[str] = field(default_factory=set)
+    """Nodes that declare a data output named ``error``."""
     _variables: int = 0
 
     @classmethod
@@ -45,10 +49,12 @@ class Liveness:
 
     def present(self, edge: Edge) -> Condition:
         """When the data edge brings a value."""
-        if edge.source_port == ERROR_PORT and (edge.source, ERROR_PORT) in self.fires:
-            handled = self.conditions.negate(self.succeeds[edge.source])
-            return self.conditions.both(self.runs[edge.source], handled)
-        return self.conditions.both(self.runs[edge.source], self.succeeds[edge.source])
+        came = self.succeeds[edge.source]
+        if edge.source_port == ERROR_PORT and edge.source in self.handled:
+            failed = self.conditions.negate(came)
+            # A node may also have a data output of this name that it gives when it succeeds.
+            came = TRUE if edge.source in self.gives_error else failed
+        return self.conditions.both(self.runs[edge.source], came)
 
     def any_present(self, edges: Iterable[Edge]) -> Condition:
         return self.conditions.any_of([self.present(edge) for edge in edges])
@@ -67,7 +73,10 @@ class Liveness:
         exclusive = bool(metadata and metadata.get("exec_exclusive"))
         for name, chosen in zip(outputs, self._shares(len(outputs), exclusive), strict=True):
             self.fires[node_id, name] = self.conditions.both(normal, chosen)
+        if ERROR_PORT in flow.nodes[node_id].outputs:
+            self.gives_error.add(node_id)
         if handles_error:
+            self.handled.add(node_id)
             failed = self.conditions.negate(self.succeeds[node_id])
             self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
 

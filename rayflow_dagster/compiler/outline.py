@@ -50,9 +50,20 @@ def check_json(flow: Any) -> None:
     """
     if not isinstance(flow, Mapping):
         raise FlowFormatError(f"a flow is a JSON object, not {type(flow).__name__}")
+    _check_size(flow)
     problems = json_problems(flow)
     if problems:
         raise FlowFormatError(problems)
+
+
+def _check_size(flow: Mapping[str, Any]) -> None:
+    inner = flow.get("flow")  # where an editor's export has its nodes
+    for body in (flow, inner if isinstance(inner, Mapping) else {}):
+        for kind, limit in (("nodes", MAX_NODES), ("edges", MAX_EDGES)):
+            found = body.get(kind)
+            if isinstance(found, list) and len(found) > limit:
+                reason = f"{kind}: {len(found):,} are more than a flow may have ({limit:,})"
+                raise FlowFormatError(f"{reason}; split the flow")
 
 
 def check_outline(flow: Mapping[str, Any]) -> None:
@@ -61,11 +72,6 @@ def check_outline(flow: Mapping[str, Any]) -> None:
     Raises:
         FlowFormatError: with every problem of the outline.
     """
-    for kind, limit in (("nodes", MAX_NODES), ("edges", MAX_EDGES)):
-        found = flow.get(kind)
-        if isinstance(found, list) and len(found) > limit:
-            reason = f"{kind}: {len(found):,} of them are more than a flow may have ({limit:,})"
-            raise FlowFormatError(f"{reason}; split the flow", _name(flow))
     problems = list(_problems(flow))
     if problems:
         raise FlowFormatError(problems, _name(flow))

@@ -10,7 +10,6 @@ from rayflow_dagster.metadata import display_name
 from rayflow_dagster.port_types import type_text
 from rayflow_dagster.types import (
     ERROR_PORT,
-    EXEC_IN,
     EXEC_OUT,
     GET_VARIABLE_CLASS,
     RETURN_CLASS,
@@ -143,8 +142,8 @@ class ResolvedFlow:
 
     @property
     def variables(self) -> Mapping[str, Mapping[str, Any]]:
-        declared: Any = self.data.get("variables") or {}
-        return {name: spec if isinstance(spec, dict) else {} for name, spec in declared.items()}
+        """The declared variables; a malformed declaration counts as one that says nothing."""
+        return declared_variables(self.data)
 
     def _grouped(self, end: str) -> Mapping[str, list[Edge]]:
         grouped: defaultdict[str, list[Edge]] = defaultdict(list)
@@ -170,7 +169,8 @@ def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
         if raw["id"] in nodes:
             duplicates.append(raw["id"])
             continue
-        known = lookup(raw["type"]) or snapshot_metadata(raw)
+        looked_up = lookup(raw["type"])
+        known = complete_metadata(looked_up) if looked_up else snapshot_metadata(raw)
         own = _own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], flow)
         nodes[raw["id"]] = _node(raw, own)
     return ResolvedFlow(nodes, edges, flow, tuple(duplicates))
@@ -194,6 +194,33 @@ def _node(raw: FlowNode, metadata: NodeMetadata | None) -> Node:
         values=values if isinstance(values, dict) else {},
         data=data,
     )
+
+
+def declared_variables(flow: FlowData) -> dict[str, dict[str, Any]]:
+    """Declarations by name; empty where the flow declares none, or not in a readable way."""
+    declared: Any = flow.get("variables")
+    if not isinstance(declared, dict):
+        return {}
+    return {name: spec if isinstance(spec, dict) else {} for name, spec in declared.items()}
+
+
+def complete_metadata(known: NodeMetadata) -> NodeMetadata:
+    """``known`` with every port as a type word, and with what only this project's loader adds:
+    metadata from elsewhere has the documented keys alone."""
+    inputs, defaults = declared_types(known.get("inputs"))
+    has_exec_output = bool(known.get("exec_output", True))
+    complete = {
+        "exec_input": True,
+        "exec_output": has_exec_output,
+        "exec_outputs": (EXEC_OUT,) if has_exec_output else (),
+        "exec_exclusive": len(known.get("exec_outputs", ())) <= 1,
+        "constants": {},
+        "defaults": defaults,
+        **known,
+        "inputs": inputs,
+        "outputs": declared_types(known.get("outputs"))[0],
+    }
+    return cast(NodeMetadata, complete)
 
 
 def snapshot_metadata(raw: FlowNode) -> NodeMetadata | None:
@@ -235,7 +262,7 @@ def declared_types(ports: Any) -> tuple[dict[str, str], dict[str, Any]]:
 
 def _type_or_any(word: Any) -> str:
     try:
-        return type_text(word) if isinstance(word, str) else "any"
+        return type_text("any" if word is None else word)
     except ValueError:
         return "any"
 
@@ -251,7 +278,8 @@ def _own_ports(
         return None
     if raw["type"] == START_CLASS:
         types, defaults = declared_types(raw["data"].get("inputs"))
-        undeclared = {name: "any" for name in wired_out if name and name not in types}
+        used = (name for name in wired_out if name not in ("", EXEC_OUT))
+        undeclared = {name: "any" for name in used if name not in types}
         ports = {"outputs": {**types, **undeclared}, "defaults": defaults, "inputs": {}}
     elif raw["type"] == RETURN_CLASS:
         types, defaults = declared_types(raw["data"].get("inputs"))
@@ -265,10 +293,10 @@ def _own_ports(
 
 
 def _variable_ports(raw: FlowNode, known: NodeMetadata, flow: FlowData) -> dict[str, Any]:
-    name = (raw["data"].get("constantValues") or {}).get(VARIABLE)
-    declared: Any = flow.get("variables") or {}
-    spec = declared.get(name) if isinstance(name, str) else None
-    kind = _type_or_any(spec.get("type", "any")) if isinstance(spec, dict) else "any"
+    values = raw["data"].get("constantValues")
+    name = values.get(VARIABLE) if isinstance(values, dict) else None
+    spec = declared_variables(flow).get(name, {}) if isinstance(name, str) else {}
+    kind = _type_or_any(spec.get("type", "any"))
     ports: dict[str, Any] = {"outputs": {port: kind for port in known["outputs"]}}
     if raw["type"] == SET_VARIABLE_CLASS:
         ports["inputs"] = {port: kind for port in known["inputs"]}
@@ -282,16 +310,3 @@ def is_variable_node(node: Node) -> bool:
 
 def reads_variable(node: Node) -> bool:
     return node.class_path == GET_VARIABLE_CLASS
-
-
-__all__ = [
-    "EXEC_IN",
-    "Edge",
-    "Node",
-    "ResolvedFlow",
-    "declared_types",
-    "is_variable_node",
-    "reads_variable",
-    "resolve",
-    "snapshot_metadata",
-]

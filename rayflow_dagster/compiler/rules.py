@@ -5,8 +5,8 @@ One rule is one function from a resolved flow to findings. Rules about values an
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import networkx as nx
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,14 +86,26 @@ def known_ports(flow: ResolvedFlow) -> Iterator[Finding]:
     for edge in flow.edges:
         source, target = flow.nodes.get(edge.source), flow.nodes.get(edge.target)
         if source is not None and source.metadata is not None:
-            yield from _check_source(edge, source)
+            yield from _check_source(edge, source, handled=flow.handles_error(source.id))
         if target is not None and target.metadata is not None:
             yield from _check_target(edge, target)
 
 
-def _check_source(edge: Edge, node: Node) -> Iterator[Finding]:
-    exec_ports = list(node.exec_outputs) + ([ERROR_PORT] if node.can_handle_error else [])
-    data_ports = list(node.outputs) + ([ERROR_PORT] if node.can_handle_error else [])
+def _check_source(edge: Edge, node: Node, *, handled: bool) -> Iterator[Finding]:
+    implicit = [ERROR_PORT] if node.can_handle_error else []
+    exec_ports = [*node.exec_outputs, *implicit]
+    data_ports = [] if node.is_return else [*node.outputs, *(implicit if handled else [])]
+    names_error = not edge.is_exec and edge.source_port == ERROR_PORT
+    if names_error and implicit and ERROR_PORT not in data_ports:
+        yield Finding(
+            "unhandled_error",
+            f"node {node} output 'error' edge '{edge.id}': this value comes only where the exec "
+            "output 'error' of the node is wired; wire that too, or delete the edge",
+            node=node.id,
+            port=ERROR_PORT,
+            edge=edge.id,
+        )
+        return
     mine, other = (exec_ports, data_ports) if edge.is_exec else (data_ports, exec_ports)
     yield from _check_port(edge, node, edge.source_port, mine, other, "output")
 
@@ -153,8 +165,9 @@ def repeated_edges(flow: ResolvedFlow) -> Iterator[Finding]:
 def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
     """No node may wait for itself, over exec and data edges alike."""
     graph = dependency_graph(flow)
+    position = {node_id: at for at, node_id in enumerate(flow.nodes)}
     for component in nx.strongly_connected_components(graph):
-        first = min(component, key=list(flow.nodes).index)
+        first = min(component, key=position.__getitem__)
         if len(component) > 1 or graph.has_edge(first, first):
             edges = nx.find_cycle(graph.subgraph(component), first)
             path = " -> ".join([*(source for source, _ in edges), edges[-1][1]])
@@ -162,7 +175,7 @@ def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
                 "no_cycles",
                 f"the nodes {path} wait for each other in a circle, so none could ever start; "
                 "delete one of these edges",
-                node=first,
+                node=edges[0][0],
             )
 
 
@@ -185,27 +198,25 @@ def _reached(flow: ResolvedFlow) -> set[str]:
     graph = dependency_graph(flow)
     start = flow.starts[0].id
     reached = {start, *nx.descendants(graph, start)}
-    for node_id in reversed(list(flow.nodes)):
-        reached |= _data_sources(flow, graph, node_id, reached)
+    queue = list(reached)
+    while queue:
+        found = _data_sources(flow, queue.pop()) - reached
+        reached |= found
+        queue.extend(found)
     return reached
 
 
-def _data_sources(
-    flow: ResolvedFlow, graph: "nx.DiGraph[str]", node_id: str, reached: set[str]
-) -> set[str]:
-    """Nodes without any way in that lead to ``node_id``, if they only feed data to reached ones."""
-    if node_id in reached or flow.edges_into[node_id]:
-        return set()
-    below = nx.descendants(graph, node_id)
-    feeds_data_only = all(not edge.is_exec for edge in flow.edges_from[node_id])
-    return {node_id} if feeds_data_only and below & reached else set()
+def _data_sources(flow: ResolvedFlow, node_id: str) -> set[str]:
+    """The data-driven nodes that ``node_id`` gets values from."""
+    sources = {edge.source for edge in flow.data_into(node_id)}
+    return {source for source in sources if not flow.exec_into(source)}
 
 
 def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
     if len(flow.starts) != 1 or not flow.returns:
         return
-    graph = dependency_graph(flow)
-    if not any(nx.has_path(graph, flow.starts[0].id, node.id) for node in flow.returns):
+    reached = nx.descendants(dependency_graph(flow), flow.starts[0].id)
+    if not any(node.id in reached for node in flow.returns):
         yield Finding(
             "return_nodes_reachable",
             "no RETURN node can be reached from START, so the flow could never give a result; "
@@ -215,57 +226,101 @@ def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 class _Retry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    max: int = Field(ge=0, le=1000, strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
+    max: int = Field(ge=0, le=1000)
     delay: float = Field(default=0.0, ge=0)
-    backoff: str | None = Field(default=None, pattern="^(linear|exponential)$")
+    backoff: Literal["linear", "exponential"] | None = None
     jitter: bool = False
+
+
+class _Ray(BaseModel):
+    """What ``RayflowNode.ray_options`` lists."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    num_cpus: float | None = Field(default=None, ge=0)
+    num_gpus: float | None = Field(default=None, ge=0)
+    memory: float | None = Field(default=None, ge=0)
+    resources: dict[str, float] | None = None
+    runtime_env: dict[str, Any] | None = None
+    max_concurrency: int | None = Field(default=None, ge=1)
 
 
 class _NodeOptions(BaseModel):
     """The per-node settings in ``data``; other keys belong to the editor."""
 
+    model_config = ConfigDict(strict=True)
     retry: _Retry | None = None
-    ray: dict[str, Any] | None = None
+    ray: _Ray | None = None
     pool: str | None = Field(default=None, pattern=r"^\S+$")
     priority: int | None = None
     tags: dict[str, Any] | None = None
     description: str | None = None
 
 
-def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
-    for node in flow.nodes.values():
-        chosen = {key: node.data[key] for key in _NodeOptions.model_fields if key in node.data}
-        try:
-            _NodeOptions.model_validate(chosen)
-        except PydanticError as error:
-            for item in error.errors(include_url=False, include_context=False):
-                place = ".".join(str(part) for part in item["loc"])
-                yield Finding(
-                    "node_options",
-                    f"node {node} data.{place}: {item['msg'].lower()}, not {item['input']!r:.80}",
-                    node=node.id,
-                )
+class _Settings(BaseModel):
+    """The flow's ``settings`` that stand in for a node's own; other keys are others' business."""
+
+    model_config = ConfigDict(strict=True)
+    retry: _Retry | None = None
+    ray: _Ray | None = None
 
 
 class _FlowOptions(BaseModel):
-    on_error: str | None = Field(default=None, pattern="^(stop|continue)$")
-    settings: dict[str, Any] | None = None
+    model_config = ConfigDict(strict=True)
+    on_error: Literal["stop", "continue"] | None = None
+    settings: _Settings | None = None
     tags: dict[str, Any] | None = None
 
 
+def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node in flow.nodes.values():
+        for place, problem in _option_problems(_NodeOptions, node.data):
+            message = f"node {node} data.{place}: {problem}"
+            yield Finding("node_options", message, node=node.id)
+
+
 def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
-    chosen = {key: flow.data.get(key) for key in _FlowOptions.model_fields}
+    for place, problem in _option_problems(_FlowOptions, flow.data):
+        yield Finding("flow_options", f"flow key {place}: {problem}")
+
+
+def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
+    """A flow file that could choose its own environment could run any code."""
+    settings: Any = flow.data.get("settings")
+    places: list[tuple[str, str | None, Any]] = [("flow key settings", None, settings)]
+    places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
+    for where, node_id, options in places:
+        ray = options.get("ray") if isinstance(options, dict) else None
+        if isinstance(ray, dict) and ray.get("runtime_env") is not None:
+            yield Finding(
+                "runtime_env",
+                f"{where}.ray.runtime_env: this project does not let flows choose their environment; put it into "
+                "the node class's ray_options, or allow it with allow_runtime_env = true in "
+                "[tool.rayflow_dagster] of pyproject.toml",
+                node=node_id,
+            )
+
+
+def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(place, what is wrong there) of the options that ``model`` knows."""
+    chosen = {key: given[key] for key in model.model_fields if key in given}
     try:
-        _FlowOptions.model_validate(chosen)
+        model.model_validate(chosen)
     except PydanticError as error:
         for item in error.errors(include_url=False, include_context=False):
             place = ".".join(str(part) for part in item["loc"])
-            hint = " (known: stop, continue)" if place == "on_error" else ""
-            yield Finding(
-                "flow_options", f"flow key {place}: {item['msg'].lower()}{hint}, not "
-                f"{item['input']!r:.80}"
-            )  # fmt: skip
+            yield place, _option_problem(item["type"], item["msg"], item["input"], place)
+
+
+def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
+    if kind == "extra_forbidden":
+        options = _Ray if place.startswith(("ray.", "settings.ray.")) else _Retry
+        known = list(options.model_fields)
+        hint = did_you_mean(place.rpartition(".")[2], known)
+        return f"there is no such option (known: {', '.join(known)}){hint}"
+    if kind == "missing":
+        return "is missing"
+    return f"{message.lower()}, not {given!r:.80}"
 
 
 SHAPE = (

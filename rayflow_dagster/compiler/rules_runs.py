@@ -5,26 +5,43 @@ flow has too many branches to decide.
 """
 
 from collections.abc import Iterator
-from itertools import combinations
+from typing import TypeVar
 
 from rayflow_dagster.types import FlowData
 
-from .conditions import TooComplex
+from .conditions import FALSE, Condition, TooComplex
 from .findings import Finding
 from .liveness import Liveness
 from .resolved import Edge, Node, ResolvedFlow
 from .variable_reads import unscheduled_reads
 
-MAX_PAIRS = 500
+T = TypeVar("T")
 
 
 def merges_exclusive(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
     """Several data edges into one input: no run may fire more than one of their sources."""
-    merged = [(node, port, edges) for node, port, edges in _wired_inputs(flow) if len(edges) > 1]
-    for node, port, edges in merged:
-        for one, two in list(combinations(edges, 2))[:MAX_PAIRS]:
-            if live is None or live.conditions.can_both(live.present(one), live.present(two)):
-                yield _merge_finding(node, port, one, two, proven=live is not None)
+    for node, port, edges in _wired_inputs(flow):
+        pair = (edges[0], edges[-1]) if live is None else _both_present(edges, live)
+        if len(edges) > 1 and pair is not None:
+            yield _merge_finding(node, port, *pair, proven=live is not None)
+
+
+def _both_present(edges: list[Edge], live: Liveness) -> tuple[Edge, Edge] | None:
+    """The first two edges that one run can bring values over."""
+    return _first_overlap([(edge, live.present(edge)) for edge in edges], live)
+
+
+def _first_overlap(cases: list[tuple[T, Condition]], live: Liveness) -> tuple[T, T] | None:
+    """The first two cases that one run can meet both."""
+    so_far = FALSE
+    for number, (case, condition) in enumerate(cases):
+        if live.conditions.can_both(so_far, condition):
+            earlier = (
+                c for c, other in cases[:number] if live.conditions.can_both(other, condition)
+            )
+            return next(earlier), case
+        so_far = live.conditions.either(so_far, condition)
+    return None
 
 
 def _merge_finding(node: Node, port: str, one: Edge, two: Edge, *, proven: bool) -> Finding:
@@ -68,15 +85,15 @@ def several_returns(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Findi
     """Two RETURNs that one run can reach: whichever comes first gives the result."""
     if live is None:
         return
-    for one, two in list(combinations(flow.returns, 2))[:MAX_PAIRS]:
-        if live.conditions.can_both(live.runs[one.id], live.runs[two.id]):
-            yield Finding(
-                "several_returns",
-                f"nodes {one} and {two}: one run can reach both of these RETURNs, and the first "
-                "one reached ends the flow; branch before them or keep one",
-                severity="warning",
-                node=two.id,
-            )
+    pair = _first_overlap([(node, live.runs[node.id]) for node in flow.returns], live)
+    if pair is not None:
+        yield Finding(
+            "several_returns",
+            f"nodes {pair[0]} and {pair[1]}: one run can reach both of these RETURNs, and the "
+            "first one reached ends the flow; branch before them or keep one",
+            severity="warning",
+            node=pair[1].id,
+        )
 
 
 def loose_exec_outputs(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
@@ -100,9 +117,7 @@ def loose_exec_outputs(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Fi
                 )
 
 
-def variable_reads_have_one_moment(
-    flow: ResolvedFlow, live: Liveness | None
-) -> Iterator[Finding]:
+def variable_reads_have_one_moment(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
     data: FlowData = flow.data
     for reader, consumers in unscheduled_reads(data).items():
         if len(consumers) > 1 and reader in flow.nodes:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rayflow_dagster.metadata import RESERVED
 from rayflow_dagster.port_types import accepts, fits, imported_class, loaded_class, parse_type
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ERROR_PORT
@@ -36,9 +37,14 @@ def _output_type(source: Node, edge: Edge) -> str | None:
 
 
 def _types_fit(source: Node, target: Node, gives: str, takes: str) -> bool:
-    from_code = all(node.metadata and node.metadata.get("file") for node in (source, target))
-    resolve = imported_class if from_code else loaded_class
+    resolve = imported_class if _typed_by_code(source) and _typed_by_code(target) else loaded_class
     return fits(parse_type(gives), parse_type(takes), resolve)
+
+
+def _typed_by_code(node: Node) -> bool:
+    """Whether the node's class says its types. Those that a flow says must import nothing."""
+    by_flow = node.is_start or node.is_return or is_variable_node(node)
+    return not by_flow and bool(node.metadata and node.metadata.get("file"))
 
 
 def declared_types_readable(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -52,37 +58,44 @@ def declared_types_readable(flow: ResolvedFlow) -> Iterator[Finding]:
                 node=node.id,
             )
             continue
+        for name in node.outputs if node.is_start else node.inputs:
+            yield from _nameable(node, name)
         for name, spec in declared.items():
             yield from _readable(node, name, spec.get("type") if isinstance(spec, dict) else spec)
 
 
-def _readable(node: Node, name: str, word: Any) -> Iterator[Finding]:
-    where = f"node {node} input '{name}'"
-    if not name.isidentifier():
+def _nameable(node: Node, name: str) -> Iterator[Finding]:
+    if not name.isidentifier() or name in RESERVED:
         yield Finding(
-            "declared_type",
-            f"{where}: a name of letters, digits and _ is needed, for it becomes a config field",
+            "declared_name",
+            f"node {node} input '{name}': this cannot be the name of an input; use letters, digits "
+            f"and _, not a digit first, and none of {', '.join(sorted(RESERVED))}",
             node=node.id,
             port=name,
         )
+
+
+def _readable(node: Node, name: str, word: Any) -> Iterator[Finding]:
+    where = f"node {node} input '{name}'"
     if word is None:
         return
     try:
-        if not isinstance(word, str):
-            raise ValueError(f"{word!r:.80} is not a type; write for example \"int\"")
-        parse_type(word)
+        parse_type(_word(word))
     except ValueError as error:
         yield Finding("declared_type", f"{where}: {error}", node=node.id, port=name)
 
 
-def start_defaults(flow: ResolvedFlow) -> Iterator[Finding]:
-    for node in flow.starts:
+def declared_defaults(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The defaults that START and RETURN declare fit their types."""
+    for node in [*flow.starts, *flow.returns]:
+        ports = node.outputs if node.is_start else node.inputs
         for name, default in node.defaults.items():
-            kind = node.outputs.get(name, "any")
+            kind = ports.get(name, "any")
             if not accepts(parse_type(kind), default):
                 yield Finding(
-                    "start_default",
-                    f"node {node} input '{name}': its default {default!r:.80} is not {kind}",
+                    "declared_default",
+                    f"node {node} input '{name}': its default {default!r:.80} is not {kind}; "
+                    "correct one of the two",
                     node=node.id,
                     port=name,
                 )
@@ -144,11 +157,15 @@ def required_inputs(flow: ResolvedFlow) -> Iterator[Finding]:
 def variables_declared(flow: ResolvedFlow) -> Iterator[Finding]:
     """Variable nodes name a declared variable; declarations are well formed."""
     raw: Any = flow.data.get("variables")
-    if raw is not None and not isinstance(raw, dict):
-        yield Finding("variable_declaration", "flow key variables: must be an object or a list")
-        return
-    for name, spec in (raw or {}).items():
-        yield from _check_declaration(name, spec)
+    if isinstance(raw, dict):
+        for name, spec in raw.items():
+            yield from _check_declaration(name, spec)
+    elif raw is not None:
+        yield Finding(
+            "variable_declaration",
+            'flow key variables: write {"counter": {"type": "int", "default": 0}}, or a list of '
+            f'objects that each have a "name" of their own, not {raw!r:.80}',
+        )
     for node in flow.nodes.values():
         if is_variable_node(node):
             yield from _check_use(flow, node)
@@ -157,7 +174,7 @@ def variables_declared(flow: ResolvedFlow) -> Iterator[Finding]:
 def _check_declaration(name: str, spec: Any) -> Iterator[Finding]:
     where = f"variable '{name}'"
     if not name.strip():
-        yield Finding("variable_declaration", f"{where}: a variable needs a name")
+        yield Finding("variable_declaration", f"{where}: a variable needs a name; give it one")
     if not isinstance(spec, dict):
         yield Finding(
             "variable_declaration",
@@ -172,27 +189,37 @@ def _check_declaration(name: str, spec: Any) -> Iterator[Finding]:
             severity="warning",
         )
         return
+    if not isinstance(spec.get("readonly", False), bool):
+        message = f"{where}: readonly is true or false, not {spec['readonly']!r:.80}"
+        yield Finding("variable_declaration", message)
     try:
-        kind = parse_type(str(spec.get("type", "any")))
+        kind = parse_type(_word(spec.get("type", "any")))
     except ValueError as error:
         yield Finding("variable_declaration", f"{where}: {error}")
         return
     if "default" in spec and not accepts(kind, spec["default"]):
         yield Finding(
             "variable_declaration",
-            f"{where}: its default {spec['default']!r:.80} is not {kind}",
+            f"{where}: its default {spec['default']!r:.80} is not {kind}; correct one of the two",
         )
+
+
+def _word(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f'{given!r:.80} is not a type; write for example "int"')
+    return given
 
 
 def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
     constant = node.constants.get(VARIABLE, {"type": "str", "value": ""})
     name = node.values.get(VARIABLE, constant["value"])
-    if name in flow.variables:
+    if isinstance(name, str) and name in flow.variables:
         spec = flow.variables[name]
         if spec.get("readonly") and "get_variable" not in node.class_path:
             yield Finding(
                 "variable_readonly",
-                f"node {node}: it writes variable '{name}', which is read-only",
+                f"node {node}: it writes variable '{name}', which is declared read-only; write "
+                "another one, or declare it writable",
                 node=node.id,
             )
         return
@@ -206,6 +233,6 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
 
 
 VALUES = (
-    type_compatibility, declared_types_readable, start_defaults, constants_and_values,
+    type_compatibility, declared_types_readable, declared_defaults, constants_and_values,
     required_inputs, variables_declared,
 )  # fmt: skip

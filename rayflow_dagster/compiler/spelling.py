@@ -51,9 +51,9 @@ def _class_in_file(path: str, registry: NodeRegistry) -> str | None:
         return _aliases().get(f"{parts[-2]}.{parts[-1]}")
     for root in registry.roots:
         # Joining an absolute path gives that path.
-        found = registry.files.get(_resolved(_top(root) / path))
-        if found:
-            return found
+        file = _resolved(_top(root) / path)
+        if file is not None and file in registry.files:
+            return registry.files[file]
     return None
 
 

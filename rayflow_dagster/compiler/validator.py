@@ -23,10 +23,14 @@ class FlowValidator:
 
     ``findings`` and ``warnings`` are those of the last call of ``validate``. ``node_loader`` knows
     the node classes; by default the built-in ones and a ``nodes`` package in the working folder.
+    ``allow_runtime_env`` is the project's word on whether a flow may set Ray's ``runtime_env``.
     """
 
-    def __init__(self, node_loader: NodeLoader | None = None) -> None:
+    def __init__(
+        self, node_loader: NodeLoader | None = None, *, allow_runtime_env: bool = False
+    ) -> None:
         self.node_loader = node_loader if node_loader is not None else NodeLoader()
+        self.allow_runtime_env = allow_runtime_env
         self.findings: list[Finding] = []
 
     @property
@@ -60,7 +64,7 @@ class FlowValidator:
         except FlowFormatError as error:
             yield from (Finding("outline", text) for text in error.findings)
             return
-        for rule in (self._known_classes, *rules.SHAPE, *rules_values.VALUES):
+        for rule in (self._known_classes, self._runtime_env, *rules.SHAPE, *rules_values.VALUES):
             yield from rule(flow)
         if nx.is_directed_acyclic_graph(dependency_graph(flow)):
             live = rules_runs.liveness_of(flow)
@@ -90,6 +94,10 @@ class FlowValidator:
             problem = problems[node.class_path]
             if problem:
                 yield Finding("node_class", f"node {node}: {problem}", node=node.id)
+
+    def _runtime_env(self, flow: ResolvedFlow) -> Iterator[Finding]:
+        if not self.allow_runtime_env:
+            yield from rules.no_runtime_env(flow)
 
     def _class_problem(self, node: Node) -> str | None:
         try:
@@ -134,4 +142,3 @@ class FlowValidator:
         except FlowFormatError as error:
             return error.findings
         return [finding.message for finding in rule(flow) if finding.severity == "error"]
-

@@ -22,9 +22,7 @@ def schedule_variable_reads(flow: FlowData) -> FlowData:
 
 def unscheduled_reads(flow: FlowData) -> dict[str, list[str]]:
     """``get_variable`` nodes without any exec edge -> the nodes that read their output."""
-    scheduled = {
-        end for edge in flow["edges"] if edge["type"] == "exec" for end in _ends(edge)
-    }
+    scheduled = {end for edge in flow["edges"] if edge["type"] == "exec" for end in _ends(edge)}
     return {
         node["id"]: _consumers(flow["edges"], node["id"])
         for node in flow["nodes"]
@@ -44,9 +42,7 @@ def _take_over(edges: list[FlowEdge], reader: str, consumer: str) -> list[FlowEd
     into = [edge for edge in edges if edge["type"] == "exec" and edge["target"] == consumer]
     if not into:
         return edges
-    moved = [
-        cast(FlowEdge, {**edge, "target": reader}) if edge in into else edge for edge in edges
-    ]
+    moved = [cast(FlowEdge, {**edge, "target": reader}) if edge in into else edge for edge in edges]
     lead: FlowEdge = {
         "id": f"{reader}__reads_before__{consumer}",
         "source": reader,

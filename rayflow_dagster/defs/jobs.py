@@ -31,6 +31,7 @@ from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.rules_runs import liveness_of
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.errors import RayflowError, ValidationError
+from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
@@ -54,6 +55,7 @@ def build_job(
     project: Project | None = None,
     ray_settings: "RaySettings | None" = None,
     executor_def: ExecutorDefinition | None = None,
+    connect: Connect | None = None,
 ) -> JobDefinition:
     """The Dagster job of a flow.
 
@@ -64,6 +66,7 @@ def build_job(
             file, or around the working folder.
         ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
         executor_def: instead of our executor.
+        connect: what to run nodes on instead of Ray actors (``testing.in_process``).
 
     Raises:
         ValidationError: with all findings.
@@ -73,7 +76,9 @@ def build_job(
     if project is None:
         project = Project.around(file if file is not None else Path.cwd())
     title = name or _title(raw, file)
-    compiled = compile_flow(raw, title, project, file=file, ray_settings=ray_settings)
+    compiled = compile_flow(
+        raw, title, project, file=file, ray_settings=ray_settings, connect=connect
+    )
     return build_compiled_job(compiled, raw, executor_def or flow_executor)
 
 
@@ -84,6 +89,7 @@ def compile_flow(
     *,
     file: Path | None = None,
     ray_settings: "RaySettings | None" = None,
+    connect: Connect | None = None,
 ) -> CompiledFlow:
     """Validate and compile a flow.
 
@@ -104,6 +110,7 @@ def compile_flow(
         uncertain=uncertain_inputs(resolved),
         file=_shown_path(file, project),
         ray_settings=ray_settings,
+        connect=connect,
     )
 
 

@@ -41,8 +41,10 @@ def _digest(text: str) -> str:
 
 def _name_of_id(node_id: str) -> str:
     legal = legal_name(node_id)
+    if legal in (node_id, f"{node_id}_"):  # legal as it is, or but for being a reserved word
+        return legal
     # Two ids may become one name ("a-b", "a_b"), so an id that had to change carries its digest.
-    return legal if legal == node_id else f"{legal or 'node'}_{_digest(node_id)}"
+    return f"{legal or 'node'}_{_digest(node_id)}"
 
 
 def step_keys(graph: ExecutionGraph) -> dict[str, str]:

@@ -52,6 +52,15 @@ class Absent:
         return "not wired"
 
 
+class PortDagsterType(DagsterType):
+    """The Dagster type of a port. A merged input takes the list of what came, under the same
+    name, so the type supports fan-in as Dagster's ``List`` does."""
+
+    @property
+    def supports_fan_in(self) -> bool:
+        return True
+
+
 _TYPES: dict[str, DagsterType] = {}
 
 
@@ -59,7 +68,7 @@ def dagster_type(word: str) -> DagsterType:
     """The Dagster type named after a port type. It accepts our handles; values are checked in the
     actor that has them. One object per name, because Dagster refuses two types of one name."""
     if word not in _TYPES:
-        _TYPES[word] = DagsterType(
+        _TYPES[word] = PortDagsterType(
             name=word,
             type_check_fn=lambda _context, _value: True,
             description=f"{word}: checked where the node runs",

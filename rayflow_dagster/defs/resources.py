@@ -12,7 +12,7 @@ from dagster import DagsterInstance, DagsterRun, InitResourceContext, OpExecutio
 
 from rayflow_dagster.engine.planner import has_fallback
 from rayflow_dagster.errors import FlowChangedError, RayflowError
-from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 from rayflow_dagster.values import write_whole
@@ -44,6 +44,8 @@ class CompiledFlow:
     """(node, input) whose source may be skipped while the node runs."""
     file: str | None = None
     ray_settings: "RaySettings | None" = None
+    connect: Connect | None = None
+    """What nodes run on instead of Ray actors."""
 
     @cached_property
     def steps(self) -> Mapping[str, str]:
@@ -119,7 +121,7 @@ class RunSession:
         self.flow = flow
         self.instance = instance
         self.run = run
-        self.orchestrator = FlowOrchestrator(flow.project, flow.ray_settings)
+        self.orchestrator = FlowOrchestrator(flow.project, flow.ray_settings, flow.connect)
         self.orchestrator.use_graph(flow.graph)
         self.results: dict[str, NodeResult] = {}
         self.returned: str | None = None

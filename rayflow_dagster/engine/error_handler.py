@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rayflow_dagster.errors import NodeExecutionError
+from rayflow_dagster.errors import NodeExecutionError, describe, message_of
 from rayflow_dagster.types import ExecutionState, OnError
 
 
@@ -19,14 +19,15 @@ class ErrorHandler:
         """Keep an error and return what is known of it.
 
         Returns:
-            ``{node_id, type, message, error, completed}``; ``completed`` lists the nodes that had
-            finished by then.
+            ``{node_id, type, message, described, error, completed}``; ``described`` is type and
+            message in one, ``completed`` lists the nodes that had finished by then.
         """
         original = error.original_error if isinstance(error, NodeExecutionError) else error
         info = {
             "node_id": node_id,
             "type": type(original).__name__,
-            "message": str(original),
+            "message": message_of(original),
+            "described": describe(original),
             "error": error,
             "completed": [
                 other
@@ -47,5 +48,5 @@ class ErrorHandler:
 
     def format_error_message(self, error_info: dict[str, Any]) -> str:
         """One line for the user."""
-        where = f"Node {error_info['node_id']} failed"
-        return f"{where}: {error_info['type']}: {error_info['message']}"
+        described = error_info.get("described") or f"{error_info['type']}: {error_info['message']}"
+        return f"Node {error_info['node_id']} failed: {described}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from rayflow_dagster.errors import DataNotAvailableError, NodeExecutionError
+from rayflow_dagster.errors import DataNotAvailableError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import ExecutionState, NodeResult
 
@@ -20,7 +20,9 @@ class Dispatcher(Protocol):
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
         """Start one execution of a node; with ``store_in``, write its outputs to that folder.
-        The future fails only if the place that the node ran in did."""
+
+        The future fails only if the place that the node ran in did.
+        """
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs."""
@@ -95,7 +97,7 @@ def error_result(node_id: str, error: BaseException) -> NodeResult:
         "node_id": node_id,
         "status": "error",
         "outputs": {},
-        "error": f"{type(original).__name__}: {original}",
+        "error": describe(original),
         "exec_next": None,
         "exec_fired": [],
         "exception": error,

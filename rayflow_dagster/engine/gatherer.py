@@ -50,8 +50,7 @@ class DataGatherer:
         return self._connected[node_id]
 
     def _apply_default_values(self, node_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        """``inputs`` with the flow's values, then the declared defaults, where no wire brought
-        one."""
+        """``inputs``; where no wire brought a value, the flow's own or the declared default."""
         node = self._graph["nodes"][node_id]
         return {**node["metadata"].get("defaults", {}), **node.get("values", {}), **inputs}
 

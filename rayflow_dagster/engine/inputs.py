@@ -5,6 +5,7 @@ from typing import Any
 
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import accepts, parse_type, value_type
+from rayflow_dagster.preview import preview
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ExecutionGraph
 
@@ -16,7 +17,9 @@ def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str
         InvalidInputsError: with every unknown, missing or mistyped input.
     """
     if not isinstance(inputs, Mapping):
-        raise InvalidInputsError([f"inputs must be a dict of name: value, not {inputs!r:.80}"])
+        raise InvalidInputsError(
+            [f"inputs must be a dict of name: value, not {preview(inputs, 80)}"]
+        )
     metadata = graph["nodes"][graph["start_node"]]["metadata"]
     defaults = metadata.get("defaults", {})
     problems = list(_problems(metadata["outputs"], defaults, inputs))
@@ -31,12 +34,12 @@ def _problems(
     for name in inputs:
         if name not in declared:
             known = ", ".join(declared) or "none"
-            hint = did_you_mean(str(name), declared)
-            yield f"input '{name}' is not declared by START (declared: {known}){hint}"
+            hint = did_you_mean(name, declared) if isinstance(name, str) else ""
+            yield f"input {preview(name, 80)} is not declared by START (declared: {known}){hint}"
     for name, kind in declared.items():
         if name not in inputs:
             if name not in defaults:
                 yield f"input '{name}' ({kind}) is missing; START declares it without a default"
         elif not accepts(parse_type(kind), inputs[name]):
-            got = f"{inputs[name]!r:.80}, which is {value_type(inputs[name])}"
+            got = f"{preview(inputs[name], 80)}, which is {value_type(inputs[name])}"
             yield f"input '{name}' takes {kind}, not {got}"

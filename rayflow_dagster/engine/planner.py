@@ -64,8 +64,10 @@ class ExecutionPlanner:
         return list(self._plan(current_state, results, order).ready)
 
     def plan_after(self, current_state: ExecutionState, last_result: NodeResult) -> Plan:
-        """What one settled node brings about: the nodes that it makes ready, and the ones that it
-        leaves without a way to run. Looks at its dependents only."""
+        """What one settled node brings about. Looks at its dependents only.
+
+        That is the nodes that it makes ready, and the ones that it leaves without a way to run.
+        """
         if self._ends_flow(last_result):
             return Plan()
         dependents = self._graph["nodes"][last_result["node_id"]]["dependents"]
@@ -102,9 +104,7 @@ class ExecutionPlanner:
                 ends += [(node_id, name) for name in fired if not self._targets(node_id, name)]
         return ends
 
-    def _plan(
-        self, state: ExecutionState, results: "_Results", candidates: Iterable[str]
-    ) -> Plan:
+    def _plan(self, state: ExecutionState, results: "_Results", candidates: Iterable[str]) -> Plan:
         ready: dict[str, None] = {}
         skipped: dict[str, None] = {}
         queue = deque(candidates)
@@ -245,4 +245,3 @@ def _exec_targets(graph: ExecutionGraph) -> dict[tuple[str, str], list[str]]:
         if edge["edge_type"] == "exec":
             targets.setdefault((edge["source"], edge["source_handle"]), []).append(edge["target"])
     return targets
-

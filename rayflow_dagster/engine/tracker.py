@@ -7,6 +7,7 @@ from rayflow_dagster.types import (
     ExecutionGraph,
     ExecutionState,
     NodeResult,
+    NodeState,
     NodeStatus,
     ResultStatus,
 )
@@ -34,6 +35,7 @@ class StateTracker:
     def __init__(self, execution_graph: ExecutionGraph) -> None:
         self._graph = execution_graph
         self._state: ExecutionState = self._initialize_state()
+        self._first_return: str | None = None
 
     def get_state(self) -> ExecutionState:
         """The current state: the live object, not a copy."""
@@ -59,8 +61,13 @@ class StateTracker:
         Raises:
             RayflowError: the node is unknown or settled already.
         """
+        node = self._node(node_id)
+        if node["result"] is not None:
+            raise RayflowError(f"node '{node_id}' has settled already")
         self.update_node_status(node_id, SETTLED[result["status"]])
-        self._node(node_id)["result"] = result
+        node["result"] = result
+        if result["status"] == "success" and node_id in self._graph["return_nodes"]:
+            self._first_return = self._first_return or node_id
         for name, value in result["outputs"].items():
             self.cache_output(node_id, name, value)
 
@@ -81,12 +88,8 @@ class StateTracker:
         return self.reached_return() is not None
 
     def reached_return(self) -> str | None:
-        """The RETURN node that ended the flow, if one has."""
-        for node_id in self._graph["return_nodes"]:
-            result = self._state["node_states"][node_id]["result"]
-            if result is not None and result["status"] == "success":
-                return node_id
-        return None
+        """The RETURN node that ended the flow, if one has: the first that was reached."""
+        return self._first_return
 
     def count_run(self) -> int:
         """How many nodes ran, START and RETURN included; skipped ones did not."""
@@ -103,7 +106,7 @@ class StateTracker:
             "active_path": "",
         }
 
-    def _node(self, node_id: str) -> Any:
+    def _node(self, node_id: str) -> NodeState:
         try:
             return self._state["node_states"][node_id]
         except KeyError:

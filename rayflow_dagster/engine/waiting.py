@@ -7,9 +7,10 @@ it waits for, and whoever drives the step resumes it when that future is done.
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future, wait
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -38,17 +39,22 @@ def steps(coroutine: Coroutine[Any, Any, T]) -> Generator["Future[Any]", None, T
     Resume the generator when the future is done. Closing it closes the coroutine; throwing into
     it throws into the coroutine.
     """
+    resume: Callable[[], Any] = partial(coroutine.send, None)
     try:
         while True:
             token = _by_hand.set(True)
             try:
-                future = coroutine.send(None)
+                future = resume()
             except StopIteration as finished:
                 result: T = finished.value
                 return result
             finally:
                 _by_hand.reset(token)
-            yield future
+            try:
+                yield future
+                resume = partial(coroutine.send, None)
+            except Exception as error:  # thrown in by whoever drives the step
+                resume = partial(coroutine.throw, error)
     finally:
         coroutine.close()
 
@@ -62,4 +68,4 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
         except StopIteration as finished:
             result: T = finished.value
             return result
-        future.exception()  # waits; the coroutine itself sees the error
+        wait([future])  # the coroutine itself sees an error or a cancellation

@@ -1,0 +1,55 @@
+"""One thread that does what it is told, in order."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+
+Work = Callable[[], object]
+
+CLOSE_SECONDS = 10.0
+
+
+class Hand:
+    """Does work on a thread of its own, one piece after the other.
+
+    The thread starts with the first piece and ends with ``close``. It is a daemon: a hand that
+    nobody closed does not keep the process alive.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._work: SimpleQueue[Work | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def do(self, work: Work) -> bool:
+        """Have ``work`` done soon; what it raises is lost. False if the hand is closed."""
+        with self._lock:
+            if self._closed:
+                return False
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+                self._thread.start()
+            self._work.put(work)
+            return True
+
+    def close(self, last: Work) -> None:
+        """Do ``last`` after what is asked for already, and end. Waits, but not for ever."""
+        with self._lock:
+            first_time, self._closed = not self._closed, True
+            thread = self._thread
+            if first_time:
+                self._work.put(last)
+                self._work.put(None)
+        if thread is None:
+            if first_time:
+                self._loop()
+        elif thread is not threading.current_thread():
+            thread.join(CLOSE_SECONDS)
+
+    def _loop(self) -> None:
+        while (work := self._work.get()) is not None:
+            with suppress(Exception):
+                work()

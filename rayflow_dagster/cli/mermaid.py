@@ -1,0 +1,46 @@
+"""A flow as Mermaid text: exec edges solid, data edges dotted."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .graph import Box, Picture, Wire
+
+_SHAPES = {"end": ("([", "])"), "branch": ("{", "}"), "step": ("[", "]"), "missing": ("[", "]")}
+# What Mermaid or the HTML that it makes would take for syntax, written as character codes.
+_UNSAFE = frozenset("\"#&<>`\\{}[]()|;%:*_~$@^=")
+
+
+def to_mermaid(picture: "Picture") -> str:
+    """The picture as a Mermaid flowchart."""
+    names = {box.id: f"n{index}" for index, box in enumerate(picture.boxes)}
+    lines = ["flowchart LR"]
+    lines += [f"    {_box(names[box.id], box)}" for box in picture.boxes]
+    lines += [f"    {_wire(names, wire)}" for wire in picture.wires]
+    missing = [names[box.id] for box in picture.boxes if box.kind == "missing"]
+    if missing:
+        lines.append("    classDef missing stroke:#c00,stroke-dasharray: 4")
+        lines.append(f"    class {','.join(missing)} missing")
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """``text`` for a quoted Mermaid label: whatever it holds, it is shown and nothing else."""
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if character in _UNSAFE:
+        return f"#{ord(character)};"
+    return character if character.isprintable() else "\ufffd"
+
+
+def _box(name: str, box: "Box") -> str:
+    opening, closing = _SHAPES[box.kind]
+    subtitle = f"<br/><small>{escape(box.subtitle)}</small>" if box.subtitle else ""
+    return f'{name}{opening}"{escape(box.label)}{subtitle}"{closing}'
+
+
+def _wire(names: dict[str, str], wire: "Wire") -> str:
+    arrow = "-->" if wire.is_exec else "-.->"
+    label = f'|"{escape(wire.label)}"|' if wire.label else ""
+    return f"{names[wire.source]} {arrow}{label} {names[wire.target]}"

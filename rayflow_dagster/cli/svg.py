@@ -1,0 +1,157 @@
+"""A flow as an SVG document, at the places where its author drew the nodes.
+
+Where positions are missing, nodes stand in columns: each to the right of everything that leads to
+it; nodes of one cycle share a column.
+"""
+
+import unicodedata
+from collections import defaultdict
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape as escape_xml
+
+import networkx as nx
+
+if TYPE_CHECKING:
+    from .graph import Box, Picture, Wire
+
+HEIGHT = 48.0
+MARGIN = 24.0
+COLUMN, ROW = 240.0, 96.0
+CHARACTER = 7.5
+"""Width of one Latin letter in the drawing's font."""
+
+Place = tuple[float, float, float]
+"""Left, top and width of a box."""
+
+_COLOURS = {"end": "#d7f0dd", "branch": "#fdeec9", "step": "#e3ecfb", "missing": "#fbe0e0"}
+_STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#1c2430}"
+    ".small{font-size:10px;fill:#667085}"
+    ".exec{fill:none;stroke:#1c2430;stroke-width:1.6}"
+    ".data{fill:none;stroke:#7a869a;stroke-width:1.2;stroke-dasharray:3 4}"
+)
+_ARROW = (
+    '<marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" '
+    'orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" fill="#1c2430"/></marker>'
+)
+
+
+def to_svg(picture: "Picture") -> str:
+    """The picture as an SVG document."""
+    places = _places(picture)
+    left, top, width, height = _frame(places)
+    body = [_wire(wire, places) for wire in picture.wires]
+    body += [_box(box, places[box.id]) for box in picture.boxes]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+            f'viewBox="{left:g} {top:g} {width:g} {height:g}">',
+            f"<title>{_text(picture.title)}</title>",
+            f"<style>{_STYLE}</style>",
+            f"<defs>{_ARROW}</defs>",
+            f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="#fff"/>',
+            *body,
+            "</svg>",
+        ]
+    )
+
+
+def ranks(picture: "Picture") -> dict[str, int]:
+    """Box -> its column: one more than the last of those that lead to it."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(box.id for box in picture.boxes)
+    graph.add_edges_from((wire.source, wire.target) for wire in picture.wires)
+    condensed = nx.condensation(graph)
+    columns: dict[int, int] = {}
+    for component in nx.topological_sort(condensed):
+        before = [columns[source] for source in condensed.predecessors(component)]
+        columns[component] = max(before, default=-1) + 1
+    return {
+        box: columns[component]
+        for component, data in condensed.nodes(data=True)
+        for box in data["members"]
+    }
+
+
+def _places(picture: "Picture") -> dict[str, Place]:
+    drawn = {box.id: box.position for box in picture.boxes if box.position is not None}
+    if not drawn:
+        return _in_columns(picture)
+    places = {box.id: (*drawn[box.id], _width(box)) for box in picture.boxes if box.id in drawn}
+    below = max(top for _, top, _ in places.values()) + ROW
+    strangers = [box for box in picture.boxes if box.id not in drawn]
+    for index, box in enumerate(strangers):
+        places[box.id] = (index * COLUMN, below, _width(box))
+    return places
+
+
+def _in_columns(picture: "Picture") -> dict[str, Place]:
+    columns: defaultdict[int, list[Box]] = defaultdict(list)
+    rank = ranks(picture)
+    for box in picture.boxes:
+        columns[rank[box.id]].append(box)
+    places: dict[str, Place] = {}
+    left = 0.0
+    for _, boxes in sorted(columns.items()):
+        for row, box in enumerate(boxes):
+            places[box.id] = (left, (row - (len(boxes) - 1) / 2) * ROW, _width(box))
+        left += max(COLUMN, max(_width(box) for box in boxes) + 80)
+    return places
+
+
+def _frame(places: dict[str, Place]) -> tuple[float, float, float, float]:
+    left = min(left for left, _, _ in places.values()) - MARGIN
+    top = min(top for _, top, _ in places.values()) - MARGIN
+    right = max(left + width for left, _, width in places.values()) + MARGIN
+    bottom = max(top for _, top, _ in places.values()) + HEIGHT + MARGIN
+    return left, top, right - left, bottom - top
+
+
+def _width(box: "Box") -> float:
+    return max(110.0, _letters(box.label) * CHARACTER + 24, _letters(box.subtitle) * 6 + 24)
+
+
+def _letters(text: str) -> int:
+    """Length in Latin letters: characters of East Asian scripts take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _box(box: "Box", place: Place) -> str:
+    left, top, width = place
+    middle = left + width / 2
+    round_ = HEIGHT / 2 if box.kind == "end" else 6
+    stroke = ' stroke-dasharray="4"' if box.kind == "missing" else ""
+    return (
+        f'<g><title>{_text(box.id)}</title><rect x="{left:g}" y="{top:g}" width="{width:g}" '
+        f'height="{HEIGHT:g}" rx="{round_:g}" fill="{_COLOURS[box.kind]}" stroke="#8a94a6"{stroke}/>'
+        f'<text x="{middle:g}" y="{top + 21:g}" text-anchor="middle">{_text(box.label)}</text>'
+        f'<text class="small" x="{middle:g}" y="{top + 37:g}" text-anchor="middle">'
+        f"{_text(box.subtitle)}</text></g>"
+    )
+
+
+def _wire(wire: "Wire", places: dict[str, Place]) -> str:
+    source, target = places[wire.source], places[wire.target]
+    offset = -8 if wire.is_exec else 8
+    x1, y1 = source[0] + source[2], source[1] + HEIGHT / 2 + offset
+    x2, y2 = target[0], target[1] + HEIGHT / 2 + offset
+    bend = max(40.0, abs(x2 - x1) / 2)
+    path = f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
+    kind = "exec" if wire.is_exec else "data"
+    arrow = ' marker-end="url(#arrow)"' if wire.is_exec else ""
+    line = f'<path class="{kind}" d="{path}"{arrow}/>'
+    # A data edge tells its ports when pointed at; the name of a branch is always shown.
+    about = f"<title>{_text(wire.label)}</title>" if wire.label else ""
+    named = _wire_name(wire.label, (x1 + x2) / 2, (y1 + y2) / 2 - 5) if wire.is_exec else ""
+    return f"<g>{about}{line}{named}</g>"
+
+
+def _wire_name(name: str, x: float, y: float) -> str:
+    text = _text(name)
+    return f'<text class="small" x="{x:g}" y="{y:g}" text-anchor="middle">{text}</text>'
+
+
+def _text(text: str) -> str:
+    """``text`` as XML 1.0 may hold it."""
+    kept = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+    return escape_xml(kept, {'"': "&quot;"})

@@ -1,0 +1,82 @@
+"""Text for terminals: values, labels and log lines as they may be shown."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from rayflow_dagster.preview import preview
+
+MAX_DEPTH = 50
+# Escape sequences in a label or log line must not reach the terminal; newline and tab may.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console on today's standard output, without markup and without guessing at colours."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """``text`` with control characters made visible."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line."""
+    return plain(" ".join(text.split()))
+
+
+def indented(text: str, indent: str) -> str:
+    """Every line of ``text`` behind ``indent``."""
+    return "\n".join(f"{indent}{line}" for line in plain(text).splitlines())
+
+
+def styled(text: str, style: str) -> Text:
+    """``text`` in one colour."""
+    return Text(text, style=style)
+
+
+def jsonable(value: Any, depth: int = 0) -> Any:
+    """``value`` as JSON has it; what JSON cannot say becomes a text preview."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return float(value) if math.isfinite(value) else str(value)
+        case Mapping() if depth < MAX_DEPTH:
+            return {_key(key): jsonable(item, depth + 1) for key, item in value.items()}
+        case list() | tuple() if depth < MAX_DEPTH:
+            return [jsonable(item, depth + 1) for item in value]
+    return _number(value)
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else preview(key)
+
+
+def _number(value: Any) -> Any:
+    """numpy's numbers as Python's; a preview of anything else."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        return jsonable(item(), MAX_DEPTH)
+    return preview(value)
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """``value`` as JSON."""
+    return json.dumps(jsonable(value), ensure_ascii=False, indent=indent)
+
+
+def value_text(value: Any) -> str:
+    """A value after ``name:``: text as it is, anything else as JSON on one line."""
+    if isinstance(value, str):
+        return plain(value)
+    shown = jsonable(value)
+    return plain(shown) if isinstance(shown, str) else json_text(value, indent=None)

@@ -1,0 +1,125 @@
+"""``rayflow-dagster validate``: every finding of every flow file."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+
+from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.flow import read_flow
+from rayflow_dagster.compiler.validator import FlowValidator
+from rayflow_dagster.errors import FlowFormatError
+from rayflow_dagster.project import Project
+from rayflow_dagster.types import FlowData
+
+from .flows import find_flows, shown, validator_of
+from .terminal import indented, json_text, open_console, plain, styled
+
+STYLES = {"error": "bold red", "warning": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A flow file and its findings. ``raw`` is None when it is not readable as a flow."""
+
+    path: Path
+    findings: list[Finding]
+    raw: dict[str, Any] | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "file": shown(self.path),
+            "valid": self.is_valid,
+            "findings": [finding.as_dict() for finding in self.findings],
+        }
+
+
+def validate_flows(named: Iterable[str], *, as_json: bool) -> bool:
+    """Print the findings of every named flow; True when none of them is an error."""
+    checked = check_files(find_flows(named))
+    valid = all(file.is_valid for file in checked)
+    if as_json:
+        document = {"valid": valid, "files": [file.as_dict() for file in checked]}
+        print(json_text(document))  # noqa: T201
+    else:
+        _print(checked)
+    return valid
+
+
+def check_files(paths: list[Path]) -> list[CheckedFile]:
+    """The findings of every file, and of all of them together."""
+    validators: dict[Path, FlowValidator] = {}
+    checked = [_check(path, validators) for path in paths]
+    clashes = _name_clashes(checked) if len(checked) > 1 else {}
+    for file in checked:
+        file.findings.extend(clashes.get(file.path, ()))
+    return checked
+
+
+def _check(path: Path, validators: dict[Path, FlowValidator]) -> CheckedFile:
+    """Check one file; ``validators`` keeps one validator per project."""
+    try:
+        raw = read_flow(path)
+    except FlowFormatError as error:
+        return CheckedFile(path, [Finding("outline", text) for text in error.findings])
+    project = Project.around(path)
+    validator = validators.setdefault(project.root, validator_of(project))
+    validator.validate(cast(FlowData, raw))
+    return CheckedFile(path, list(validator.findings), raw)
+
+
+def _name_clashes(checked: Iterable[CheckedFile]) -> Mapping[Path, list[Finding]]:
+    """Files in one folder that would become jobs of one name, each told of the others."""
+    from rayflow_dagster.defs.jobs import job_name  # local: it takes dagster to tell
+
+    by_name: dict[tuple[Path, str], list[tuple[Path, str]]] = {}
+    for file in checked:
+        name = job_name(file.raw or {}, file.path)
+        key = (file.path.resolve().parent, name.casefold())
+        by_name.setdefault(key, []).append((file.path, name))
+    return {
+        path: [_clash(name, [shown(other) for other, _ in files if other != path])]
+        for files in by_name.values()
+        if len(files) > 1
+        for path, name in files
+    }
+
+
+def _clash(name: str, others: list[str]) -> Finding:
+    listed = ", ".join(f"'{other}'" for other in others)
+    text = f"the name '{name}' is also claimed by {listed}; give each flow a name of its own"
+    return Finding("flow_name", text)
+
+
+def _print(checked: list[CheckedFile]) -> None:
+    console = open_console()
+    for file in checked:
+        _print_file(console, file)
+    if len(checked) > 1:
+        bad = sum(not file.is_valid for file in checked)
+        console.print(f"{len(checked)} flows, {bad} with errors" if bad else f"{len(checked)} flows")
+
+
+def _print_file(console: Console, file: CheckedFile) -> None:
+    counts = {severity: _count(file, severity) for severity in STYLES}
+    said = ", ".join(
+        f"{count} {severity}{'s' if count > 1 else ''}"
+        for severity, count in counts.items()
+        if count
+    )
+    worst = "bold red" if counts["error"] else "yellow" if counts["warning"] else "green"
+    console.print(f"{plain(shown(file.path))}: ", end="")
+    console.print(styled(said or "ok", worst))
+    for finding in file.findings:
+        console.print(styled(f"  {finding.severity}", STYLES[finding.severity]), end=" ")
+        console.print(indented(finding.message, "    ").strip(), styled(f"[{finding.rule}]", "dim"))
+
+
+def _count(file: CheckedFile, severity: str) -> int:
+    return sum(finding.severity == severity for finding in file.findings)

@@ -1,0 +1,501 @@
+"""One test per rule of the validator, named after the rule."""
+
+import pytest
+from drawing import draw, node
+
+from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.validator import FlowValidator
+
+START_A = node("start", inputs={"a": "int"})
+START_FLAG = node("start", inputs={"flag": "bool"})
+
+
+@pytest.fixture
+def check(loader):
+    """The findings about a flow."""
+
+    def findings_of(flow) -> list[Finding]:
+        return list(FlowValidator(loader).check(flow))
+
+    return findings_of
+
+
+@pytest.fixture
+def only(check):
+    """The one finding about a flow, which must be of the given rule."""
+
+    def finding_of(rule: str, flow) -> Finding:
+        found = check(flow)
+        assert [finding.rule for finding in found] == [rule], found
+        return found[0]
+
+    return finding_of
+
+
+def said(finding: Finding, *texts: str) -> None:
+    for text in texts:
+        assert text in finding.message
+
+
+def test_a_flow_without_findings_is_valid(loader):
+    validator = FlowValidator(loader)
+    flow = draw({"s": START_A, "r": "return"}, "s > r, s.a - r.a")
+    assert validator.validate(flow) == (True, [])
+    assert validator.findings == validator.warnings == []
+
+
+def test_every_finding_comes_in_one_pass(loader):
+    flow = draw(
+        {"s": START_A, "add": "math.ad", "x": "identity", "r": "return"},
+        "s > add, add > r, s.b - r.b, s.a - missing.a, x > x",
+    )
+    valid, errors = FlowValidator(loader).validate(flow)
+    assert not valid
+    assert len(errors) == 5  # the class, the endpoint, the cycle, unreachable x, x's input
+
+
+def test_a_node_id_that_stands_twice_is_refused(only):
+    flow = draw({"s": "start", "r": "return"}, "s > r")
+    flow["nodes"].append(dict(flow["nodes"][1]))
+    finding = only("duplicate_id", flow)
+    assert finding.node == "r"
+    said(finding, "node 'r'", "2 nodes have this id", "give each node")
+
+
+def test_node_ids_that_differ_only_in_case_are_refused(only):
+    flow = draw(
+        {"s": "start", "Straße": "sleep", "STRASSE": "return"}, "s > Straße, Straße > STRASSE"
+    )
+    finding = only("duplicate_id", flow)
+    assert finding.node == "STRASSE"
+    said(finding, "'Straße'", "'STRASSE'", "differ only in case", "rename")
+
+
+def test_an_edge_id_that_stands_twice_is_refused(only):
+    flow = draw({"s": "start", "x": "sleep", "r": "return"}, "s > x, x > r")
+    flow["edges"][1]["id"] = "e1"
+    finding = only("duplicate_id", flow)
+    assert finding.edge == "e1"
+
+
+def test_a_flow_without_start_is_refused(check):
+    found = check(draw({"r": "return"}, ""))
+    assert [finding.rule for finding in found] == ["single_start"]
+    said(found[0], "no START", "add one")
+
+
+def test_two_starts_are_refused(only):
+    finding = only(
+        "single_start", draw({"s": "start", "t": "start", "r": "return"}, "s > r, t > r")
+    )
+    assert finding.node == "t"
+    said(finding, "2 START nodes", "'s'", "'t'", "keep one")
+
+
+def test_a_flow_without_return_is_refused(only):
+    finding = only("at_least_one_return", draw({"s": "start"}, ""))
+    said(finding, "no RETURN", "add one")
+
+
+@pytest.mark.parametrize(("role", "wire"), [("source", "retrun > end"), ("target", "s > retrun")])
+def test_an_edge_to_a_missing_node_is_refused_with_the_likely_one(only, role, wire):
+    flow = draw(
+        {"s": "start", "return": "sleep", "end": "return"}, f"s > return, return > end, {wire}"
+    )
+    finding = only("unknown_node", flow)
+    assert finding.edge == "e3"
+    said(finding, "edge 'e3'", role, "'retrun'", "draw the edge again", "did you mean 'return'?")
+
+
+def test_an_unknown_output_is_refused_with_the_likely_one(check):
+    flow = draw(
+        {"s": START_A, "x": "identity", "r": "return"},
+        "s > x, x > r, s.a - x.value, x.valeu - r.value",
+    )
+    (finding,) = check(flow)
+    assert (finding.rule, finding.node, finding.port, finding.edge) == (
+        "unknown_port", "x", "valeu", "e4",
+    )  # fmt: skip
+    said(finding, "node 'x' output 'valeu'", "data outputs: value", "did you mean 'value'?")
+
+
+def test_an_unknown_input_is_refused_with_the_likely_one(check):
+    flow = draw({"s": START_A, "x": "sleep", "r": "return"}, "s > x, x > r, s.a - x.vlaue")
+    (finding,) = check(flow)
+    assert (finding.rule, finding.node, finding.port) == ("unknown_port", "x", "vlaue")
+    said(finding, "node 'x' input 'vlaue'", "did you mean 'value'?")
+
+
+def test_an_unknown_exec_output_is_refused_with_the_known_ones(check):
+    flow = draw(
+        {"s": START_FLAG, "b": "logic.branch", "r": "return"},
+        "s > b, b.true > r, b.flase > r, s.flag - b.condition",
+    )
+    finding = next(finding for finding in check(flow) if finding.rule == "unknown_port")
+    said(finding, "exec outputs: true, false, error", "did you mean 'false'?")
+
+
+def test_nothing_can_be_wired_out_of_a_return(only):
+    flow = draw({"s": START_A, "r": "return", "x": "sleep"}, "s > r, s.a - r.a, r.result - x.value")
+    finding = only("unknown_port", flow)
+    assert finding.node == "r"
+
+
+def test_an_exec_edge_into_start_is_refused(check):
+    flow = draw({"s": "start", "x": "sleep", "r": "return"}, "s > x, x > r, x > s")
+    assert "unknown_port" in {finding.rule for finding in check(flow)}
+
+
+@pytest.mark.parametrize("wire", ["s.exec_out - x.value", "s.a > x"])
+def test_exec_wired_to_data_is_refused(check, wire):
+    found = check(draw({"s": START_A, "x": "sleep", "r": "return"}, f"s > x, x > r, {wire}"))
+    (finding,) = [finding for finding in found if finding.rule == "exec_wired_to_data"]
+    assert (finding.node, finding.edge) == ("s", "e3")
+    said(finding, "node 's'", "edge 'e3'", "join exec with exec and data with data")
+
+
+def test_the_same_wire_drawn_twice_is_refused(only):
+    flow = draw({"s": START_A, "r": "return"}, "s > r, s.a - r.a, s > r")
+    finding = only("repeated_edge", flow)
+    assert finding.edge == "e3"
+    said(finding, "same wire as edge 'e1'", "delete one")
+
+
+def test_a_cycle_is_refused_with_its_path(check):
+    flow = draw(
+        {"s": "start", "a": "sleep", "b": "sleep", "c": "sleep", "r": "return"},
+        "s > a, a > b, b > c, c > a, c > r",
+    )
+    (finding,) = check(flow)
+    assert (finding.rule, finding.node) == ("no_cycles", "a")
+    said(finding, "a -> b -> c -> a", "wait for each other", "delete one")
+
+
+def test_a_cycle_over_data_edges_is_refused(check):
+    flow = draw(
+        {"s": "start", "a": "sleep", "b": "sleep", "r": "return"},
+        "s > a, a > b, b > r, b.value - a.value",
+    )
+    (finding,) = check(flow)
+    assert finding.rule == "no_cycles"
+    said(finding, "a -> b -> a")
+
+
+def test_a_node_wired_to_itself_is_a_cycle(check):
+    flow = draw({"s": "start", "a": "sleep", "r": "return"}, "s > a, a > a, a > r")
+    (finding,) = check(flow)
+    said(finding, "a -> a")
+
+
+def test_a_node_that_start_does_not_lead_to_is_refused(only):
+    flow = draw({"s": START_A, "x": "sleep", "r": "return"}, "s > r, s.a - r.a")
+    finding = only("all_nodes_reachable", flow)
+    assert finding.node == "x"
+    said(finding, "node 'x'", "nothing leads to it", "wire an exec edge")
+
+
+def test_nodes_that_only_feed_data_need_no_way_from_start(check):
+    nodes = {
+        "s": "start",
+        "five": node("constant", values={"VALUE": 5}),
+        "more": "identity",
+        "last": "identity",
+        "r": "return",
+    }
+    assert not check(
+        draw(nodes, "s > r, five.value - more.value, more.value - last.value, last.value - r.value")
+    )
+
+
+def test_a_return_that_start_does_not_lead_to_is_refused(check):
+    found = check(draw({"s": "start", "x": "sleep", "r": "return"}, "s > x"))
+    finding = next(finding for finding in found if finding.rule == "return_nodes_reachable")
+    assert finding.node == "r"
+    said(finding, "no RETURN", "could never give a result", "wire an exec edge")
+
+
+def test_types_that_do_not_fit_are_refused(only):
+    flow = draw(
+        {
+            "s": node("start", inputs={"a": "str"}),
+            "x": node("math.add", values={"y": 1}),
+            "r": "return",
+        },
+        "s > x, x > r, s.a - x.x",
+    )
+    finding = only("type_compatibility", flow)
+    assert (finding.node, finding.port, finding.edge) == ("x", "x", "e3")
+    said(finding, "node 's' output 'a' gives str", "node 'x' input 'x' takes float", "converts")
+
+
+@pytest.mark.parametrize("word", ["intt", "list[", 5, "__import__('os').system('x')", "'a b'"])
+def test_a_declared_type_that_is_none_is_refused(only, word):
+    finding = only(
+        "declared_type", draw({"s": node("start", inputs={"a": word}), "r": "return"}, "s > r")
+    )
+    assert (finding.node, finding.port) == ("s", "a")
+
+
+def test_declared_inputs_that_are_no_object_are_refused(only):
+    only("declared_type", draw({"s": node("start", inputs=["a"]), "r": "return"}, "s > r"))
+
+
+@pytest.mark.parametrize("name", ["a b", "", "1st", "self", "exec_next"])
+def test_a_declared_name_that_cannot_be_an_input_is_refused(only, name):
+    flow = draw({"s": node("start", inputs={name: "int"}), "r": "return"}, "s > r")
+    assert only("declared_name", flow).port == name
+
+
+@pytest.mark.parametrize("kind", ["start", "return"])
+def test_a_declared_default_of_the_wrong_type_is_refused(only, kind):
+    flow = draw({"s": "start", "r": "return"}, "s > r")
+    drawn = next(each for each in flow["nodes"] if each["type"] == kind)
+    drawn["data"] = {"inputs": {"a": {"type": "int", "default": "two"}}}
+    finding = only("declared_default", flow)
+    assert (finding.node, finding.port) == (drawn["id"], "a")
+    said(finding, "'two' is not int")
+
+
+def test_a_constant_of_the_wrong_type_is_refused(only):
+    flow = draw(
+        {"s": "start", "x": node("sleep", values={"SECONDS": "long"}), "r": "return"},
+        "s > x, x > r",
+    )
+    finding = only("constant_value", flow)
+    assert (finding.node, finding.port) == ("x", "SECONDS")
+    said(finding, "constant 'SECONDS'", "'long'", "not float", "correct it")
+
+
+def test_a_value_of_the_wrong_type_at_an_unwired_input_is_refused(only):
+    flow = draw(
+        {"s": "start", "x": node("math.add", values={"x": 1, "y": "2"}), "r": "return"},
+        "s > x, x > r",
+    )
+    said(only("constant_value", flow), "input 'y'", "not float")
+
+
+def test_constant_values_that_are_no_object_are_refused(only):
+    flow = draw({"s": "start", "x": node("sleep", values=[1]), "r": "return"}, "s > x, x > r")
+    assert only("constant_value", flow).node == "x"
+
+
+def test_a_value_under_an_unknown_name_is_a_warning(only):
+    flow = draw(
+        {"s": "start", "x": node("sleep", values={"SECOND": 1}), "r": "return"}, "s > x, x > r"
+    )
+    finding = only("unknown_constant", flow)
+    assert finding.severity == "warning"
+    said(finding, "'SECOND'", "did you mean 'SECONDS'?")
+
+
+def test_an_input_without_any_value_is_refused(only):
+    flow = draw(
+        {"s": "start", "x": node("math.add", values={"y": 1}, label="Sum"), "r": "return"},
+        "s > x, x > r",
+    )
+    finding = only("required_input", flow)
+    assert (finding.node, finding.port) == ("x", "x")
+    said(
+        finding,
+        "node 'x' (Sum) input 'x' (float)",
+        "no wire, no constant and no default",
+        "wire it",
+    )
+
+
+def test_two_data_edges_that_one_run_can_bring_both_are_refused(only):
+    flow = draw(
+        {"s": START_A, "x": "identity", "y": "identity", "r": "return"},
+        "s > x, s > y, x > r, y > r, s.a - x.value, s.a - y.value, x.value - r.a, y.value - r.a",
+    )
+    finding = only("two_data_edges", flow)
+    assert (finding.node, finding.port, finding.edge) == ("r", "a", "e8")
+    said(finding, "'e7' (from 'x')", "'e8' (from 'y')", "one run can fire both", "if/else")
+
+
+def test_an_input_whose_source_may_be_skipped_is_refused(only):
+    flow = draw(
+        {"s": START_FLAG, "b": "logic.branch", "x": "constant", "r": "return"},
+        "s > b, b.true > x, x > r, b.false > r, s.flag - b.condition, x.value - r.value",
+    )
+    finding = only("skipped_source", flow)
+    assert (finding.node, finding.port, finding.edge) == ("r", "value", "e6")
+    said(finding, "source 'x' may be skipped", "no constant or default")
+
+
+def test_two_returns_of_one_run_are_a_warning(only):
+    flow = draw({"s": "start", "r": "return", "t": "return"}, "s > r, s > t")
+    finding = only("several_returns", flow)
+    assert finding.severity == "warning"
+    said(finding, "'r'", "'t'", "first one reached")
+
+
+def test_an_exec_output_that_leads_nowhere_is_a_warning(loader):
+    validator = FlowValidator(loader)
+    flow = draw(
+        {"s": START_FLAG, "b": "logic.branch", "r": "return"},
+        "s > b, b.true > r, s.flag - b.condition",
+    )
+    assert validator.validate(flow) == (True, [])
+    assert len(validator.warnings) == 1
+    (finding,) = validator.findings
+    assert (finding.rule, finding.node, finding.port) == ("loose_exec_output", "b", "false")
+
+
+def test_the_error_value_of_an_unhandled_node_is_refused(only):
+    flow = draw({"s": "start", "x": "boom", "r": "return"}, "s > x, x > r, x.error - r.error")
+    finding = only("unhandled_error", flow)
+    assert (finding.node, finding.port) == ("x", "error")
+
+
+def test_the_normal_outputs_of_a_failed_node_are_absent(only):
+    flow = draw(
+        {"s": "start", "x": "boom", "r": "return"}, "s > x, x > r, x.error > r, x.value - r.value"
+    )
+    assert only("skipped_source", flow).port == "value"
+
+
+@pytest.mark.parametrize("kind", ["get", "set", "increment"])
+def test_an_undeclared_variable_is_refused_with_the_likely_one(only, kind):
+    values = {"VARIABLE": "conter", **({"value": 1} if kind == "set" else {})}
+    flow = draw(
+        {"s": "start", "x": node(f"variables.{kind}_variable", values=values), "r": "return"},
+        "s > x, x > r",
+        variables={"counter": {"type": "int"}},
+    )
+    finding = only("variable_declared", flow)
+    assert finding.node == "x"
+    said(finding, "'conter' is not declared", "declared: counter", "did you mean 'counter'?")
+
+
+def test_a_read_only_variable_may_be_read_and_not_written(check, only):
+    def flow(kind, **values):
+        return draw(
+            {"s": "start", "x": node(kind, values={"VARIABLE": "v", **values}), "r": "return"},
+            "s > x, x > r", variables={"v": {"type": "int", "default": 0, "readonly": True}},
+        )  # fmt: skip
+
+    assert not check(flow("variables.get_variable"))
+    assert only("variable_readonly", flow("variables.set_variable", value=1)).node == "x"
+
+
+def test_a_variable_is_typed_on_write(only):
+    flow = draw(
+        {
+            "s": node("start", inputs={"a": "str"}),
+            "x": node("variables.set_variable", values={"VARIABLE": "v"}),
+            "r": "return",
+        },
+        "s > x, x > r, s.a - x.value",
+        variables={"v": {"type": "int"}},
+    )
+    said(only("type_compatibility", flow), "takes int")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        5, "counter", [5], [{"type": "int"}], [{"name": "a"}, {"name": "a"}], {"a": 5}, {"": {}},
+        {"a": {"type": "intt"}}, {"a": {"type": 5}}, {"a": {"type": "int", "default": "x"}},
+        {"a": {"type": "int", "readonly": "yes"}},
+    ],
+)  # fmt: skip
+def test_a_malformed_declaration_of_variables_is_refused(only, variables):
+    only("variable_declaration", draw({"s": "start", "r": "return"}, "s > r", variables=variables))
+
+
+def test_a_variable_named_by_no_text_is_refused(check):
+    flow = draw(
+        {
+            "s": "start",
+            "x": node("variables.get_variable", values={"VARIABLE": [1]}),
+            "r": "return",
+        },
+        "s > x, x > r",
+        variables={"v": {}},
+    )
+    assert {finding.rule for finding in check(flow)} == {"constant_value", "variable_declared"}
+
+
+def test_an_unscheduled_read_with_several_consumers_is_refused(only):
+    flow = draw(
+        {
+            "s": "start",
+            "v": node("variables.get_variable", values={"VARIABLE": "v"}),
+            "x": "identity",
+            "r": "return",
+        },
+        "s > x, x > r, v.value - x.value, v.value - r.value",
+        variables={"v": {}},
+    )
+    finding = only("variable_read_moment", flow)
+    assert finding.node == "v"
+    said(finding, "several consumers ('x', 'r')", "wire exec edges")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"retry": {"max": "2"}}, "data.retry.max"),
+        ({"retry": {"max": True}}, "data.retry.max"),
+        ({"retry": {"max": 1, "delay": -1}}, "data.retry.delay"),
+        ({"retry": {"max": 1, "delay": "1"}}, "data.retry.delay"),
+        ({"retry": {"delay": 1}}, "data.retry.max: is missing"),
+        ({"retry": {"max": 1, "backof": "linear"}}, "did you mean 'backoff'?"),
+        ({"retry": {"max": 1, "backoff": "cubic"}}, "'linear' or 'exponential'"),
+        ({"retry": 3}, "data.retry"),
+        ({"ray": {"num_cpu": 1}}, "did you mean 'num_cpus'?"),
+        ({"ray": {"num_cpus": "all"}}, "data.ray.num_cpus"),
+        ({"ray": []}, "data.ray"),
+        ({"pool": "a b"}, "data.pool"),
+        ({"priority": "1"}, "data.priority"),
+        ({"tags": ["a"]}, "data.tags"),
+        ({"description": 1}, "data.description"),
+    ],
+)
+def test_a_malformed_option_of_a_node_is_refused(only, options, text):
+    finding = only(
+        "node_options",
+        draw({"s": "start", "x": node("sleep", **options), "r": "return"}, "s > x, x > r"),
+    )
+    assert finding.node == "x"
+    said(finding, "node 'x'", text)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"on_error": "ignore"}, "'stop' or 'continue'"),
+        ({"settings": 1}, "settings"),
+        ({"settings": {"retry": {"max": -1}}}, "settings.retry.max"),
+        ({"settings": {"ray": {"num_cpu": 1}}}, "did you mean 'num_cpus'?"),
+    ],
+)
+def test_a_malformed_option_of_the_flow_is_refused(only, options, text):
+    said(only("flow_options", draw({"s": "start", "r": "return"}, "s > r", **options)), text)
+
+
+def test_a_runtime_env_is_refused_unless_the_project_allows_it(only, loader):
+    ray = {"runtime_env": {"pip": ["x"]}}
+    flow = draw({"s": "start", "x": node("sleep", ray=ray), "r": "return"}, "s > x, x > r")
+    assert only("runtime_env", flow).node == "x"
+    assert FlowValidator(loader, allow_runtime_env=True).validate(flow) == (True, [])
+    only("runtime_env", draw({"s": "start", "r": "return"}, "s > r", settings={"ray": ray}))
+
+
+def test_an_unknown_class_is_refused_with_the_likely_one(check):
+    found = check(
+        draw(
+            {"s": "start", "x": "rayflow_dagster.nodes.math.add.AdNode", "r": "return"},
+            "s > x, x > r",
+        )
+    )
+    assert [finding.rule for finding in found] == ["node_class"]
+    said(found[0], "node 'x'", "did you mean 'rayflow_dagster.nodes.math.add.AddNode'?")
+
+
+def test_a_finding_in_json_has_the_documented_keys():
+    finding = Finding("rule", "text", "warning", "n", "p", "e")
+    assert finding.as_dict() == {
+        "rule": "rule", "severity": "warning", "message": "text", "node": "n", "port": "p", "edge": "e",
+    }  # fmt: skip

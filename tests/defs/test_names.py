@@ -1,0 +1,64 @@
+"""Flow names and Dagster names."""
+
+import pytest
+from dagster import OpDefinition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayflow_dagster.defs.names import exec_output_name, legal_name, step_keys
+from rayflow_dagster.errors import NameCollisionError
+
+
+def _graph(labels: dict[str, str]) -> dict:  # type: ignore[type-arg]
+    return {"nodes": {node_id: {"label": label} for node_id, label in labels.items()}}
+
+
+@given(st.text())
+def test_a_legal_name_is_empty_or_one_that_dagster_takes(text: str) -> None:
+    name = legal_name(text)
+    if name:
+        OpDefinition(compute_fn=lambda _context, _inputs: None, name=name)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Read orders", "Read_orders"),
+        ("a-b.c", "a_b_c"),
+        ("Café au lait", "Cafe_au_lait"),
+        ("return", "return_"),
+        ("input", "input_"),
+        ("日本", ""),
+        ("", ""),
+        ("a\n", "a"),
+    ],
+)
+def test_labels_become_legal(text: str, name: str) -> None:
+    assert legal_name(text) == name
+
+
+def test_clashing_labels_all_get_their_ids() -> None:
+    keys = step_keys(_graph({"n1": "Add", "n2": "add", "n3": "Other"}))  # type: ignore[arg-type]
+
+    assert keys == {"n1": "Add_n1", "n2": "add_n2", "n3": "Other"}
+
+
+def test_a_label_without_legal_letters_falls_back_to_the_id() -> None:
+    assert step_keys(_graph({"n1": "日本", "n2": ""})) == {"n1": "n1", "n2": "n2"}  # type: ignore[arg-type]
+
+
+def test_ids_that_become_alike_stay_apart() -> None:
+    keys = step_keys(_graph({"a-b": "", "a_b": "", "日": "", "本": ""}))  # type: ignore[arg-type]
+
+    assert keys["a_b"] == "a_b"
+    assert len(set(keys.values())) == 4
+
+
+def test_a_label_that_takes_anothers_fallback_is_refused() -> None:
+    with pytest.raises(NameCollisionError, match="'n1' is claimed by 'n1', 'n2'"):
+        step_keys(_graph({"n1": "", "n2": "n1"}))  # type: ignore[arg-type]
+
+
+def test_error_can_be_both_an_exec_and_a_data_output() -> None:
+    assert exec_output_name("error") == "exec_error"
+    assert exec_output_name("exec_out") == "exec_out"
