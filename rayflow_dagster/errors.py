@@ -14,6 +14,7 @@
     ├── VariableError              a variable is undeclared, read-only or mistyped
     ├── FlowFailedError            a flow ended without reaching a RETURN
     ├── FlowChangedError           a re-execution whose flow is no longer the same
+    ├── ProjectError               the project's own settings are wrong
     ├── NameCollisionError         two flows or nodes claim one name
     └── ClusterError               the Ray cluster cannot be reached or cannot run this
 
@@ -145,6 +146,10 @@ class FlowFailedError(RayflowError):
 
 class FlowChangedError(RayflowError):
     """A re-execution was asked for, but the flow is no longer the one the first run had."""
+
+
+class ProjectError(RayflowError):
+    """The project's own settings, in its ``pyproject.toml``, are wrong."""
 
 
 class NameCollisionError(RayflowError):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as PydanticError
 
 from .compiler.registry import NodeRegistry, NodeRoot
-from .errors import RayflowError
+from .errors import ProjectError
 
 DEFAULT_PACKAGE = "nodes"
 
@@ -32,10 +32,6 @@ class ProjectSettings(BaseModel):
     allow_runtime_env: bool = False
     settings: dict[str, Any] = {}
     """Defaults for the ``settings`` of every flow."""
-
-
-class ProjectError(RayflowError):
-    """The project's own settings are wrong."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,8 @@ def _read_settings(file: Path) -> ProjectSettings:
         return ProjectSettings()
     try:
         document: Mapping[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-        table = document.get("tool", {}).get("rayflow_dagster", {})
+        tools = document.get("tool")
+        table = tools.get("rayflow_dagster", {}) if isinstance(tools, dict) else {}
         return ProjectSettings.model_validate(table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{file} is not readable as TOML: {error}") from None

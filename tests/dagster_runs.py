@@ -11,9 +11,9 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.io_manager import step_folder
 from rayflow_dagster.defs.jobs import compile_flow
-from rayflow_dagster.defs.resources import CompiledFlow
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 
@@ -73,8 +73,12 @@ def read_run(instance: DagsterInstance, run_id: str, flow: CompiledFlow) -> Flow
     events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
     run = instance.get_run_by_id(run_id)
     assert run is not None
-    return FlowRun(run.is_success, _result(flow, events, instance, run_id),
-        _statuses(flow, events), events, run_id,
+    return FlowRun(
+        run.is_success,
+        _result(flow, events, instance, run_id),
+        _statuses(flow, events),
+        events,
+        run_id,
     )
 
 
@@ -95,9 +99,9 @@ def _result(
     flow: CompiledFlow, events: list[DagsterEvent], instance: DagsterInstance, run_id: str
 ) -> dict[str, Any]:
     for event in events:
-        if event.is_step_success and event.step_key:
-            if flow.nodes[event.step_key] in flow.graph["return_nodes"]:
-                folder = step_folder(instance, run_id, event.step_key)
-                value: dict[str, Any] = pickle.loads((folder / "result.pkl").read_bytes())
-                return value
+        key = event.step_key
+        if event.is_step_success and key and flow.nodes[key] in flow.graph["return_nodes"]:
+            file = step_folder(instance, run_id, key) / "result.pkl"
+            value: dict[str, Any] = pickle.loads(file.read_bytes())
+            return value
     return {}

@@ -4,9 +4,20 @@ from typing import Any
 
 CLASSES = {
     name: f"flow_nodes.{name}.{''.join(part.capitalize() for part in name.split('_'))}Node"
-    for name in (
-        "identity add append boom fragile flaky sleep choose switch collect count_up constant"
-    ).split()
+    for name in [
+        "identity",
+        "add",
+        "append",
+        "boom",
+        "fragile",
+        "flaky",
+        "sleep",
+        "choose",
+        "switch",
+        "collect",
+        "count_up",
+        "constant",
+    ]
 }
 
 

@@ -1,16 +1,13 @@
 """A flow as Mermaid text: exec edges solid, data edges dotted."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .graph import Box, Picture, Wire
+from .picture import Box, Picture, Wire
 
 _SHAPES = {"end": ("([", "])"), "branch": ("{", "}"), "step": ("[", "]"), "missing": ("[", "]")}
 # What Mermaid or the HTML that it makes would take for syntax, written as character codes.
-_UNSAFE = frozenset("\"#&<>`\\{}[]()|;%:*_~$@^=")
+_UNSAFE = frozenset('"#&<>`\\{}[]()|;%:*_~$@^=')
 
 
-def to_mermaid(picture: "Picture") -> str:
+def to_mermaid(picture: Picture) -> str:
     """The picture as a Mermaid flowchart."""
     names = {box.id: f"n{index}" for index, box in enumerate(picture.boxes)}
     lines = ["flowchart LR"]
@@ -29,18 +26,16 @@ def escape(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    if character in _UNSAFE:
-        return f"#{ord(character)};"
-    return character if character.isprintable() else "\ufffd"
+    return f"#{ord(character)};" if character in _UNSAFE else character
 
 
-def _box(name: str, box: "Box") -> str:
+def _box(name: str, box: Box) -> str:
     opening, closing = _SHAPES[box.kind]
     subtitle = f"<br/><small>{escape(box.subtitle)}</small>" if box.subtitle else ""
     return f'{name}{opening}"{escape(box.label)}{subtitle}"{closing}'
 
 
-def _wire(names: dict[str, str], wire: "Wire") -> str:
+def _wire(names: dict[str, str], wire: Wire) -> str:
     arrow = "-->" if wire.is_exec else "-.->"
     label = f'|"{escape(wire.label)}"|' if wire.label else ""
     return f"{names[wire.source]} {arrow}{label} {names[wire.target]}"

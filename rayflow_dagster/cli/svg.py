@@ -6,13 +6,11 @@ it; nodes of one cycle share a column.
 
 import unicodedata
 from collections import defaultdict
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape as escape_xml
 
 import networkx as nx
 
-if TYPE_CHECKING:
-    from .graph import Box, Picture, Wire
+from .picture import Box, Picture, Wire, clean
 
 HEIGHT = 48.0
 MARGIN = 24.0
@@ -36,7 +34,7 @@ _ARROW = (
 )
 
 
-def to_svg(picture: "Picture") -> str:
+def to_svg(picture: Picture) -> str:
     """The picture as an SVG document."""
     places = _places(picture)
     left, top, width, height = _frame(places)
@@ -56,9 +54,9 @@ def to_svg(picture: "Picture") -> str:
     )
 
 
-def ranks(picture: "Picture") -> dict[str, int]:
+def ranks(picture: Picture) -> dict[str, int]:
     """Box -> its column: one more than the last of those that lead to it."""
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(box.id for box in picture.boxes)
     graph.add_edges_from((wire.source, wire.target) for wire in picture.wires)
     condensed = nx.condensation(graph)
@@ -73,7 +71,7 @@ def ranks(picture: "Picture") -> dict[str, int]:
     }
 
 
-def _places(picture: "Picture") -> dict[str, Place]:
+def _places(picture: Picture) -> dict[str, Place]:
     drawn = {box.id: box.position for box in picture.boxes if box.position is not None}
     if not drawn:
         return _in_columns(picture)
@@ -85,7 +83,7 @@ def _places(picture: "Picture") -> dict[str, Place]:
     return places
 
 
-def _in_columns(picture: "Picture") -> dict[str, Place]:
+def _in_columns(picture: Picture) -> dict[str, Place]:
     columns: defaultdict[int, list[Box]] = defaultdict(list)
     rank = ranks(picture)
     for box in picture.boxes:
@@ -107,7 +105,7 @@ def _frame(places: dict[str, Place]) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
-def _width(box: "Box") -> float:
+def _width(box: Box) -> float:
     return max(110.0, _letters(box.label) * CHARACTER + 24, _letters(box.subtitle) * 6 + 24)
 
 
@@ -116,21 +114,22 @@ def _letters(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _box(box: "Box", place: Place) -> str:
+def _box(box: Box, place: Place) -> str:
     left, top, width = place
     middle = left + width / 2
     round_ = HEIGHT / 2 if box.kind == "end" else 6
-    stroke = ' stroke-dasharray="4"' if box.kind == "missing" else ""
+    dashes = ' stroke-dasharray="4"' if box.kind == "missing" else ""
     return (
         f'<g><title>{_text(box.id)}</title><rect x="{left:g}" y="{top:g}" width="{width:g}" '
-        f'height="{HEIGHT:g}" rx="{round_:g}" fill="{_COLOURS[box.kind]}" stroke="#8a94a6"{stroke}/>'
+        f'height="{HEIGHT:g}" rx="{round_:g}" fill="{_COLOURS[box.kind]}" '
+        f'stroke="#8a94a6"{dashes}/>'
         f'<text x="{middle:g}" y="{top + 21:g}" text-anchor="middle">{_text(box.label)}</text>'
         f'<text class="small" x="{middle:g}" y="{top + 37:g}" text-anchor="middle">'
         f"{_text(box.subtitle)}</text></g>"
     )
 
 
-def _wire(wire: "Wire", places: dict[str, Place]) -> str:
+def _wire(wire: Wire, places: dict[str, Place]) -> str:
     source, target = places[wire.source], places[wire.target]
     offset = -8 if wire.is_exec else 8
     x1, y1 = source[0] + source[2], source[1] + HEIGHT / 2 + offset
@@ -152,6 +151,4 @@ def _wire_name(name: str, x: float, y: float) -> str:
 
 
 def _text(text: str) -> str:
-    """``text`` as XML 1.0 may hold it."""
-    kept = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
-    return escape_xml(kept, {'"': "&quot;"})
+    return escape_xml(clean(text), {'"': "&quot;"})

@@ -62,7 +62,7 @@ def _key(key: Any) -> str:
 
 
 def _number(value: Any) -> Any:
-    """numpy's numbers as Python's; a preview of anything else."""
+    """A number of numpy's as Python's; a preview of anything else."""
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "shape", None) == ():
         return jsonable(item(), MAX_DEPTH)

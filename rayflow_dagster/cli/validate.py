@@ -103,7 +103,9 @@ def _print(checked: list[CheckedFile]) -> None:
         _print_file(console, file)
     if len(checked) > 1:
         bad = sum(not file.is_valid for file in checked)
-        console.print(f"{len(checked)} flows, {bad} with errors" if bad else f"{len(checked)} flows")
+        console.print(
+            f"{len(checked)} flows, {bad} with errors" if bad else f"{len(checked)} flows"
+        )
 
 
 def _print_file(console: Console, file: CheckedFile) -> None:

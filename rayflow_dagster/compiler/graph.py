@@ -20,7 +20,7 @@ from rayflow_dagster.types import (
 from .flow import canonicalize
 from .loader import builtin_registry
 from .registry import NodeRegistry, NodeRoot
-from .resolved import Node, ResolvedFlow, resolve
+from .resolved import Node, ResolvedFlow, complete_metadata, resolve
 from .spelling import class_path_of
 
 
@@ -34,7 +34,7 @@ class GraphBuilder:
         self.node_metadata_map = node_metadata_map
         self._registry = NodeRegistry.of(_roots_of(node_metadata_map.values()))
         self._by_path = {
-            class_path_of(spelling, self._registry): metadata
+            class_path_of(spelling, self._registry): complete_metadata(metadata)
             for spelling, metadata in node_metadata_map.items()
         }
 
@@ -101,12 +101,13 @@ class GraphBuilder:
 
 def _roots_of(known: Iterable[NodeMetadata]) -> list[NodeRoot]:
     """The package folders of the classes, told from their files: an editor names a class by its
-    file."""
+    file.
+    """
     roots: dict[str, NodeRoot] = {}
     for metadata in known:
         module = metadata.get("path", "").split(".")[:-1]
-        file = Path(metadata.get("file", ""))
-        if len(module) > 1 and list(file.with_suffix("").parts[-len(module) :]) == module:
+        file = Path(metadata.get("file", "").removesuffix(".py"))
+        if len(module) > 1 and list(file.parts[-len(module) :]) == module:
             folder = file.parents[len(module) - 1] / module[0]
             roots.setdefault(module[0], NodeRoot(module[0], folder))
     return [root for root in roots.values() if root.package != "rayflow_dagster"]

@@ -155,7 +155,8 @@ class ResolvedFlow:
 
 def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
     """Look up every node's metadata and make it the node's own (START's and RETURN's ports, the
-    types of variables)."""
+    types of variables).
+    """
     edges = tuple(_edge(edge) for edge in flow["edges"])
     wired_out: dict[str, list[str]] = defaultdict(list)
     wired_in: dict[str, list[str]] = defaultdict(list)
@@ -206,7 +207,8 @@ def declared_variables(flow: FlowData) -> dict[str, dict[str, Any]]:
 
 def complete_metadata(known: NodeMetadata) -> NodeMetadata:
     """``known`` with every port as a type word, and with what only this project's loader adds:
-    metadata from elsewhere has the documented keys alone."""
+    metadata from elsewhere has the documented keys alone.
+    """
     inputs, defaults = declared_types(known.get("inputs"))
     has_exec_output = bool(known.get("exec_output", True))
     complete = {
@@ -297,9 +299,9 @@ def _variable_ports(raw: FlowNode, known: NodeMetadata, flow: FlowData) -> dict[
     name = values.get(VARIABLE) if isinstance(values, dict) else None
     spec = declared_variables(flow).get(name, {}) if isinstance(name, str) else {}
     kind = _type_or_any(spec.get("type", "any"))
-    ports: dict[str, Any] = {"outputs": {port: kind for port in known["outputs"]}}
+    ports: dict[str, Any] = {"outputs": dict.fromkeys(known["outputs"], kind)}
     if raw["type"] == SET_VARIABLE_CLASS:
-        ports["inputs"] = {port: kind for port in known["inputs"]}
+        ports["inputs"] = dict.fromkeys(known["inputs"], kind)
     return ports
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from rayflow_dagster.metadata import Attributes, build_metadata, fires_one_output
 from rayflow_dagster.types import NodeMetadata
 
-
 DECLARATIONS = frozenset(
     {"inputs", "outputs", "exec_input", "exec_output", "exec_outputs", "exec_exclusive"}
     | {"ray_options", "resident", "description", "icon", "category"}

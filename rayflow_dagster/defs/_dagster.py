@@ -47,12 +47,12 @@ __all__ = [
     "DagsterExecutionInterruptedError",
     "ExecutionPlan",
     "ExecutionStep",
-    "StepLogs",
     "InstanceConcurrencyContext",
     "PlanExecutionContext",
     "PlanOrchestrationContext",
     "RetryMode",
     "StepExecutionContext",
+    "StepLogs",
     "abandon_unstarted",
     "capture_step_logs",
     "engine_event",
@@ -119,7 +119,8 @@ def interrupted_event(job_context: PlanExecutionContext, steps: Sequence[str]) -
 
 def parked_event(job_name: str) -> DagsterEvent:
     """What an op yields when its step waits for an actor. The executor swallows it: it is
-    neither logged nor stored."""
+    neither logged nor stored.
+    """
     return DagsterEvent(
         event_type_value=DagsterEventType.ENGINE_EVENT.value,
         job_name=job_name,
@@ -152,7 +153,8 @@ def skip_unstarted(active: ActiveExecution) -> list[ExecutionStep]:
 
 def abandon_unstarted(active: ActiveExecution) -> None:
     """Give up every step that has not started, without an event, so that a re-execution from
-    failure runs it. Steps whose sources were skipped stay to be settled as skipped."""
+    failure runs it. Steps whose sources were skipped stay to be settled as skipped.
+    """
     keys = _unstarted(active)
     _forget_unstarted(active, keys)
     for key in keys:
@@ -160,9 +162,7 @@ def abandon_unstarted(active: ActiveExecution) -> None:
 
 
 @contextlib.contextmanager
-def capture_step_logs(
-    job_context: PlanExecutionContext, step_key: str
-) -> Iterator["StepLogs"]:
+def capture_step_logs(job_context: PlanExecutionContext, step_key: str) -> Iterator["StepLogs"]:
     """Files for what a step prints, made when it first prints."""
     with contextlib.ExitStack() as stack:
         yield StepLogs(job_context, step_key, stack)
@@ -200,7 +200,8 @@ class StepLogs:
 
 def steps_of_this_process(context: OpExecutionContext) -> Sequence[str]:
     """The keys of the steps that this process executes: all of the run's, or under the
-    multiprocess executor one."""
+    multiprocess executor one.
+    """
     return context.get_step_execution_context().execution_plan.step_keys_to_execute
 
 

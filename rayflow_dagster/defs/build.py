@@ -17,8 +17,9 @@ from rayflow_dagster.project import Project
 from rayflow_dagster.values import write_whole
 
 from ._dagster import freeze, load_frozen
+from .broken import build_broken_job, findings_of
 from .executor import flow_executor
-from .jobs import build_broken_job, build_compiled_job, build_job, compile_flow, findings_of, job_name
+from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .names import legal_name
 
 if TYPE_CHECKING:
@@ -149,6 +150,6 @@ def _saved(digest: str) -> bytes:
         return file.read_bytes()
     except OSError:
         raise RayflowError(
-            f"the flow that this run was created from ({digest[:8]}) is no longer in {file.parent}; "
-            "reload the code location and launch a new run"
+            f"the flow that this run was created from ({digest[:8]}) is no longer in "
+            f"{file.parent}; reload the code location and launch a new run"
         ) from None

@@ -9,11 +9,20 @@ import contextlib
 import contextvars
 import queue
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagster import DagsterEvent, Executor, Field, InitExecutorContext, Int, Noneable, executor
-from dagster import Array, Permissive
+from dagster import (
+    Array,
+    DagsterEvent,
+    Executor,
+    Field,
+    InitExecutorContext,
+    Int,
+    Noneable,
+    executor,
+)
 
 from rayflow_dagster.engine.planner import ExecutionPlanner
 from rayflow_dagster.errors import FlowFailedError
@@ -39,9 +48,8 @@ from ._dagster import (
     trigger_hooks,
 )
 from .parking import PARKING, Parking
-from .resources import RunSession
+from .resources import SESSION, RunSession
 
-SESSION = "rayflow"
 POLL_SECONDS = 0.2
 """How often an idle executor looks for a termination signal."""
 
@@ -217,7 +225,7 @@ class _Drive:
 
     def _patience(self) -> float:
         """Seconds until something may be due: a retry, a pool's slot, a signal."""
-        due = self._active.sleep_interval()
+        due: float = self._active.sleep_interval()  # type: ignore[no-untyped-call]
         return min(due, POLL_SECONDS) if due > 0 else POLL_SECONDS
 
     def _drive(self, step: _Step) -> Iterator[DagsterEvent]:
@@ -229,10 +237,12 @@ class _Drive:
                 return
             future, step.parking.future = step.parking.future, None
             if future is not None:
-                key = step.key
-                future.add_done_callback(lambda _: self._resumable.put(key))
+                self._resume_when_done(step.key, future)
                 return
             yield from self._handle(step, event)
+
+    def _resume_when_done(self, key: str, future: "Future[Any]") -> None:
+        future.add_done_callback(lambda _: self._resumable.put(key))
 
     def _handle(self, step: _Step, event: DagsterEvent) -> Iterator[DagsterEvent]:
         step.seen.append(event)
@@ -317,7 +327,7 @@ class _Drive:
             description="Steps in flight at once; none for as many as are ready.",
         ),
         "tag_concurrency_limits": Field(
-            Noneable(Array(Permissive())),
+            Noneable(Array(dict)),
             default_value=None,
             is_required=False,
             description="Limits by op tag, as in Dagster's multiprocess executor.",

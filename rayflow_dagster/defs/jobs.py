@@ -8,16 +8,12 @@ from dagster import (
     DependencyDefinition,
     ExecutorDefinition,
     GraphDefinition,
-    In,
     IOManagerDefinition,
     JobDefinition,
     MetadataValue,
     MultiDependencyDefinition,
     NodeInvocation,
-    Nothing,
     OpDefinition,
-    OpExecutionContext,
-    Out,
     ResourceDefinition,
     TableColumn,
     TableRecord,
@@ -30,22 +26,21 @@ from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.rules_runs import liveness_of
 from rayflow_dagster.compiler.validator import FlowValidator
-from rayflow_dagster.errors import RayflowError, ValidationError
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
+from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
 from .names import ABSENT, EXEC_INPUT, legal_name
-from .ops import SESSION, build_op, build_retry_policy, op_tags
-from .resources import HASH_TAG, CompiledFlow, session_resource
+from .ops import build_op, build_retry_policy, op_tags
+from .resources import HASH_TAG, SESSION, session_resource
 
 if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings
 
 FLOW_TAG = "rayflow/flow"
-BROKEN_TAG = "rayflow/broken"
 
 
 def build_job(
@@ -252,30 +247,3 @@ def _job_metadata(flow: CompiledFlow) -> dict[str, Any]:
     if rows:
         shown["inputs"] = MetadataValue.table(rows, TableSchema(columns))
     return shown
-
-
-def build_broken_job(name: str, findings: list[str], file: str | None = None) -> JobDefinition:
-    """The job that stands for a flow that cannot run: it lists what is wrong, and fails with it
-    when launched."""
-    error = ValidationError(findings, file or name)
-
-    def refuse(_context: OpExecutionContext, _inputs: Any) -> Any:
-        raise error
-        yield  # a computation is a generator
-
-    listed = "\n".join(f"- {finding}" for finding in findings)
-    description = f"**This flow cannot run.** File: `{file}`.\n\n{listed}"
-    op = OpDefinition(
-        compute_fn=refuse,
-        name=f"{name}_cannot_run",
-        ins={"nothing": In(Nothing)},
-        outs={"nothing": Out(Nothing, is_required=False)},
-        description=description,
-    )
-    graph = GraphDefinition(name=name, node_defs=[op], description=description)
-    return graph.to_job(description=description, tags={BROKEN_TAG: "true", FLOW_TAG: name})
-
-
-def findings_of(error: RayflowError) -> list[str]:
-    """The findings that an error carries, or its text."""
-    return error.findings if isinstance(error, ValidationError) else [str(error)]

@@ -109,7 +109,8 @@ def port_names(node: GraphNode) -> PortNames:
 
 def exec_output_name(port: str) -> str:
     """``exec_out`` stays; every other exec output gets the prefix, so that ``error`` can be both
-    an exec and a data output."""
+    an exec and a data output.
+    """
     return EXEC_OUT if port == EXEC_OUT else f"exec_{re.sub(r'[^A-Za-z0-9_]', '_', port)}"
 
 

@@ -7,7 +7,7 @@ resume it, so the op blocks.
 
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -3,111 +3,24 @@
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, InitResourceContext, OpExecutionContext
 
-from rayflow_dagster.engine.planner import has_fallback
 from rayflow_dagster.errors import FlowChangedError, RayflowError
-from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
-from rayflow_dagster.project import Project
-from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.types import ExecutionState, NodeResult
 from rayflow_dagster.values import write_whole
 
 from ._dagster import steps_of_this_process
+from .compiled import CompiledFlow
 from .io_manager import values_folder
-from .names import PortNames, port_names, step_keys
 
-if TYPE_CHECKING:
-    from rayflow_dagster.actors.cluster import RaySettings
-
+SESSION = "rayflow"
+"""The resource key that ops find the session under."""
 HASH_TAG = "rayflow/flow_hash"
 RESULT_TAG = "rayflow/result"
-
-
-Wire = tuple[str, str]
-"""(source node, its output)."""
-
-
-@dataclass(frozen=True)
-class CompiledFlow:
-    """A flow as a job holds it: the graph, its names in Dagster, and where it came from."""
-
-    graph: ExecutionGraph
-    project: Project
-    name: str
-    hash: str
-    uncertain: frozenset[tuple[str, str]]
-    """(node, input) whose source may be skipped while the node runs."""
-    file: str | None = None
-    ray_settings: "RaySettings | None" = None
-    connect: Connect | None = None
-    """What nodes run on instead of Ray actors."""
-
-    @cached_property
-    def steps(self) -> Mapping[str, str]:
-        """Node id -> step key."""
-        return step_keys(self.graph)
-
-    @cached_property
-    def nodes(self) -> Mapping[str, str]:
-        """Step key -> node id."""
-        return {step: node_id for node_id, step in self.steps.items()}
-
-    @cached_property
-    def ports(self) -> Mapping[str, PortNames]:
-        """Node id -> the Dagster names of its ports."""
-        return {node_id: port_names(node) for node_id, node in self.graph["nodes"].items()}
-
-    @cached_property
-    def wires(self) -> Mapping[str, Mapping[str, list[Wire]]]:
-        """Node id -> input -> the outputs wired into it."""
-        wires: dict[str, dict[str, list[Wire]]] = {node_id: {} for node_id in self.graph["nodes"]}
-        for edge in self.graph["edges"].values():
-            if edge["edge_type"] == "data":
-                ends = wires[edge["target"]].setdefault(edge["target_handle"], [])
-                ends.append((edge["source"], edge["source_handle"]))
-        return wires
-
-    @cached_property
-    def exec_wires(self) -> Mapping[str, list[Wire]]:
-        """Node id -> the exec outputs wired into it."""
-        wires: dict[str, list[Wire]] = {node_id: [] for node_id in self.graph["nodes"]}
-        for edge in self.graph["edges"].values():
-            if edge["edge_type"] == "exec":
-                wires[edge["target"]].append((edge["source"], edge["source_handle"]))
-        return wires
-
-    @cached_property
-    def sentinels(self) -> frozenset[tuple[str, str]]:
-        """(node, input) that must run with a constant or default where nothing came: Dagster
-        skips a step whose one source was skipped even if the input has a default, so such an
-        input fans in a sentinel that is always there."""
-        return frozenset(
-            (node_id, port)
-            for node_id, port in self.uncertain
-            if has_fallback(self.graph, node_id, port)
-        )
-
-    @property
-    def needs_absent(self) -> bool:
-        """Whether START gives the sentinel."""
-        return bool(self.sentinels)
-
-    @cached_property
-    def fan_ins(self) -> Mapping[str, frozenset[str]]:
-        """Node id -> its inputs that arrive as a list of what came."""
-        return {
-            node_id: frozenset(
-                port
-                for port, wires in inputs.items()
-                if len(wires) > 1 or (node_id, port) in self.sentinels
-            )
-            for node_id, inputs in self.wires.items()
-        }
 
 
 class RunSession:

@@ -288,7 +288,7 @@ def test_two_projects_may_have_packages_of_one_name(tmp_path):
         (tmp_path / folder / "twin" / "good.py").write_text(NODE.replace("3", str(limit)))
     for folder, limit in (("one", 1), ("two", 2)):
         loader = NodeLoader(NodeRegistry.of([NodeRoot("twin", tmp_path / folder / "twin")]))
-        assert loader.load_node_class("twin.good.GoodNode").LIMIT == limit
+        assert limit == loader.load_node_class("twin.good.GoodNode").LIMIT
     sys.path[:] = paths
 
 

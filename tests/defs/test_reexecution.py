@@ -35,7 +35,9 @@ def _flow(marker: Path, label: str = "Mended") -> dict[str, Any]:
             "start": node("start", inputs={"value": "any"}),
             "keep": node("identity", label="Keep"),
             "count": node("count_up", label="Count", values={"BY": 10}),
-            "mended": node("flow_nodes.mended.MendedNode", label=label, values={"FILE": str(marker)}),
+            "mended": node(
+                "flow_nodes.mended.MendedNode", label=label, values={"FILE": str(marker)}
+            ),
             "get": node("variables.get_variable", values={"VARIABLE": "counter"}),
             "return": "return",
         },

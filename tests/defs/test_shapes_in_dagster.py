@@ -7,6 +7,7 @@ from shapes import SHAPES, Shape
 
 from rayflow_dagster.testing import in_process
 
+
 @pytest.mark.ray
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_shape_ends_as_worked_out_by_hand(
@@ -26,9 +27,7 @@ def _is_stock_alike(shape: Shape) -> bool:
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if _is_stock_alike(s)], ids=str)
-def test_the_in_process_executor_agrees(
-    shape: Shape, instance: DagsterInstance
-) -> None:
+def test_the_in_process_executor_agrees(shape: Shape, instance: DagsterInstance) -> None:
     run = run_in_dagster(shape.flow, shape.inputs, instance, in_process_executor, in_process)
 
     assert run.statuses == shape.statuses

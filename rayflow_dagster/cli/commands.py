@@ -1,0 +1,192 @@
+"""Everything that can be typed after ``rayflow-dagster``."""
+# ruff: noqa: D301 - "\b" is click's mark for lines that it must not join
+
+from typing import Any
+
+import click
+
+from rayflow_dagster import __version__
+
+from .group import CommandGroup
+
+_FLOW = click.argument("flow", metavar="FLOW")
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rayflow-dagster")
+def main() -> None:
+    """Drawn flows as Dagster jobs whose steps run on Ray actors.
+
+    A FLOW is the path of a flow file, or the name of a flow in the project's flows folder.
+
+    \b
+    Example:
+      rayflow-dagster init my_project
+      cd my_project
+      rayflow-dagster run hello -i name=Ada
+    """
+
+
+@main.command()
+@click.argument("flows", metavar="FLOW...", nargs=-1, required=True)
+@_AS_JSON
+@click.pass_context
+def validate(context: click.Context, flows: tuple[str, ...], as_json: bool) -> None:
+    """Print every finding about flow files; a folder stands for its *.json.
+
+    Exit code 1 when there is an error; warnings alone give 0.
+
+    \b
+    Example:
+      rayflow-dagster validate flows
+      rayflow-dagster validate flows/order_check.json --json
+    """
+    from .validate import validate_flows
+
+    if not validate_flows(flows, as_json=as_json):
+        context.exit(1)
+
+
+@main.command()
+@_FLOW
+@click.option(
+    "-i", "--input", "typed", multiple=True, metavar="NAME=VALUE",
+    help="Value of an input, read by the type that START declares. Lists, dicts and unions are "
+    "JSON. Repeatable; wins over --inputs.",
+)  # fmt: skip
+@click.option("--inputs", "file", metavar="FILE", help="A JSON object of inputs; - is stdin.")
+@click.option("--direct", is_flag=True, help="Without Dagster: nothing is recorded.")
+@click.option("-v", "--verbose", is_flag=True, help="Tracebacks, and all that nodes print.")
+@_AS_JSON
+@click.pass_context
+def run(context: click.Context, flow: str, **options: Any) -> None:
+    """Run a flow as a recorded Dagster run, and print each node as it settles.
+
+    Runs are recorded in DAGSTER_HOME; where that is not set, in .dagster in the project's folder.
+    Exit code 1 when the flow fails, 130 after Ctrl-C.
+
+    \b
+    Example:
+      rayflow-dagster run order_check -i max_error_rate=0.5
+      rayflow-dagster run flows/order_check.json --inputs inputs.json --json
+    """
+    from .run import RunOptions, run_flow
+
+    context.exit(run_flow(flow, RunOptions(**options)))
+
+
+@main.command()
+@_AS_JSON
+def nodes(as_json: bool) -> None:
+    """List every node that a flow can use: name, ports, constants, file.
+
+    \b
+    Example:
+      rayflow-dagster nodes
+      rayflow-dagster nodes --json
+    """
+    from .nodes import list_nodes
+
+    list_nodes(as_json=as_json)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR")
+def init(folder: str) -> None:
+    """Write a new project: definitions.py, workspace.yaml, one node, one flow that uses it.
+
+    No file that is there already is overwritten.
+
+    \b
+    Example:
+      rayflow-dagster init my_project
+    """
+    from .scaffold import init_project
+
+    init_project(folder)
+
+
+@main.command("new-node")
+@click.argument("path", metavar="PATH")
+def new_node(path: str) -> None:
+    """Write a node's file with a working skeleton, and its test.
+
+    \b
+    Example:
+      rayflow-dagster new-node nodes/text/shout.py
+      python -m pytest tests/nodes/text/test_shout.py
+    """
+    from .scaffold import write_node
+
+    write_node(path)
+
+
+@main.command()
+@_FLOW
+@click.option("--svg", is_flag=True, help="An SVG document instead of Mermaid text.")
+def graph(flow: str, svg: bool) -> None:
+    """Print a flow as Mermaid text or as SVG. Exec edges are solid, data edges dotted.
+
+    \b
+    Example:
+      rayflow-dagster graph order_check
+      rayflow-dagster graph order_check --svg > order_check.svg
+    """
+    from .graph import draw_flow
+
+    click.echo(draw_flow(flow, as_svg=svg))
+
+
+@main.group()
+def ray() -> None:
+    """Look after the embedded Ray, which starts by itself and ends by itself when idle.
+
+    \b
+    Example:
+      rayflow-dagster ray status
+    """
+
+
+@ray.command()
+def status() -> None:
+    """Say whether the embedded Ray runs, and where. Exit code 0 either way.
+
+    \b
+    Example:
+      rayflow-dagster ray status
+    """
+    from .embedded_ray import print_status
+
+    print_status()
+
+
+@ray.command()
+@click.option("--cpus", type=click.IntRange(min=1), help="CPU slots; by default all of them.")
+@click.option(
+    "--idle", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
+    metavar="SECONDS", help="End after so long without a driver.",
+)  # fmt: skip
+def start(cpus: int | None, idle: float) -> None:
+    """Start the embedded Ray, so that the next run need not wait for it.
+
+    \b
+    Example:
+      rayflow-dagster ray start --cpus 4
+    """
+    from .embedded_ray import start_ray
+
+    start_ray(cpus, idle)
+
+
+@ray.command()
+def stop() -> None:
+    """End the embedded Ray. Runs that still use it end, too.
+
+    \b
+    Example:
+      rayflow-dagster ray stop
+    """
+    from .embedded_ray import stop_ray
+
+    stop_ray()

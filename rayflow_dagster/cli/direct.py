@@ -1,0 +1,80 @@
+"""Running a flow without Dagster: ``FlowOrchestrator`` alone."""
+
+import asyncio
+import traceback
+from collections.abc import Mapping
+from typing import Any, cast
+
+from rayflow_dagster.errors import NodeExecutionError
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.types import FlowData, NodeResult
+
+from .flows import FlowFile
+from .report import Fault, NodeReport, RunReport, Status, Watcher, node_reports
+
+STATUSES: Mapping[str, Status] = {
+    "success": "completed",
+    "error": "failed",
+    "skipped": "skipped",
+}
+
+
+class DirectRunner:
+    """A flow, loaded to run in this process.
+
+    Raises:
+        ValidationError: with all findings.
+    """
+
+    def __init__(self, flow: FlowFile) -> None:
+        self._flow = cast(FlowData, flow.raw)
+        self._project = flow.project
+        self.graph = FlowOrchestrator(self._project).load(self._flow)
+
+    def run(self, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
+        """Run the flow to its end."""
+        nodes = node_reports(self.graph)
+
+        def settled(result: NodeResult) -> None:
+            note_result(nodes[result["node_id"]], result)
+            watcher.settled(nodes[result["node_id"]])
+
+        orchestrator = FlowOrchestrator(self._project, on_settled=settled)
+        outcome = asyncio.run(orchestrator.execute_flow(self._flow, dict(inputs)))
+        return RunReport(
+            nodes=list(nodes.values()),
+            result=outcome["result"],
+            error=outcome["error"],
+            execution_time=outcome["execution_time"],
+        )
+
+
+def note_result(node: NodeReport, result: NodeResult) -> None:
+    """Take over what a result says of its node."""
+    details = result.get("details", {})
+    node.status = STATUSES[result["status"]]
+    node.fired = list(result.get("exec_fired", ()))
+    if node.status != "skipped":
+        node.seconds = round(details.get("seconds", 0.0), 6)
+    node.logs = [(level_name(log["level"]), log["message"]) for log in details.get("logs", ())]
+    node.printed = details.get("stdout", "") + details.get("stderr", "")
+    if node.status == "failed":
+        node.fault = _fault(result)
+
+
+def level_name(level: int) -> str:
+    """The name of a log level; INFO for a level without one."""
+    import logging
+
+    name = logging.getLevelName(level)
+    return name if name.isupper() else "INFO"
+
+
+def _fault(result: NodeResult) -> Fault:
+    error = result.get("exception")
+    if error is None:
+        return Fault(result["error"] or "it failed")
+    original = error.original_error if isinstance(error, NodeExecutionError) else error
+    frames = "".join(traceback.format_tb((original.__traceback__ or error.__traceback__)))
+    inputs = result.get("details", {}).get("input_previews", {})
+    return Fault(f"{type(original).__name__}: {original}", inputs, frames)

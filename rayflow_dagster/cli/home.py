@@ -1,0 +1,46 @@
+"""``DAGSTER_HOME``: where the runs of a project are recorded."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .group import Refused
+
+FOLDER = ".dagster"
+SETTINGS = "dagster.yaml"
+VARIABLE = "DAGSTER_HOME"
+
+
+def use_home(project: Path) -> Path:
+    """Set ``DAGSTER_HOME`` for this process and those it starts, and return it.
+
+    What is set already stays. Else it is ``.dagster`` in the project's folder, which gets the
+    project's ``dagster.yaml``.
+
+    Raises:
+        Refused: it is set to what Dagster cannot use.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        home = Path(given).expanduser()
+        if not home.is_absolute():
+            raise Refused(f"{VARIABLE} is '{given}'; Dagster wants an absolute path there")
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+    home = project / FOLDER
+    _make(home, project / SETTINGS)
+    os.environ[VARIABLE] = str(home)
+    return home
+
+
+def _make(home: Path, settings: Path) -> None:
+    """Make the folder, hidden from git, with the project's settings as they are now."""
+    if not home.is_dir():
+        home.mkdir()
+        (home / ".gitignore").write_text("*\n", encoding="utf-8")
+    target = home / SETTINGS
+    if settings.is_file():
+        if not target.is_file() or target.read_bytes() != settings.read_bytes():
+            shutil.copyfile(settings, target)
+    elif not target.exists():
+        target.touch()  # without one, Dagster warns that it uses its defaults

@@ -1,0 +1,101 @@
+"""What there is to draw of a flow, also of one that breaks rules."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
+from rayflow_dagster.compiler.spelling import short_name
+from rayflow_dagster.types import EXEC_OUT, FlowData
+
+MAX_LABEL = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A node as drawn. ``kind`` is its shape: where the flow starts or ends, splits, or neither;
+    ``missing`` for a node that edges lead to but nobody drew.
+    """
+
+    id: str
+    label: str
+    subtitle: str
+    kind: str
+    position: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An edge as drawn."""
+
+    source: str
+    target: str
+    label: str
+    is_exec: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What there is to draw."""
+
+    title: str
+    boxes: list[Box]
+    wires: list[Wire]
+
+
+def to_picture(flow: ResolvedFlow, title: str) -> Picture:
+    """The boxes and wires of a flow."""
+    positions = _positions(flow.data)
+    boxes = [_box(node, positions.get(node.id)) for node in flow.nodes.values()]
+    ends = dict.fromkeys(end for edge in flow.edges for end in (edge.source, edge.target))
+    boxes += [Box(end, end, "missing", "missing") for end in ends if end not in flow.nodes]
+    return Picture(title, boxes, [_wire(edge) for edge in flow.edges])
+
+
+def _box(node: Node, position: tuple[float, float] | None) -> Box:
+    subtitle = short_name(node.class_path).rpartition(".")[2]
+    name = node.label or (node.metadata["name"] if node.metadata else node.id)
+    return Box(node.id, _short(name), _short(subtitle), _kind(node), position)
+
+
+def _kind(node: Node) -> str:
+    if node.is_start or node.is_return:
+        return "end"
+    return "branch" if len(node.exec_outputs) > 1 else "step"
+
+
+def _wire(edge: Edge) -> Wire:
+    if edge.is_exec:
+        label = "" if edge.source_port == EXEC_OUT else edge.source_port
+    elif edge.source_port == edge.target_port:
+        label = edge.source_port
+    else:
+        label = f"{edge.source_port} \u2192 {edge.target_port}"
+    return Wire(edge.source, edge.target, _short(label), edge.is_exec)
+
+
+def _positions(flow: FlowData) -> dict[str, tuple[float, float]]:
+    """Where nodes were drawn; empty when that is not known of every node."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in flow["nodes"]:
+        drawn = node.get("position")
+        point = (drawn.get("x"), drawn.get("y")) if isinstance(drawn, dict) else (None, None)
+        if not all(isinstance(part, (int, float)) and abs(part) < 1e6 for part in point):
+            return {}
+        found.setdefault(node["id"], (float(point[0] or 0), float(point[1] or 0)))
+    all_at_one_place = len(found) > 1 and len(set(found.values())) == 1
+    return {} if all_at_one_place else found
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return clean(line if len(line) <= MAX_LABEL else line[: MAX_LABEL - 1] + "\u2026")
+
+
+def clean(text: str) -> str:
+    """``text`` without what no document may hold: controls, lone surrogates, noncharacters."""
+    return "".join(_drawable(character) for character in text)
+
+
+def _drawable(character: str) -> str:
+    forbidden = unicodedata.category(character) in ("Cc", "Cs") or character in "\ufffe\uffff"
+    return "\ufffd" if forbidden else character

@@ -1,0 +1,216 @@
+"""Running a flow as a recorded Dagster run, in this process."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
+
+from rayflow_dagster.defs.executor import flow_executor
+from rayflow_dagster.defs.io_manager import step_folder
+from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
+from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.values import StoredValue
+
+from ._dagster import REPOSITORY_LABEL_TAG, ErrorInfo, create_run, drive_run, step_error
+from .direct import level_name
+from .flows import FLOWS, FlowFile
+from .home import use_home
+from .report import Fault, NodeReport, RunReport, Watcher, node_reports
+
+RESULT = "result"
+SECONDS = "seconds in process()"
+MAX_PRINTED = 200_000
+
+
+class RecordedRunner:
+    """A flow, built as the Dagster job that the UI shows.
+
+    Raises:
+        ValidationError: with all findings.
+    """
+
+    def __init__(self, flow: FlowFile) -> None:
+        title = job_name(flow.raw, flow.path)
+        self._compiled = compile_flow(flow.raw, title, flow.project, file=flow.path)
+        self._job = build_compiled_job(self._compiled, flow.raw, flow_executor)
+        self._path = flow.path.resolve()
+        self.graph = self._compiled.graph
+
+    def run(self, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
+        """Run the flow to its end."""
+        root = self._compiled.project.root
+        home = use_home(root)
+        started = time.perf_counter()
+        with DagsterInstance.get() as instance:
+            start = self._compiled.steps[self.graph["start_node"]]
+            config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
+            run = create_run(self._job, instance, config, _tags(root, self._path))
+            listener = _Listener(self._compiled, instance, run.run_id, watcher)
+            drive_run(self._job, run, instance, listener.hear)
+            finished = instance.get_run_by_id(run.run_id)
+            status = finished.status if finished else DagsterRunStatus.FAILURE
+            return RunReport(
+                nodes=list(listener.nodes.values()),
+                result=listener.result,
+                error=listener.error(status),
+                execution_time=time.perf_counter() - started,
+                run_id=run.run_id,
+                stopped=status == DagsterRunStatus.CANCELED,
+                home=str(home),
+            )
+
+
+def _tags(root: Path, flow: Path) -> dict[str, str]:
+    """What makes the UI list the run under the job of the project's code location."""
+    in_location = flow.parent == root / FLOWS and (root / "definitions.py").is_file()
+    return {REPOSITORY_LABEL_TAG: "__repository__@definitions.py"} if in_location else {}
+
+
+class _Listener:
+    """Turns the events of a run into reports of its nodes."""
+
+    def __init__(
+        self, flow: CompiledFlow, instance: DagsterInstance, run_id: str, watcher: Watcher
+    ) -> None:
+        self._flow = flow
+        self._instance = instance
+        self._run_id = run_id
+        self._watcher = watcher
+        self._started: dict[str, float] = {}
+        self._run_error: str | None = None
+        self._returned = False
+        self.nodes: dict[str, NodeReport] = node_reports(flow.graph)
+        self.result: Mapping[str, Any] = {}
+        self._handlers: Mapping[str, Callable[[NodeReport, EventLogEntry], None]] = {
+            DagsterEventType.STEP_START.value: self._start,
+            DagsterEventType.STEP_OUTPUT.value: self._output,
+            DagsterEventType.STEP_SUCCESS.value: self._succeed,
+            DagsterEventType.STEP_FAILURE.value: self._fail,
+            DagsterEventType.STEP_SKIPPED.value: self._skip,
+            DagsterEventType.STEP_UP_FOR_RETRY.value: self._retry,
+            DagsterEventType.LOGS_CAPTURED.value: self._show_printed,
+        }
+
+    def error(self, status: DagsterRunStatus) -> str | None:
+        """Why the run did not succeed; None when it did."""
+        if status == DagsterRunStatus.SUCCESS:
+            return None
+        if status == DagsterRunStatus.CANCELED:
+            return "the run was stopped"
+        faults = [
+            f"Node {node.id} failed: {node.fault.text}"
+            for node in self.nodes.values()
+            if node.fault
+        ]
+        return "; ".join(faults) or self._run_error or f"the run ended as {status.value}"
+
+    def hear(self, entry: EventLogEntry) -> None:
+        """Take in one event or log record."""
+        event = entry.dagster_event
+        if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
+            self._run_error = _error_text(step_error(event))
+            return
+        keys = [entry.step_key or ""]
+        if event is not None and event.event_type == DagsterEventType.LOGS_CAPTURED:
+            keys = list(event.logs_captured_data.step_keys or ())
+        for key in keys:
+            if key in self._flow.nodes:
+                self._hear_of(self.nodes[self._flow.nodes[key]], entry)
+
+    def _hear_of(self, node: NodeReport, entry: EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            # Dagster itself also logs, of steps that it skips.
+            if node.id in self._started and node.status == "pending":
+                node.logs.append((level_name(int(entry.level)), entry.user_message))
+        elif event.event_type_value in self._handlers:
+            self._handlers[event.event_type_value](node, entry)
+
+    def _start(self, node: NodeReport, entry: EventLogEntry) -> None:
+        self._started.setdefault(node.id, entry.timestamp)
+        self._watcher.started(node)
+
+    def _output(self, node: NodeReport, entry: EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        data = event.step_output_data
+        names = {name: port for port, name in self._flow.ports[node.id].exec_outputs.items()}
+        if data.output_name in names:
+            node.fired.append(names[data.output_name])
+        if SECONDS in data.metadata:
+            node.seconds = float(str(data.metadata[SECONDS].value))
+
+    def _succeed(self, node: NodeReport, entry: EventLogEntry) -> None:
+        if node.id in self._flow.graph["return_nodes"] and not self._returned:
+            self._returned = True
+            self.result = self._stored_result(node.id)
+        node.status = "completed"
+        self._settle(node, entry)
+
+    def _fail(self, node: NodeReport, entry: EventLogEntry) -> None:
+        node.status = "failed"
+        if entry.dagster_event is not None:
+            data = entry.dagster_event.step_failure_data
+            said = data.user_failure_data.description if data.user_failure_data else None
+            node.fault = _fault(node.id, data.error, said)
+        self._settle(node, entry)
+
+    def _skip(self, node: NodeReport, _entry: EventLogEntry) -> None:
+        node.status = "skipped"
+        self._watcher.settled(node)
+
+    def _retry(self, node: NodeReport, entry: EventLogEntry) -> None:
+        if entry.dagster_event is not None:
+            fault = _fault(node.id, step_error(entry.dagster_event), None)
+            self._watcher.retrying(node, fault.text)
+
+    def _show_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
+        if entry.dagster_event is None:
+            return
+        key = [self._run_id, "compute_logs", entry.dagster_event.logs_captured_data.file_key]
+        data = self._instance.compute_log_manager.get_log_data(key, max_bytes=MAX_PRINTED)
+        printed = b"".join(part for part in (data.stdout, data.stderr) if part)
+        self._watcher.printed(node, printed.decode(errors="replace"))
+
+    def _settle(self, node: NodeReport, entry: EventLogEntry) -> None:
+        if node.seconds is None:
+            waited = entry.timestamp - self._started.get(node.id, entry.timestamp)
+            node.seconds = round(waited, 6)
+        self._watcher.settled(node)
+
+    def _stored_result(self, node_id: str) -> Mapping[str, Any]:
+        folder = step_folder(self._instance, self._run_id, self._flow.steps[node_id])
+        value = StoredValue(str(folder / f"{RESULT}.pkl")).load()
+        if not isinstance(value, Mapping):
+            raise RayflowError(f"the stored result of run {self._run_id} is not a dict")
+        return value
+
+
+def _fault(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
+    """What a step's error says: the node's own exception, the note on its inputs apart."""
+    own = _own(error)
+    text, _, note = _error_text(own).partition(f"\nnode '{node_id}', inputs:\n")
+    lines = "\n".join(line.strip() for line in note.strip().splitlines())
+    return Fault(said or text, lines if lines != "none" else "", "".join(own.stack) if own else "")
+
+
+def _own(error: ErrorInfo | None) -> ErrorInfo | None:
+    """The error itself, out of those that Dagster wraps around it."""
+    while error is not None and (error.cls_name or "").startswith("Dagster") and error.cause:
+        error = error.cause
+    return error
+
+
+def _error_text(error: ErrorInfo | None) -> str:
+    """``Type: message``; the message alone where the project's own errors say it all."""
+    own = _own(error)
+    if own is None:
+        return "it failed without an error"
+    name = own.cls_name or "Error"
+    head, colon, rest = own.message.strip().partition(": ")
+    text = f"{name}: {rest}" if colon and head.rpartition(".")[2] == name else own.message.strip()
+    return rest if colon and head.startswith("rayflow_dagster.") else text

@@ -1,0 +1,112 @@
+"""What became of a run and of its nodes, whichever way it ran."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from rayflow_dagster.types import ExecutionGraph
+
+Status = Literal["completed", "skipped", "failed", "pending"]
+
+
+@dataclass(slots=True)
+class Fault:
+    """Why a node failed. ``text`` is the node's own exception, type first."""
+
+    text: str
+    inputs: Mapping[str, str] | str = ""
+    """Previews of the node's inputs: by name, or as lines."""
+    traceback: str = ""
+
+    def input_lines(self) -> str:
+        """The previews, one input a line."""
+        if isinstance(self.inputs, str):
+            return self.inputs
+        return "\n".join(f"{name} = {shown}" for name, shown in self.inputs.items())
+
+
+@dataclass(slots=True)
+class NodeReport:
+    """One node. ``seconds`` is the time in its own code where that is known, else the step's."""
+
+    id: str
+    label: str
+    status: Status = "pending"
+    seconds: float | None = None
+    fired: list[str] = field(default_factory=list)
+    logs: list[tuple[str, str]] = field(default_factory=list)
+    """(level name, message) of each record of ``self.log``."""
+    printed: str = ""
+    reason: str = ""
+    """Why it was skipped, if that is worth saying."""
+    fault: Fault | None = None
+
+
+@dataclass(slots=True)
+class RunReport:
+    """A run that is over. ``nodes`` are in the flow's order."""
+
+    nodes: list[NodeReport] = field(default_factory=list)
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    execution_time: float = 0.0
+    run_id: str | None = None
+    stopped: bool = False
+    home: str = ""
+    """DAGSTER_HOME of a recorded run."""
+
+    @property
+    def success(self) -> bool:
+        return self.error is None and not self.stopped
+
+    def of(self, *statuses: Status) -> list[NodeReport]:
+        """The nodes that came to one of ``statuses``."""
+        return [node for node in self.nodes if node.status in statuses]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The command's JSON form."""
+        return {
+            "success": self.success,
+            "result": dict(self.result),
+            "error": self.error,
+            "execution_time": round(self.execution_time, 6),
+            "nodes_executed": len(self.of("completed", "failed")),
+            "run_id": self.run_id,
+            "nodes": [
+                {"id": node.id, "label": node.label, "status": node.status, "seconds": node.seconds}
+                for node in self.nodes
+            ],
+        }
+
+
+class Watcher(Protocol):
+    """Is told what happens while a flow runs."""
+
+    def started(self, node: NodeReport) -> None:
+        """A node starts."""
+
+    def retrying(self, node: NodeReport, reason: str) -> None:
+        """A node failed and is going to run again."""
+
+    def settled(self, node: NodeReport) -> None:
+        """A node completed, failed or was skipped."""
+
+    def printed(self, node: NodeReport, text: str) -> None:
+        """What a node printed became known after it had settled."""
+
+
+class Runner(Protocol):
+    """A loaded flow, and one way to run it."""
+
+    graph: ExecutionGraph
+
+    def run(self, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
+        """Run the flow to its end."""
+
+
+def node_reports(graph: ExecutionGraph) -> dict[str, NodeReport]:
+    """A report per node, in the flow's order, before anything ran."""
+    return {
+        node_id: NodeReport(node_id, graph["nodes"][node_id].get("label") or node_id)
+        for node_id in graph["execution_order"]
+    }

@@ -1,0 +1,131 @@
+"""``rayflow-dagster run``: a flow from its file to its result on the terminal."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rayflow_dagster.engine.inputs import checked_inputs
+from rayflow_dagster.errors import RayflowError
+
+from .flows import FlowFile, open_flow, shown
+from .group import STOPPED
+from .inputs import read_inputs
+from .progress import NoProgress, Progress, print_outcome
+from .report import Runner, RunReport, Watcher
+from .terminal import json_text, one_line, open_console, styled
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a flow is to be run: ``typed`` and ``file`` are its inputs."""
+
+    typed: tuple[str, ...] = ()
+    file: str | None = None
+    direct: bool = False
+    verbose: bool = False
+    as_json: bool = False
+
+
+def run_flow(named: str, options: RunOptions) -> int:
+    """Run the named flow and print what came of it; returns the exit code.
+
+    Raises:
+        RayflowError: the flow or its inputs are wrong, or Ray cannot be reached.
+    """
+    report = _run_as_json(named, options) if options.as_json else _run_on_terminal(named, options)
+    return STOPPED if report.stopped else int(not report.success)
+
+
+def _run_on_terminal(named: str, options: RunOptions) -> RunReport:
+    flow = open_flow(named)
+    runner = load(flow, direct=options.direct)
+    inputs = given_inputs(runner, options)
+    console = open_console()
+    labels = [node.get("label") or id_ for id_, node in runner.graph["nodes"].items()]
+    console.print(styled(one_line(str(flow.raw.get("name") or flow.path.stem)), "bold"))
+    with Progress(console, labels, verbose=options.verbose) as progress:
+        progress.waiting("connecting to Ray; the first run has to start it")
+        report = connect_and_run(runner, inputs, progress)
+    print_outcome(console, open_console(stderr=True), report, verbose=options.verbose)
+    if report.run_id is not None:
+        console.print(f"run {report.run_id}; see it with: {ui_command(flow, report)}")
+    return report
+
+
+def _run_as_json(named: str, options: RunOptions) -> RunReport:
+    try:
+        with _only_json_on_stdout():
+            runner = load(open_flow(named), direct=options.direct)
+            report = connect_and_run(runner, given_inputs(runner, options), NoProgress())
+    except click.UsageError:
+        raise
+    except (RayflowError, click.ClickException) as error:
+        report = RunReport(error=str(error))
+    print(json_text(report.as_dict()))  # noqa: T201
+    return report
+
+
+def load(flow: FlowFile, *, direct: bool) -> Runner:
+    """The flow, validated and compiled for one way to run it.
+
+    Raises:
+        ValidationError: with all findings.
+    """
+    if direct:
+        from .direct import DirectRunner
+
+        return DirectRunner(flow)
+    from .recorded import RecordedRunner
+
+    return RecordedRunner(flow)
+
+
+def given_inputs(runner: Runner, options: RunOptions) -> dict[str, Any]:
+    """The inputs that the user gave, found to fit what START declares.
+
+    Raises:
+        InvalidInputsError: with every unknown, missing or mistyped one.
+    """
+    declared = runner.graph["nodes"][runner.graph["start_node"]]["metadata"]["outputs"]
+    inputs = read_inputs(declared, options.typed, options.file)
+    checked_inputs(runner.graph, inputs)
+    return inputs
+
+
+def connect_and_run(runner: Runner, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
+    """Run the flow. Ray is connected first: without it there is no run to record.
+
+    Raises:
+        ClusterError: Ray cannot be reached.
+    """
+    from rayflow_dagster.actors import cluster
+
+    try:
+        cluster.connect()
+        return runner.run(inputs, watcher)
+    except KeyboardInterrupt:
+        return RunReport(error="the run was stopped", stopped=True)
+
+
+def ui_command(flow: FlowFile, report: RunReport) -> str:
+    """What to type to see a recorded run in the UI."""
+    root = flow.project.root
+    makefile = root / "Makefile"
+    own_home = Path(report.home) == root / ".dagster"
+    if own_home and makefile.is_file() and "\ndev" in makefile.read_text(encoding="utf-8"):
+        command = "make dev"
+    else:
+        command = f"DAGSTER_HOME={report.home} dagster dev"
+    return command if root == Path.cwd() else f"cd {shown(root)} && {command}"
+
+
+@contextlib.contextmanager
+def _only_json_on_stdout() -> Iterator[None]:
+    """Whatever else is printed, by node files that are imported for example, goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

@@ -1,0 +1,185 @@
+"""``rayflow-dagster init`` and ``new-node``: files for an author to start from."""
+
+import keyword
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from rayflow_dagster.compiler.registry import NodeRoot
+from rayflow_dagster.project import DEFAULT_PACKAGE, Project
+from rayflow_dagster.values import write_whole
+
+from .flows import shown
+from .group import Refused
+from .templates import PROJECT, PYTEST_SETTINGS, node_source, node_test_source
+
+_PYTEST_FILES = ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "conftest.py")
+
+
+def init_project(folder: str) -> None:
+    """Write a new project with one node and one flow.
+
+    Raises:
+        Refused: one of its files is there already, or cannot be written.
+    """
+    root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise Refused(f"{folder} is a file, not a folder; name a new folder, or an empty one")
+    written = write_new({root / name: text for name, text in PROJECT.items()})
+    _tell_written(written)
+    click.echo("\nNow try:")
+    if root.resolve() != Path.cwd():
+        click.echo(f"  cd {folder}")
+    click.echo("  rayflow-dagster run hello -i name=Ada")
+    click.echo("  mkdir -p .dagster && DAGSTER_HOME=$PWD/.dagster dagster dev")
+
+
+@dataclass(frozen=True, slots=True)
+class NewNode:
+    """Where a node that is to be written belongs. ``inside`` is its path under its root."""
+
+    root: NodeRoot
+    file: Path
+    inside: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        return ".".join([self.root.package, *self.inside])
+
+    @property
+    def class_name(self) -> str:
+        words = self.file.stem.strip("_").split("_")
+        name = "".join(word[:1].upper() + word[1:] for word in words)
+        return name if name.endswith("Node") else f"{name}Node"
+
+    @property
+    def category(self) -> str:
+        return self.inside[-2] if len(self.inside) > 1 else self.root.package.rpartition(".")[2]
+
+
+def write_node(path: str) -> None:
+    """Write a node's file, its test, and every ``__init__.py`` that is missing above it.
+
+    Raises:
+        Refused: the path is no place for a node, or a file is there already.
+    """
+    project = Project.around(_nearest_folder(Path(path)))
+    node = place_node(project, path)
+    test = _test_file(project, node)
+    contents = {
+        node.file: node_source(node.class_name, node.category),
+        test: node_test_source(node.module, node.class_name),
+    }
+    contents |= {file: "" for file in _missing_packages(project, node)}
+    if not _has_pytest_settings(project.root):
+        contents[project.root / "pytest.ini"] = PYTEST_SETTINGS
+    _tell_written(write_new(contents))
+    click.echo(f"\nIn a flow its type is {node.module}.{node.class_name}. Its test runs with:")
+    if project.root != Path.cwd():
+        click.echo(f"  cd {shown(project.root)}")
+    click.echo(f"  python -m pytest {test.relative_to(project.root)}")
+
+
+def place_node(project: Project, path: str) -> NewNode:
+    """What the node file ``path`` will be.
+
+    Raises:
+        Refused: it is no Python file, no legal name, or outside the project's node packages.
+    """
+    file = Path(path)
+    if file.suffix != ".py":
+        raise Refused(f"{path} is no Python file; name it like {DEFAULT_PACKAGE}/text/shout.py")
+    packages = [DEFAULT_PACKAGE, *project.settings.nodes]
+    roots = [NodeRoot(name, project.root.joinpath(*name.split("."))) for name in packages]
+    root = next((root for root in roots if _is_inside(file, root.path)), None)
+    if root is None:
+        listed = ", ".join(f"{shown(root.path)}/" for root in roots)
+        raise Refused(
+            f"{path} is outside this project's node packages, where no flow would find it; "
+            f"put it under {listed}, or list its package in pyproject.toml under "
+            "[tool.rayflow_dagster] nodes"
+        )
+    inside = file.resolve().relative_to(root.path.resolve()).with_suffix("").parts
+    _check_names(path, inside)
+    return NewNode(root, root.path.joinpath(*inside).with_suffix(".py"), inside)
+
+
+def write_new(contents: Mapping[Path, str]) -> list[Path]:
+    """Write every file, or none: what was written is removed when one cannot be.
+
+    Raises:
+        Refused: one is there already, or cannot be written.
+    """
+    there = [shown(file) for file in contents if file.exists() or file.is_symlink()]
+    if there:
+        verb = "are" if len(there) > 1 else "is"
+        raise Refused(f"{', '.join(there)} {verb} there already; nothing was written")
+    made = [folder for file in contents for folder in _missing_folders(file.parent)]
+    written: list[Path] = []
+    try:
+        for file, text in contents.items():
+            write_whole(file, text.encode())
+            file.chmod(0o644)
+            written.append(file)
+    except OSError as error:
+        _remove(written, dict.fromkeys(made))
+        where = error.filename or "the disk"
+        raise Refused(f"{where}: {error.strerror}; nothing was written") from error
+    return written
+
+
+def _remove(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+    for folder in sorted(folders, reverse=True):  # the deepest first
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _tell_written(files: Iterable[Path]) -> None:
+    for file in sorted(files):
+        click.echo(f"wrote {shown(file)}")
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The nearest folder above ``path`` that exists."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve()) and file.resolve() != folder.resolve()
+
+
+def _check_names(path: str, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        if not part.isidentifier() or keyword.iskeyword(part) or part.startswith("__"):
+            why = "a word of Python's own" if keyword.iskeyword(part) else "no legal Python name"
+            raise Refused(f"{path}: '{part}' is {why}; use letters, digits and _, as in word_count")
+    if not parts[-1].strip("_"):
+        raise Refused(f"{path}: '{parts[-1]}' has no letter to name a class after")
+
+
+def _missing_packages(project: Project, node: NewNode) -> list[Path]:
+    """The ``__init__.py`` files that the node's module needs and that are not there."""
+    folders = [node.file.parent, *node.file.parent.parents]
+    within = folders[: folders.index(project.root)]
+    return [file for folder in within if not (file := folder / "__init__.py").exists()]
+
+
+def _test_file(project: Project, node: NewNode) -> Path:
+    """``nodes/text/shout.py`` is tested by ``tests/nodes/text/test_shout.py``."""
+    relative = node.file.relative_to(project.root)
+    return project.root / "tests" / relative.parent / f"test_{node.file.name}"
+
+
+def _has_pytest_settings(root: Path) -> bool:
+    if any((root / name).is_file() for name in _PYTEST_FILES):
+        return True
+    pyproject = root / "pyproject.toml"
+    return pyproject.is_file() and "[tool.pytest" in pyproject.read_text(encoding="utf-8")

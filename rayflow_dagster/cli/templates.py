@@ -1,0 +1,140 @@
+"""The files that ``init`` and ``new-node`` write."""
+
+from collections.abc import Mapping
+
+DEFINITIONS = """\
+from pathlib import Path
+
+from rayflow_dagster import build_definitions
+
+defs = build_definitions(Path(__file__).with_name("flows"))
+"""
+
+WORKSPACE = """\
+load_from:
+  - python_file: definitions.py
+"""
+
+GREET_NODE = '''\
+from typing import Any
+
+from rayflow_dagster import RayflowNode
+
+
+class GreetNode(RayflowNode):
+    """Greet somebody by name."""
+
+    category = "text"
+    inputs = {"name": str, "times": {"type": int, "default": 1}}
+    outputs = {"greeting": str}
+
+    GREETING = "Hello"  # a constant: a flow may set it for each node
+
+    def process(self, name: str, times: int) -> dict[str, Any]:
+        self.log.info("greeting %s", name)
+        return {"greeting": " ".join([f"{self.GREETING}, {name}!"] * times)}
+'''
+
+HELLO_FLOW = """\
+{
+  "name": "hello",
+  "description": "Greet somebody: the first flow of this project.",
+  "nodes": [
+    {
+      "id": "start",
+      "type": "start",
+      "data": {
+        "label": "Start",
+        "inputs": {
+          "name": {"type": "str", "default": "world", "description": "who is greeted"},
+          "times": {"type": "int", "default": 1, "description": "how often"}
+        }
+      },
+      "position": {"x": 80, "y": 120}
+    },
+    {
+      "id": "greet",
+      "type": "nodes.greet.GreetNode",
+      "data": {"label": "Greet", "constantValues": {"GREETING": "Hello"}},
+      "position": {"x": 340, "y": 120}
+    },
+    {
+      "id": "return",
+      "type": "return",
+      "data": {"label": "Return"},
+      "position": {"x": 600, "y": 120}
+    }
+  ],
+  "edges": [
+    {"id": "e1", "source": "start", "target": "greet", "sourceHandle": "exec_out", "targetHandle": "exec_in", "type": "exec"},
+    {"id": "e2", "source": "greet", "target": "return", "sourceHandle": "exec_out", "targetHandle": "exec_in", "type": "exec"},
+    {"id": "e3", "source": "start", "target": "greet", "sourceHandle": "name", "targetHandle": "name", "type": "str"},
+    {"id": "e4", "source": "start", "target": "greet", "sourceHandle": "times", "targetHandle": "times", "type": "int"},
+    {"id": "e5", "source": "greet", "target": "return", "sourceHandle": "greeting", "targetHandle": "greeting", "type": "str"}
+  ]
+}
+"""  # noqa: E501 - an edge a line is what an author wants to read
+
+PROJECT: Mapping[str, str] = {
+    "definitions.py": DEFINITIONS,
+    "workspace.yaml": WORKSPACE,
+    "nodes/__init__.py": '"""The nodes of this project, for the flows in ``flows/``."""\n',
+    "nodes/greet.py": GREET_NODE,
+    "flows/hello.json": HELLO_FLOW,
+}
+"""Path in the project -> content."""
+
+PYTEST_SETTINGS = """\
+[pytest]
+pythonpath = .
+addopts = --import-mode=importlib
+"""
+
+_NODE = '''\
+from typing import Any
+
+from rayflow_dagster import RayflowNode
+
+
+class {name}(RayflowNode):
+    """Say here what the node does."""
+
+    category = "{category}"
+    inputs = {{"text": str, "times": {{"type": int, "default": 1}}}}
+    outputs = {{"result": str}}
+
+    SEPARATOR = " "  # a constant: a flow may set it for each node
+
+    def process(self, text: str, times: int) -> dict[str, Any]:
+        return {{"result": self.SEPARATOR.join([text] * times)}}
+'''
+
+_NODE_TEST = """\
+from {module} import {name}
+
+from rayflow_dagster.testing import run_node_locally
+
+
+def test_the_text_is_repeated() -> None:
+    assert run_node_locally({name}, text="a", times=2) == {{"result": "a a"}}
+
+
+def test_one_time_is_the_default() -> None:
+    assert run_node_locally({name}, text="a") == {{"result": "a"}}
+
+
+def test_the_separator_can_be_set() -> None:
+    outputs = run_node_locally({name}, constants={{"SEPARATOR": "-"}}, text="a", times=2)
+
+    assert outputs == {{"result": "a-a"}}
+"""
+
+
+def node_source(name: str, category: str) -> str:
+    """The file of a node class."""
+    return _NODE.format(name=name, category=category)
+
+
+def node_test_source(module: str, name: str) -> str:
+    """The test of a node class."""
+    return _NODE_TEST.format(module=module, name=name)

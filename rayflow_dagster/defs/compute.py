@@ -1,0 +1,159 @@
+"""What every op computes: one turn of ``run_node``, and what Dagster shows of it."""
+
+import logging
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from dagster import Failure, MetadataValue, OpExecutionContext, Output
+
+from rayflow_dagster.engine.inputs import checked_inputs
+from rayflow_dagster.engine.waiting import steps
+from rayflow_dagster.errors import InvalidInputsError, NodeExecutionError, RayflowError
+from rayflow_dagster.preview import preview
+from rayflow_dagster.types import ExecutionGraph, NodeResult
+
+from .compiled import CompiledFlow
+from .io_manager import NodeOutput, step_folder
+from .names import ABSENT, RESULT
+from .parking import print_output, wait_for
+from .resources import RESULT_TAG, SESSION, RunSession
+
+MAX_TAG = 240
+
+
+class Absent:
+    """Stands at an input whose wire brought nothing; pickles to the same thing."""
+
+    def __repr__(self) -> str:
+        return "not wired"
+
+
+def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iterator[Any]:
+    """The computation of every op: run the node, then yield its outputs and exec outputs."""
+    session: RunSession = getattr(context.resources, SESSION)
+    node_id = session.flow.nodes[context.op_handle.name]
+    result = yield from _run(session, context, node_id, inputs)
+    session.settled(result)
+    _report_output(context, result)
+    if result["status"] == "error":
+        raise _failure(result)
+    yield from _outputs(session, context, node_id, result)
+
+
+def _run(
+    session: RunSession, context: OpExecutionContext, node_id: str, inputs: Mapping[str, Any]
+) -> Generator[Any, None, NodeResult]:
+    graph = session.flow.graph
+    given: Mapping[str, Any] = {}
+    if node_id == graph["start_node"]:
+        given = _start_inputs(graph, context)
+    session.connect(context)
+    turn = session.orchestrator.run_node(
+        node_id,
+        session.state(_arrived(session.flow, node_id, inputs)),
+        attempt=context.retry_number,
+        start_inputs=given,
+        store_in=str(step_folder(session.instance, context.run_id, session.flow.steps[node_id])),
+    )
+    stepping = steps(turn)
+    while True:
+        try:
+            future = next(stepping)
+        except StopIteration as finished:
+            result: NodeResult = finished.value
+            return result
+        yield from wait_for(future, context.job_name)
+
+
+def _start_inputs(graph: ExecutionGraph, context: OpExecutionContext) -> Mapping[str, Any]:
+    try:
+        return checked_inputs(graph, context.op_config or {})
+    except InvalidInputsError as error:
+        raise Failure(str(error), allow_retries=False) from None
+
+
+def _arrived(
+    flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]
+) -> dict[tuple[str, str], Any]:
+    """What the step's inputs brought, by the output that it is wired from.
+
+    A fan-in arrives as the list of values that came. One at most did, so whichever wire of the
+    input stands for it, the node gets the same value.
+    """
+    arrived: dict[tuple[str, str], Any] = {}
+    for port, wires in flow.wires[node_id].items():
+        value = inputs.get(flow.ports[node_id].inputs[port], Absent())
+        values = value if port in flow.fan_ins[node_id] else [value]
+        came = [item for item in values if not isinstance(item, Absent)]
+        arrived |= dict(zip(wires, came, strict=False))
+    return arrived
+
+
+def _report_output(context: OpExecutionContext, result: NodeResult) -> None:
+    """The node's own log records and prints, at its step."""
+    details = result.get("details", {})
+    for record in details.get("logs", ()):
+        level = record["level"] if logging.getLevelName(record["level"]).isupper() else 20
+        context.log.log(level, record["message"])
+    print_output(details.get("stdout", ""))
+    print_output(details.get("stderr", ""), error=True)
+
+
+def _failure(result: NodeResult) -> BaseException:
+    """The node's own exception, with its inputs previewed, for Dagster to show first."""
+    error = result.get("exception") or RuntimeError(result["error"])
+    if isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError:
+        error = error.original_error
+    previews = result.get("details", {}).get("input_previews", {})
+    if isinstance(error, RayflowError) and not isinstance(error, NodeExecutionError):
+        # A fault of the flow, not of the node's code: no attempt will mend it.
+        return Failure(str(error), allow_retries=False)
+    shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
+    error.add_note(f"node '{result['node_id']}', inputs:\n{shown or '  none'}")
+    return error
+
+
+def _outputs(
+    session: RunSession, context: OpExecutionContext, node_id: str, result: NodeResult
+) -> Iterator[Output[Any]]:
+    ports = session.flow.ports[node_id]
+    is_return = node_id in session.flow.graph["return_nodes"]
+    about = _about(result)
+    if node_id == session.flow.graph["start_node"]:
+        declared = {output.name for output in context.op_def.output_defs}
+        if ABSENT in declared:
+            yield Output(Absent(), ABSENT)
+    for port, value in result["outputs"].items():
+        if is_return:
+            _show_result(session, value)
+            yield Output(value, RESULT, metadata={**_result_metadata(value), **about})
+            continue
+        stored = result.get("details", {}).get("stored", {}).get(port)
+        shown = result.get("details", {}).get("previews", {}).get(port)
+        metadata = {"preview": MetadataValue.text(shown if shown is not None else preview(value))}
+        if not result.get("exec_fired"):
+            metadata |= about
+        yield Output(NodeOutput(value, stored), ports.outputs[port], metadata=metadata)
+    for port in result.get("exec_fired", ()):
+        yield Output(None, ports.exec_outputs[port], metadata={**about, "exec output": port})
+
+
+def _about(result: NodeResult) -> dict[str, Any]:
+    details = result.get("details", {})
+    about: dict[str, Any] = {}
+    if "pid" in details:
+        about["actor pid"] = MetadataValue.int(details["pid"])
+        about["actor node"] = MetadataValue.text(details["host"])
+    if "seconds" in details:
+        about["seconds in process()"] = MetadataValue.float(round(details["seconds"], 6))
+    return about
+
+
+def _result_metadata(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: MetadataValue.text(preview(value, 2000)) for name, value in result.items()}
+
+
+def _show_result(session: RunSession, result: Mapping[str, Any]) -> None:
+    """The RETURN value as a tag, so that the list of runs shows it."""
+    text = preview(dict(result), MAX_TAG)
+    session.instance.add_run_tags(session.run.run_id, {RESULT_TAG: text})

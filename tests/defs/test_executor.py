@@ -1,0 +1,264 @@
+"""Our executor: steps in parallel, ends of flows, Terminate, and Dagster's own features."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    HookContext,
+    failure_hook,
+    in_process_executor,
+    success_hook,
+)
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run, run_in_dagster, run_job
+from drawing import draw, node
+
+from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.testing import in_process
+
+MEET = "flow_nodes.meet.MeetNode"
+
+
+def _meeting(folder: Path) -> dict[str, Any]:
+    """Two parallel nodes that can only end if they run at the same time."""
+    a, b = str(folder / "a"), str(folder / "b")
+    return draw(
+        {
+            "start": "start",
+            "one": node(MEET, values={"MINE": a, "THEIRS": b}),
+            "two": node(MEET, values={"MINE": b, "THEIRS": a}),
+            "return": "return",
+        },
+        "start > one, start > two, one > return, two > return",
+    )
+
+
+@pytest.mark.ray
+def test_independent_nodes_run_at_the_same_time(
+    ray_session: None, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    assert run_in_dagster(_meeting(tmp_path), {}, instance).success
+
+
+def test_a_fast_branch_never_waits_for_a_slow_sibling(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    flow = draw(
+        {
+            "start": "start",
+            "slow": node(MEET, values={"MINE": a, "THEIRS": b}),
+            "fast": "identity",
+            "last": node(MEET, values={"MINE": b, "THEIRS": a}),
+            "value": "constant",
+            "return": "return",
+        },
+        "start > slow, start > fast, value.value - fast.value, fast > last, slow > return,"
+        "last > return",
+    )
+
+    assert run_in_dagster(flow, {}, instance, connect=in_process).success
+
+
+def test_a_retry_does_not_hold_up_other_steps(instance: DagsterInstance, tmp_path: Path) -> None:
+    """The retried node's delay only ends after the other one has run its whole chain."""
+    done = tmp_path / "done"
+    flow = draw(
+        {
+            "start": "start",
+            "flaky": node(
+                "flaky",
+                values={"value": 1, "FAILURES": 1},
+                retry={"max": 1, "delay": 0.5},
+            ),
+            "other": node(MEET, values={"MINE": str(done), "THEIRS": str(done)}),
+            "return": "return",
+        },
+        "start > flaky, start > other, flaky > return, other > return, flaky.attempts - return.n",
+        variables={"attempts": {"type": "int", "default": 0}},
+    )
+
+    run = run_in_dagster(flow, {}, instance, connect=in_process)
+
+    assert run.result == {"n": 2}
+    kinds = [(event.event_type_value, event.step_key) for event in run.events]
+    retried, other = ("STEP_UP_FOR_RETRY", "flaky"), ("STEP_SUCCESS", "other")
+    assert kinds.index(retried) < kinds.index(("STEP_RESTARTED", "flaky"))
+    assert kinds.index(other) < kinds.index(("STEP_RESTARTED", "flaky"))
+
+
+def test_after_a_return_the_rest_is_recorded_as_skipped_with_the_reason(
+    instance: DagsterInstance,
+) -> None:
+    flow = draw(
+        {
+            "start": "start",
+            "slow": node("sleep", values={"SECONDS": 0.3}),
+            "late": "identity",
+            "return": "return",
+        },
+        "start > return, start > slow, slow > late, slow.value - late.value",
+    )
+
+    run = run_in_dagster(flow, {}, instance, connect=in_process)
+
+    assert run.success
+    assert run.statuses["slow"] == "completed"
+    assert run.statuses["late"] == "skipped"
+    reasons = [e.user_message for e in instance.all_logs(run.run_id) if e.step_key == "late"]
+    assert "Skipping step late: a RETURN was reached first." in reasons
+
+
+def test_a_flow_that_reaches_no_return_fails_and_names_the_loose_end(
+    instance: DagsterInstance,
+) -> None:
+    flow = draw(
+        {"start": "start", "branch": node("logic.branch", values={"condition": False}),
+         "return": "return"},
+        "start > branch, branch.true > return",
+    )  # fmt: skip
+
+    run = run_in_dagster(flow, {}, instance, connect=in_process)
+
+    assert not run.success
+    failure = next(e for e in run.events if e.event_type_value == "PIPELINE_FAILURE")
+    assert "'false' of node 'branch' led nowhere" in str(failure.event_specific_data)
+
+
+def _run_and_interrupt(
+    flow: dict[str, Any],
+    instance: DagsterInstance,
+    when: Callable[[], bool],
+    connect: Any = None,
+) -> FlowRun:
+    job = build_job(flow, "test", project=PROJECT, connect=connect)
+    run = instance.create_run_for_job(job)
+
+    def interrupt() -> None:
+        while not when():
+            time.sleep(0.02)
+        instance.report_run_canceling(run)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    execute_run(InMemoryJob(job), run, instance)
+    watcher.join()
+    return read_run(instance, run.run_id, compile_test_flow(flow))
+
+
+@pytest.mark.ray
+def test_terminate_ends_running_nodes_and_starts_nothing_more(
+    ray_session: None, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    flow = draw(
+        {
+            "start": "start",
+            "stuck": node(MEET, values={"MINE": str(mine), "THEIRS": str(tmp_path / "never")}),
+            "after": "identity",
+            "return": "return",
+        },
+        "start > stuck, stuck > after, stuck.value - after.value, after > return",
+    )
+
+    run = _run_and_interrupt(flow, instance, mine.exists)
+
+    recorded = instance.get_run_by_id(run.run_id)
+    assert recorded is not None
+    assert recorded.status == DagsterRunStatus.CANCELED
+    assert run.statuses == {
+        "start": "completed", "stuck": "failed", "after": "pending", "return": "pending",
+    }  # fmt: skip
+
+
+def _hooks(seen: list[tuple[str, str]]) -> Any:
+    @success_hook
+    def on_success(context: HookContext) -> None:
+        seen.append(("success", context.step_key))
+
+    @failure_hook
+    def on_failure(context: HookContext) -> None:
+        seen.append(("failure", context.step_key))
+
+    return on_success, on_failure
+
+
+@pytest.mark.parametrize("executor_def", [None, in_process_executor], ids=["ours", "stock"])
+def test_hooks_run_as_under_dagsters_executors(
+    instance: DagsterInstance, executor_def: Any
+) -> None:
+    hooked: list[tuple[str, str]] = []
+    flow = draw(
+        {"start": "start", "boom": "boom", "return": "return"},
+        "start > boom, boom > return",
+    )
+    job = build_job(flow, "test", project=PROJECT, executor_def=executor_def, connect=in_process)
+
+    run_job(job.with_hooks(set(_hooks(hooked))), compile_test_flow(flow), {}, instance)
+
+    assert hooked == [("success", "start"), ("failure", "boom")]
+
+
+@pytest.mark.parametrize("limit", ["max_concurrent", "tag", "pool"])
+def test_limits_keep_steps_apart(instance: DagsterInstance, limit: str) -> None:
+    spec: dict[str, Any] = {"tags": {"kind": "slow"}}
+    if limit == "pool":
+        spec["pool"] = "lonely"
+    flow = draw(
+        {
+            "start": "start",
+            "one": node("sleep", values={"SECONDS": 0.2}, **spec),
+            "two": node("sleep", values={"SECONDS": 0.2}, **spec),
+            "return": "return",
+        },
+        "start > one, start > two, one > return, two > return",
+    )
+    instance.event_log_storage.set_concurrency_slots("lonely", 1)
+    config: dict[str, Any] = {
+        "max_concurrent": {"max_concurrent": 1},
+        "tag": {"tag_concurrency_limits": [{"key": "kind", "value": "slow", "limit": 1}]},
+        "pool": {},
+    }[limit]
+    job = build_job(flow, "test", project=PROJECT, connect=in_process)
+
+    run = run_job(job, compile_test_flow(flow), {}, instance, {"execution": {"config": config}})
+
+    assert run.success
+    order = [
+        (event.event_type, event.step_key)
+        for event in run.events
+        if event.step_key in ("one", "two")
+        and event.event_type in (DagsterEventType.STEP_START, DagsterEventType.STEP_SUCCESS)
+    ]
+    starts_and_ends = [kind for kind, _ in order]
+    assert starts_and_ends == [DagsterEventType.STEP_START, DagsterEventType.STEP_SUCCESS] * 2
+
+
+def test_the_node_of_higher_priority_starts_first(instance: DagsterInstance) -> None:
+    flow = draw(
+        {
+            "start": "start",
+            "low": node("sleep", priority=-1),
+            "high": node("sleep", priority=5),
+            "return": "return",
+        },
+        "start > low, start > high, low > return, high > return",
+    )
+    job = build_job(flow, "test", project=PROJECT, connect=in_process)
+    config = {"execution": {"config": {"max_concurrent": 1}}}
+
+    run = run_job(job, compile_test_flow(flow), {}, instance, config)
+
+    starts = [e.step_key for e in run.events if e.event_type == DagsterEventType.STEP_START]
+    assert starts.index("high") < starts.index("low")

@@ -1,0 +1,36 @@
+"""Dagster's multiprocess executor runs a flow too: a process per step, one variable store."""
+
+import json
+from typing import Any
+
+import pytest
+from dagster import (
+    DagsterInstance,
+    build_reconstructable_job,
+    execute_job,
+    multiprocess_executor,
+)
+from dagster_runs import PROJECT, compile_test_flow, read_run
+from shapes import load_fixture
+
+from rayflow_dagster.defs.build import build_job
+
+pytestmark = pytest.mark.ray
+
+
+def job_of(flow: str) -> Any:
+    executor = multiprocess_executor.configured({"max_concurrent": 2})
+    return build_job(json.loads(flow), "test", project=PROJECT, executor_def=executor)
+
+
+def test_variables_and_outputs_cross_the_processes_of_a_run(
+    ray_session: None, instance: DagsterInstance
+) -> None:
+    flow = load_fixture("variables")
+    job = build_reconstructable_job("test_multiprocess", "job_of", (json.dumps(flow),))
+
+    result = execute_job(job, instance, run_config={"ops": {"Start": {"config": {"first": 1000}}}})
+
+    run = read_run(instance, result.run_id, compile_test_flow(flow))
+    assert run.success
+    assert run.result == {"counter": 1111}

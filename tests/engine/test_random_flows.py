@@ -1,0 +1,188 @@
+"""Properties of running, over random flows."""
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any
+
+from engine.in_any_order import AnyOrderActors
+from engine.reference import expected
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_flows import RandomFlow, make_flow, random_flows
+from shapes import TESTS, test_loader
+
+from rayflow_dagster.compiler.validator import FlowValidator
+from rayflow_dagster.engine.executor import error_result, success_result
+from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
+from rayflow_dagster.engine.tracker import StateTracker
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
+
+LOADER = test_loader()
+PROJECT = Project.at(TESTS, ["flow_nodes"])
+SEEDS = st.integers(0, 2**32)
+quick = settings(max_examples=150, deadline=None)
+
+
+class Run:
+    """One run of a random flow, and what was seen of it."""
+
+    def __init__(self, drawn: RandomFlow, seed: int) -> None:
+        self.settled: list[NodeResult] = []
+        self.orchestrator = FlowOrchestrator(
+            PROJECT, connect=self._connect, on_settled=self.settled.append
+        )
+        self.rng = Random(seed)
+        self.outcome = asyncio.run(self.orchestrator.execute_flow(drawn.flow, drawn.inputs))
+
+    def _connect(self, orchestrator: FlowOrchestrator) -> AnyOrderActors:
+        self.actors = AnyOrderActors(orchestrator, self.rng)
+        return self.actors
+
+    @property
+    def graph(self) -> ExecutionGraph:
+        assert self.orchestrator.graph is not None
+        return self.orchestrator.graph
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        assert self.orchestrator.state_tracker is not None
+        states = self.orchestrator.state_tracker.get_state()["node_states"]
+        return {
+            node_id: "skipped" if is_skipped(node["result"]) else node["status"]
+            for node_id, node in states.items()
+        }
+
+
+def is_skipped(result: NodeResult | None) -> bool:
+    return result is not None and result["status"] == "skipped"
+
+
+@given(random_flows(12, race_free=False) | random_flows(12))
+@quick
+def test_the_validator_accepts_every_random_flow(drawn):
+    assert FlowValidator(LOADER).validate(drawn.flow) == (True, [])
+
+
+@given(random_flows(10), SEEDS)
+@quick
+def test_a_race_free_flow_comes_to_what_the_rules_say_in_any_order(drawn, seed):
+    run = Run(drawn, seed)
+    wanted = expected(drawn.flow, drawn.inputs)
+    assert run.statuses == wanted["statuses"]
+    assert run.outcome["result"] == wanted["result"]
+    assert run.outcome["success"] == wanted["success"], run.outcome["error"]
+    assert (run.outcome["error"] is None) == wanted["success"]
+
+
+@given(random_flows(10, race_free=False), SEEDS)
+@quick
+def test_every_node_settles_once_or_stays_pending_and_the_loop_ends(drawn, seed):
+    run = Run(drawn, seed)
+    counts = Counter(result["node_id"] for result in run.settled)
+    assert set(counts.values()) <= {1}
+    settled = {node for node, status in run.statuses.items() if status != "pending"}
+    assert settled == set(counts)
+    assert set(run.statuses.values()) <= {"completed", "failed", "skipped", "pending"}
+    if run.outcome["success"]:
+        assert settled == set(run.statuses)
+    ran = [result for result in run.settled if result["status"] != "skipped"]
+    assert run.outcome["nodes_executed"] == len(ran)
+
+
+@given(random_flows(10, race_free=False), SEEDS)
+@quick
+def test_nothing_settles_before_its_sources_unless_a_return_ended_the_flow(drawn, seed):
+    run = Run(drawn, seed)
+    position = {result["node_id"]: at for at, result in enumerate(run.settled)}
+    for result in run.settled:
+        if result["error"] == "a RETURN was reached first":
+            continue
+        for source in run.graph["nodes"][result["node_id"]]["dependencies"]:
+            assert position[source] < position[result["node_id"]]
+
+
+@given(random_flows(10, race_free=False), SEEDS)
+@quick
+def test_what_depends_on_a_failed_node_stays_pending(drawn, seed):
+    run = Run(drawn, seed)
+    for node_id, status in run.statuses.items():
+        if status == "failed":
+            for dependent in run.graph["nodes"][node_id]["dependents"]:
+                assert run.statuses[dependent] == "pending"
+
+
+@given(random_flows(10, race_free=False), SEEDS)
+@quick
+def test_the_incremental_plan_agrees_with_the_full_one(drawn, seed):
+    validator = FlowValidator(LOADER)
+    orchestrator = FlowOrchestrator(PROJECT)
+    orchestrator.validator = validator
+    graph = orchestrator.load(drawn.flow)
+    rng = Random(seed)
+    planner, tracker = ExecutionPlanner(graph), StateTracker(graph)
+    state = tracker.get_state()
+    running = start(tracker, planner.get_next_nodes(state, None))
+    while running:
+        result = any_result(graph, running.pop(rng.randrange(len(running))), rng)
+        before = planner.get_next_nodes(state, result)
+        plan = planner.plan_after(state, result)
+        tracker.store_node_result(result["node_id"], result)
+        after = planner.get_next_nodes(state, None)
+        if tracker.is_complete() or has_stopped(graph, state):
+            assert before == after == []
+            assert running or not plan.ready
+            continue
+        assert set(plan.ready) == set(before) == set(after)
+        assert all(planner._check_node_ready(node_id, state) for node_id in plan.ready)
+        for node_id in plan.skipped:
+            tracker.store_node_result(node_id, skipped_result(node_id))
+        running += start(tracker, list(plan.ready))
+
+
+def start(tracker: StateTracker, node_ids: list[str]) -> list[str]:
+    for node_id in node_ids:
+        tracker.update_node_status(node_id, "running")
+    return node_ids
+
+
+def any_result(graph: ExecutionGraph, node_id: str, rng: Random) -> NodeResult:
+    """Something that the node may come to."""
+    metadata = graph["nodes"][node_id]["metadata"]
+    if node_id != graph["start_node"] and rng.random() < 0.05:
+        return error_result(node_id, ValueError("drawn"))
+    outputs: dict[str, Any] = dict.fromkeys(metadata["outputs"], 0)
+    names = list(metadata["exec_outputs"])
+    if graph["nodes"][node_id].get("handles_error") and rng.random() < 0.5:
+        return success_result(node_id, {"error": {}}, ["error"])
+    if metadata["exec_exclusive"]:
+        return success_result(node_id, outputs, rng.sample(names, min(1, len(names))))
+    return success_result(node_id, outputs, rng.sample(names, rng.randint(0, len(names))))
+
+
+def has_stopped(graph: ExecutionGraph, state: ExecutionState) -> bool:
+    failed = any(node["status"] == "failed" for node in state["node_states"].values())
+    return failed and graph["on_error"] == "stop"
+
+
+def test_random_flows_have_all_that_they_are_to_have():
+    drawn = [make_flow(Random(seed), 10) for seed in range(150)]
+    wanted = [expected(flow.flow, flow.inputs) for flow in drawn]
+    seen = {status for want in wanted for status in want["statuses"].values()}
+    assert seen == {"completed", "failed", "skipped", "pending"}
+    assert {want["success"] for want in wanted} == {True, False}
+    assert {flow.flow["on_error"] for flow in drawn} == {"stop", "continue"}
+    merged = [
+        end
+        for flow in drawn
+        for end, count in Counter(
+            (edge["target"], edge["targetHandle"])
+            for edge in flow.flow["edges"]
+            if edge["type"] != "exec"
+        ).items()
+        if count > 1
+    ]
+    assert merged
+    assert any(sum("Return" in node["type"] for node in f.flow["nodes"]) > 1 for f in drawn)

@@ -1,0 +1,168 @@
+"""Port types: their words, what fits what, and which values they accept."""
+
+import datetime
+import pathlib
+import sys
+from collections import OrderedDict
+from typing import Any, Dict, List, Optional, Union  # noqa: UP035 - authors may still write them
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayflow_dagster.port_types import (
+    ANY,
+    accepts,
+    fits,
+    imported_class,
+    loaded_class,
+    parse_type,
+    type_text,
+    value_type,
+)
+
+WORDS = st.recursive(
+    st.sampled_from(["any", "int", "float", "str", "bool", "dict", "list", "None", "a.b.C"]),
+    lambda inner: (
+        st.builds("list[{}]".format, inner)
+        | st.builds("dict[{}, {}]".format, inner, inner)
+        | st.builds("{} | {}".format, inner, inner)
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "canonical"),
+    [
+        ("int", "int"), ("INT", "int"), (" int ", "int"), ("integer", "int"), ("number", "float"),
+        ("string", "str"), ("boolean", "bool"), ("object", "any"), ("Any", "any"),
+        ("typing.Any", "any"), ("array", "list"), ("null", "None"), ("None", "None"),
+        ("builtins.int", "int"), ("bytes", "builtins.bytes"), ("typing.List", "list"),
+        ("list[int]", "list[int]"), ("List[ int ]", "list[int]"), ("typing.List[int]", "list[int]"),
+        ("dict[str,list[any]]", "dict[str, list[any]]"), ("int|None", "int | None"),
+        ("int | str | int", "int | str"), ("Optional[int]", "int | None"),
+        ("Union[int, str]", "int | str"), ("Union[int]", "int"), ("int | b.C", "int | b.C"),
+        ("pandas.DataFrame", "pandas.DataFrame"), ("list['int']", "list[int]"), ("'int'", "int"),
+    ],
+)  # fmt: skip
+def test_a_type_has_many_spellings(word, canonical):
+    assert str(parse_type(word)) == canonical
+    assert str(parse_type(canonical)) == canonical
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", " ", "intt", "list[", "list[int", "list[int, str]", "dict[int]", "int | ", "5", "int()",
+     "__import__('os').system('x')", "'a b'", "lambda: 1", "a.b c", "[int]", "list[5]", "1if", "\0",
+     "int\ud800", "x" * 2000, "list[" * 50 + "int" + "]" * 50, "a" * 500 + "!", "tuple[int]"],
+)  # fmt: skip
+def test_what_is_no_type_is_refused(word):
+    with pytest.raises(ValueError, match=r"type|deep|long"):
+        parse_type(word)
+
+
+@given(st.text(max_size=30) | st.text("intsr[]|,. '\"None", max_size=30))
+def test_parsing_ends_in_a_type_or_a_value_error(text):
+    try:
+        parsed = parse_type(text)
+    except ValueError:
+        return
+    assert parse_type(str(parsed)) == parsed
+
+
+@given(WORDS, WORDS, WORDS)
+def test_fitting_is_reflexive_and_any_fits_both_ways(one, two, three):
+    a, b, c = (parse_type(word) for word in (one, two, three))
+    assert fits(a, a)
+    assert fits(a, ANY)
+    assert fits(ANY, a)
+    union = parse_type(f"{one} | {two}")
+    assert fits(a, union)
+    assert fits(b, union)
+    if "any" not in f"{one} {two} {three}":
+        assert fits(union, c) == (fits(a, c) and fits(b, c))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "does"),
+    [
+        ("int", "float", True), ("float", "int", False), ("bool", "int", False),
+        ("int", "bool", False), ("int", "str", False), ("None", "int", False),
+        ("int", "int | None", True), ("int | None", "int", False), ("int | str", "int | str | None", True),
+        ("int", "float | str", True), ("list[int]", "list", True), ("list", "list[int]", True),
+        ("list[int]", "list[float]", True), ("list[float]", "list[int]", False),
+        ("list[any]", "list[int]", True), ("dict[str, int]", "dict[str, float]", True),
+        ("dict[str, int]", "dict[int, int]", False), ("list[int]", "dict", False),
+        ("collections.OrderedDict", "dict", True), ("dict", "collections.OrderedDict", False),
+        ("collections.OrderedDict", "collections.OrderedDict", True), ("no.Such", "dict", False),
+        ("builtins.bool", "int", False), ("pathlib.PosixPath", "pathlib.PurePath", True),
+    ],
+)  # fmt: skip
+def test_what_fits_what(source, target, does):
+    assert fits(parse_type(source), parse_type(target)) is does
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "does"),
+    [
+        ("any", object(), True), ("int", 1, True), ("int", True, False), ("int", 1.0, False),
+        ("int", numpy.int64(1), True), ("float", 1, True), ("float", 1.5, True),
+        ("float", numpy.float32(1), True), ("float", True, False), ("float", "1", False),
+        ("bool", True, True), ("bool", numpy.bool_(True), True), ("bool", 1, False),
+        ("str", "x", True), ("str", b"x", False), ("None", None, True), ("int | None", None, True),
+        ("list", [1, "x"], True), ("list[int]", [1], True), ("list[int]", ["x"], False),
+        ("list", (1,), False), ("dict[str, int]", {"a": 1}, True), ("dict[str, int]", {1: 1}, False),
+        ("dict[str, list[int]]", {"a": ["x"]}, False), ("collections.OrderedDict", OrderedDict(), True),
+        ("collections.OrderedDict", {}, False), ("no.Such", 1, False), ("builtins.bytes", b"", True),
+    ],
+)  # fmt: skip
+def test_which_values_are_accepted(word, value, does):
+    assert accepts(parse_type(word), value) is does
+
+
+@pytest.mark.parametrize(
+    ("declared", "word"),
+    [
+        (int, "int"), (str, "str"), (None, "None"), (type(None), "None"), (Any, "any"), (object, "any"),
+        (list, "list"), (list[int], "list[int]"), (List, "list"), (List[int], "list[int]"), (Dict, "dict"),  # noqa: UP006
+        (dict[str, list[int]], "dict[str, list[int]]"), (int | None, "int | None"),
+        (Optional[int], "int | None"), (Union[int, str], "int | str"),  # noqa: UP007, UP045
+        ("list[int]", "list[int]"), (pathlib.Path, "pathlib.Path"), (bytes, "builtins.bytes"),
+        (datetime.datetime, "datetime.datetime"),
+    ],
+)  # fmt: skip
+def test_what_an_author_writes_has_a_word(declared, word):
+    assert type_text(declared) == word
+
+
+@pytest.mark.parametrize("declared", [5, tuple[int, ...], set[int], "intt", [int], {"type": int}])
+def test_what_is_no_type_has_no_word(declared):
+    with pytest.raises(ValueError, match="type"):
+        type_text(declared)
+
+
+def test_a_class_has_its_public_path():
+    assert type_text(pathlib.Path) == "pathlib.Path"  # Python 3.13 defines it in pathlib._local
+    assert type_text(numpy.ndarray) == "numpy.ndarray"
+
+
+def test_a_loaded_class_is_found_without_importing():
+    assert loaded_class("collections.OrderedDict") is OrderedDict
+    assert loaded_class("wave.Wave_read") is None or "wave" in sys.modules
+    before = set(sys.modules)
+    assert loaded_class("rayflow_dagster.ActorManager") is None  # which is imported when asked for
+    assert loaded_class("rayflow_dagster.actors.manager.no.Such") is None
+    assert loaded_class("sys.path") is None
+    assert set(sys.modules) == before
+
+
+def test_a_class_that_code_names_is_imported():
+    assert imported_class("fractions.Fraction").__name__ == "Fraction"
+    assert imported_class("no.such.Module") is None
+
+
+@pytest.mark.parametrize(("value", "word"), [(None, "None"), (1, "int"), (b"", "builtins.bytes")])
+def test_a_value_has_a_type_word(value, word):
+    assert value_type(value) == word
