@@ -9,6 +9,7 @@ import inspect
 import logging
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,7 @@ def run_node_class(
 ) -> NodeReply:
     """Run ``process`` of a fresh object of ``node_class``. Never raises for a fault of the node.
 
-    An ``async`` process runs in an event loop of its own, so call this outside any loop.
+    An ``async`` process runs in an event loop of its own.
     """
     log = _RecordingLogger(call.node_id)
     reply = NodeReply(details={"logs": log.records})
@@ -68,7 +69,7 @@ def run_node_class(
         node = _make_node(node_class, call, log, variables)
         returned = node.process(**inputs)
         if inspect.isawaitable(returned):
-            returned = asyncio.run(_awaited(returned))
+            returned = _finished(returned)
         reply.outputs, reply.exec_fired = check_returned(call.node_id, metadata, returned)
     except BaseException as error:  # the author's code may fail in any way
         reply.exception = _as_exception(call.node_id, error)
@@ -76,8 +77,19 @@ def run_node_class(
     reply.details["seconds"] = time.perf_counter() - started
     reply.details["previews"] = previews(reply.outputs)
     if variables.written:
-        reply.details["variables"] = cloudpickle.dumps(variables.snapshot())
+        _keep_variables(call.node_id, reply, variables)
     return reply
+
+
+def _keep_variables(node_id: str, reply: NodeReply, variables: WriteTracking) -> None:
+    """Note the variables as the node leaves them, for re-execution; else that is its failure."""
+    try:
+        reply.details["variables"] = cloudpickle.dumps(variables.snapshot())
+    except Exception as error:  # the store is gone, or a value cannot be pickled
+        if reply.exception is None:
+            text = f"the variables it wrote could not be kept: {describe(error)}"
+            reply.exception = NodeExecutionError(node_id, RuntimeError(text))
+            reply.outputs, reply.exec_fired = {}, ()
 
 
 def _as_exception(node_id: str, error: BaseException) -> Exception:
@@ -85,6 +97,16 @@ def _as_exception(node_id: str, error: BaseException) -> Exception:
     if isinstance(error, Exception):
         return error
     return NodeExecutionError(node_id, error).with_traceback(error.__traceback__)
+
+
+def _finished(awaitable: Any) -> Any:
+    """What ``awaitable`` gives, run in a loop of its own; on another thread if this one has one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(awaitable))
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, _awaited(awaitable)).result()
 
 
 async def _awaited(awaitable: Any) -> Any:

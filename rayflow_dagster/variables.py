@@ -41,7 +41,9 @@ class GlobalVariableStore:
             VariableError: it is not declared.
         """
         self._require(name)
-        return self._values[name]
+        with self._lock:
+            self._refuse_inside_update(name)
+            return self._values[name]
 
     def set(self, name: str, value: Any) -> None:
         """Replace a value.
@@ -78,13 +80,16 @@ class GlobalVariableStore:
         return value
 
     def _updated(self, name: str, function: Callable[[Any], Any]) -> Any:
-        if self._updating:  # in an actor, the inner call could never begin
-            raise VariableError(f"variable '{name}': {NO_VARIABLES_IN_UPDATE}")
+        self._refuse_inside_update(name)
         self._updating = True
         try:
             return function(self._values[name])
         finally:
             self._updating = False
+
+    def _refuse_inside_update(self, name: str) -> None:
+        if self._updating:  # only the updating thread gets here; an actor would wait for ever
+            raise VariableError(f"variable '{name}': {NO_VARIABLES_IN_UPDATE}")
 
     def snapshot(self) -> tuple[int, dict[str, Any]]:
         """(number of writes so far, every value)."""

@@ -1,5 +1,9 @@
 """Fixtures that every test may use. What the flows do stands in ``shapes.py``."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+
 import pytest
 from shapes import test_loader as make_loader
 
@@ -10,3 +14,18 @@ from rayflow_dagster.compiler.loader import NodeLoader
 def loader() -> NodeLoader:
     """Knows the built-in nodes and those of ``flow_nodes``."""
     return make_loader()
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """This process is connected to an embedded Ray of the tests' own, with two CPU slots."""
+    from rayflow_dagster.actors import cluster
+
+    folder = tempfile.mkdtemp(prefix="rfs-", dir="/tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYFLOW_RAY_DIR", folder)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        cluster.connect(cluster.RaySettings(num_cpus=2))
+        yield
+        cluster.stop()
+    shutil.rmtree(folder, ignore_errors=True)

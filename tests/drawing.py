@@ -4,7 +4,7 @@ from typing import Any
 
 CLASSES = {
     name: f"flow_nodes.{name}.{''.join(part.capitalize() for part in name.split('_'))}Node"
-    for name in [
+    for name in (
         "identity",
         "add",
         "append",
@@ -17,7 +17,7 @@ CLASSES = {
         "collect",
         "count_up",
         "constant",
-    ]
+    )
 }
 
 

@@ -294,7 +294,7 @@ class _Drawing:
         return (node["id"] for node in self.nodes if node["id"] not in sources)
 
     def give_ends_a_value(self) -> None:
-        """Put a node with a value behind every end that has none, so that RETURN can wait for it."""
+        """Put a node with a value behind every end that has none: RETURN can wait for that."""
         for end in list(self.ends()):
             if not any(output.node == end for output in self.brings):
                 output = self.rng.choice([out for out in self.fires if out.node == end])

@@ -24,7 +24,7 @@ class WordCountNode(RayflowNode):
     CHOICES = ("a", "b")
     _HIDDEN = 1
 
-    async def process(self, text, minimum):
+    async def process(self, text, minimum):  # noqa: ARG002
         return {"count": 1}
 
 

@@ -1,14 +1,424 @@
-"""``FlowOrchestrator`` in this process, without Ray."""
+"""``FlowOrchestrator``, in this process and on real Ray actors."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
 
 import pytest
-from shapes import SHAPES, TESTS
+from drawing import draw, node
+from running import ODD, PROJECT, execute, outcomes, result_of
+from shapes import SHAPES, TESTS, load_fixture
 
 from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.project import Project
-from rayflow_dagster.testing import in_process
+from rayflow_dagster.testing import InProcessActors, in_process
 
-PROJECT = Project.at(TESTS, ["flow_nodes"])
+RAY_SHAPES = "linear parallel_branch_join variables handled_error return_ends_flow retries_used_up"
+
+
+def one_node(kind: str, **values: Any) -> dict[str, Any]:
+    """START, one node ``it``, RETURN."""
+    nodes = {
+        "start": node("start"),
+        "it": node(f"{ODD}{kind}", values=values),
+        "return": node("return"),
+    }
+    return draw(nodes, "start > it, it > return, it.value - return.value")
+
+
+@pytest.fixture
+def local() -> FlowOrchestrator:
+    return FlowOrchestrator(PROJECT, connect=in_process)
+
+
+@pytest.fixture
+def remote(ray_session: None) -> FlowOrchestrator:
+    return FlowOrchestrator(PROJECT)
+
+
+def check_shape(orchestrator: FlowOrchestrator, shape: Any) -> None:
+    outcome = execute(orchestrator, shape.flow, **shape.inputs)
+    assert outcome["success"] is shape.success, outcome["error"]
+    assert outcome["result"] == shape.result
+    assert outcomes(orchestrator) == shape.statuses
+    assert outcome["nodes_executed"] == shape.nodes_executed
+    assert all(text in outcome["error"] for text in shape.error)
+    assert (outcome["error"] is None) is shape.success
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-async def x(shape): ...
+def test_a_shape_comes_to_what_it_says(shape, local):
+    check_shape(local, shape)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s.name in RAY_SHAPES.split()], ids=str)
+def test_a_shape_comes_to_the_same_on_ray(shape, remote):
+    check_shape(remote, shape)
+
+
+def test_the_outcome_has_the_documented_keys(local):
+    outcome = execute(local, load_fixture("linear"), a=1)
+    assert set(outcome) == {"success", "result", "error", "execution_time", "nodes_executed"}
+    assert isinstance(outcome["execution_time"], float)
+
+
+@pytest.mark.parametrize("flow", [None, [], 7, {}, {"nodes": []}, {"nodes": [1]}, "text"])
+def test_a_bad_flow_is_an_outcome(flow, local):
+    outcome = execute(local, flow)
+    assert (outcome["success"], outcome["result"], outcome["nodes_executed"]) == (False, {}, 0)
+    assert outcome["error"]
+
+
+def test_bad_inputs_are_refused_before_anything_starts(local):
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    outcome = execute(local, load_fixture("linear"), a=deep, c=1)
+    assert outcome["nodes_executed"] == 0
+    assert "input 'a' takes" in outcome["error"]
+    assert "input 'c' is not declared" in outcome["error"]
+    assert local.actor_manager is None
+
+
+def test_an_input_without_a_default_is_required(local):
+    assert "is missing" in execute(local, load_fixture("linear"))["error"]
+
+
+def test_a_dead_cluster_address_is_an_outcome():
+    source = """
+import asyncio
+from running import PROJECT
+from shapes import load_fixture
+from rayflow_dagster.actors.cluster import RaySettings
+from rayflow_dagster.orchestrator import FlowOrchestrator
+orchestrator = FlowOrchestrator(PROJECT, RaySettings(address="127.0.0.1:1"))
+print(asyncio.run(orchestrator.execute_flow(load_fixture("linear"), {"a": 1})))
+"""
+    # In a process of its own, as this one may be connected already and would stay so.
+    found = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=TESTS, check=True
+    )
+    assert "nothing answers at Ray address 127.0.0.1:1" in found.stdout
+    assert "'success': False" in found.stdout
+
+
+def test_a_fault_of_the_dispatcher_is_the_nodes_failure(local):
+    class Broken(InProcessActors):
+        def dispatch(self, *_: Any, **__: Any) -> Any:
+            raise OSError("no room")
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=lambda o: Broken(o, o.graph))
+    outcome = execute(orchestrator, load_fixture("linear"), a=1)
+    assert outcome["error"] == "Node add failed: OSError: no room"
+
+
+def test_a_cancelled_execution_fails_its_node_instead_of_hanging_the_loop():
+    class Cancelling(InProcessActors):
+        def dispatch(self, *arguments: Any, **keywords: Any) -> Any:
+            future = super().dispatch(*arguments, **keywords)
+            cancelled = type(future)()
+            cancelled.cancel()
+            return cancelled
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=lambda o: Cancelling(o, o.graph))
+    outcome = execute(orchestrator, load_fixture("linear"), a=1)
+    assert outcome["error"] == "Node add failed: CancelledError"
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("value", "ValueError: deep down"),
+        ("silent", "cannot be shown"),
+        ("exit", "SystemExit: 3"),
+        ("interrupt", "KeyboardInterrupt"),
+        ("recursion", "RecursionError"),
+        ("unpicklable", "UnpicklableError: this and that"),
+    ],
+)
+def test_a_node_may_fail_in_any_way(how, text, local):
+    outcome = execute(local, one_node("FailNode", HOW=how))
+    assert text in outcome["error"]
+    assert outcomes(local)["return"] == "pending"
+
+
+def test_a_huge_error_text_is_cut(local):
+    outcome = execute(local, one_node("FailNode", HOW="huge"))
+    assert "(5,000,000 characters)" in outcome["error"]
+    assert len(outcome["error"]) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("generator", "returned a generator"),
+        ("text", "returned str"),
+        ("missing", "did not return the declared output 'value'"),
+        ("undeclared", "'valeu', not a declared output"),
+    ],
+)
+def test_what_a_node_returns_has_to_fit(what, text, local):
+    assert text in execute(local, one_node("GiveNode", WHAT=what))["error"]
+
+
+RACE = "start > slow, start > flaky, slow > return, slow.value - return.value"
+
+
+@pytest.mark.parametrize("delay", [0.0, 3600.0])
+def test_a_node_that_fails_after_a_return_is_not_tried_again(delay):
+    """Whether it already waits for its next attempt when the RETURN comes, or fails later."""
+    flow = draw(
+        {
+            "start": node("start"),
+            "slow": node("sleep", values={"SECONDS": 0.05}),
+            "flaky": node("flow_nodes.fragile.FragileNode", retry={"max": 9, "delay": delay},
+                          values={"value": 1, "fail": True}),
+            "return": node("return"),
+        },
+        RACE,
+    )  # fmt: skip
+    returned = threading.Event()
+
+    class Late(InProcessActors):
+        def _run(self, node_id: str, *rest: Any) -> Any:
+            if node_id == "flaky" and not delay:
+                returned.wait(30)
+            return super()._run(node_id, *rest)
+
+    def settled(result: Any) -> None:
+        if result["node_id"] == "return":
+            returned.set()
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=lambda o: Late(o, o.graph), on_settled=settled)
+    outcome = execute(orchestrator, flow)
+    assert (outcome["success"], outcome["result"]) == (True, {"value": None})
+    assert outcomes(orchestrator)["flaky"] == "skipped"
+
+
+def test_the_first_return_reached_gives_the_result():
+    flow = draw(
+        {
+            "start": node("start", inputs={"a": "int"}),
+            "late": node("return"),
+            "early": node("return"),
+        },
+        "start > late, start > early, start.a - late.late, start.a - early.early",
+    )
+    fetched = threading.Event()
+
+    class Slow(InProcessActors):
+        def fetch(self, values: Any) -> Any:
+            def fetch() -> Any:
+                if "late" in values:
+                    fetched.wait(30)
+                return dict(values)
+
+            return self._threads.submit(fetch)
+
+    orchestrator = FlowOrchestrator(
+        PROJECT, connect=lambda o: Slow(o, o.graph), on_settled=lambda r: (
+            fetched.set() if r["node_id"] == "early" else None
+        )
+    )  # fmt: skip
+    assert execute(orchestrator, flow, a=1)["result"] == {"early": 1}
+
+
+def test_one_orchestrator_runs_flows_one_after_the_other(local):
+    assert not execute(local, load_fixture("failing_node"), value=1)["success"]
+    assert execute(local, load_fixture("linear"), a=1)["success"]
+    assert local.error_handler.get_error_report()["count"] == 0
+
+
+# --- on Ray ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+def test_outputs_stay_in_the_object_store(remote):
+    import ray
+
+    assert execute(remote, load_fixture("linear"), a=1)["result"] == {"sum": 3}
+    assert isinstance(result_of(remote, "add")["outputs"]["result"], ray.ObjectRef)
+
+
+@pytest.mark.ray
+def test_the_traceback_of_the_nodes_own_frames_arrives_with_its_cause(remote):
+    execute(remote, one_node("FailNode", HOW="cause"))
+    error = result_of(remote, "it")["exception"]
+    assert isinstance(error, KeyError)
+    frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert frames == ["process", "fail_cause"]
+    assert isinstance(error.__cause__, ValueError)
+    assert "deep down" in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("kind", "values", "text"),
+    [
+        ("FailNode", {"HOW": "unpicklable"}, "UnpicklableError: this and that"),
+        ("FailNode", {"HOW": "silent"}, "cannot be shown"),
+        ("FailNode", {"HOW": "recursion"}, "RecursionError"),
+        ("FailNode", {"HOW": "exit"}, "SystemExit: 3"),
+        ("FailNode", {"HOW": "interrupt"}, "KeyboardInterrupt"),
+        ("FailNode", {"HOW": "death"}, "its actor died while it ran"),
+        ("FailNode", {"HOW": "killed"}, "its actor died while it ran"),
+        ("GiveNode", {"WHAT": "generator"}, "returned a generator"),
+        ("GiveNode", {"WHAT": "generator inside"}, "cannot pickle 'generator' object"),
+        ("GiveNode", {"WHAT": "lock"}, "lock' object"),
+    ],
+)
+def test_a_node_on_ray_may_fail_in_any_way_and_the_next_run_works(kind, values, text, remote):
+    outcome = execute(remote, one_node(kind, **values))
+    assert text in outcome["error"]
+    assert outcome["error"].startswith("Node it failed")
+    assert outcomes(remote) == {"start": "completed", "it": "failed", "return": "pending"}
+
+
+@pytest.mark.ray
+def test_a_dead_worker_does_not_keep_others_from_running(remote):
+    nodes = {
+        "start": node("start"),
+        "dies": node(f"{ODD}FailNode", values={"HOW": "death"}),
+        **{
+            f"n{i}": node(f"{ODD}GiveNode", values={"WHAT": "lock" if i < 3 else "pid"})
+            for i in range(7)
+        },
+        "return": node("return"),
+    }
+    wires = ", ".join(f"start > {name}" for name in ("dies", *(f"n{i}" for i in range(7))))
+    flow = draw(nodes, wires + ", n6 > return", on_error="continue")
+    assert execute(remote, flow)["success"] is False
+    wanted = {**dict.fromkeys(("dies", "n0", "n1", "n2"), "failed"),
+              **dict.fromkeys(("start", "n3", "n4", "n5", "n6"), "completed")}  # fmt: skip
+    seen = outcomes(remote)
+    assert {name: seen[name] for name in wanted} == wanted
+
+
+@pytest.mark.ray
+def test_prints_and_log_records_are_in_the_details(remote):
+    execute(remote, load_fixture("printer"), value="x")
+    details = result_of(remote, "printer")["details"]
+    assert details["stdout"] == "printed: x\n"
+    assert details["stderr"] == "to stderr: x\n"
+    assert [record["message"] for record in details["logs"]] == ["logged: x", "warned: x"]
+    assert details["previews"] == {"value": "'x'"}
+    assert details["pid"] != os.getpid()
+
+
+@pytest.mark.ray
+def test_a_relative_path_means_the_projects_folder_whatever_ran_before(remote):
+    flow = draw(
+        {
+            "start": node("start"),
+            "move": node(f"{ODD}MoveNode"),
+            "where": node(f"{ODD}GiveNode", values={"WHAT": "folder"}),
+            "return": node("return"),
+        },
+        "start > move, move > where, where > return, where.value - return.value",
+    )
+    assert execute(remote, flow)["result"] == {"value": str(PROJECT.root)}
+
+
+@pytest.mark.ray
+def test_a_node_with_resources_gets_an_actor_of_its_own_even_where_workers_hold_all_slots(remote):
+    flow = draw(
+        {
+            "start": node("start"),
+            "left": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
+            "right": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
+            "own": node(f"{ODD}OwnNode"),
+            "after": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
+            "return": node("return"),
+        },
+        "start > left, start > right, left > own, right > own, own > after, after > return,"
+        "left.value - return.left, own.pid - return.own, after.value - return.after",
+    )
+    outcome = execute(remote, flow)
+    assert outcome["success"], outcome["error"]
+    assert len(set(outcome["result"].values())) == 3
+
+
+@pytest.mark.ray
+def test_what_the_cluster_can_never_give_is_refused_with_the_nodes_name(remote):
+    flow = load_fixture("linear")
+    next(n for n in flow["nodes"] if n["id"] == "add")["data"]["ray"] = {"num_cpus": 1000}
+    outcome = execute(remote, flow, a=1)
+    assert "'add' asks for" in outcome["error"]
+    assert outcome["nodes_executed"] == 0
+
+
+@pytest.mark.ray
+def test_an_input_that_cannot_be_pickled_fails_the_node_that_takes_it(remote):
+    flow = load_fixture("diamond")
+    outcome = execute(remote, flow, value=threading.Lock())
+    assert outcome["success"] is False
+    assert outcome["error"]
+
+
+@pytest.mark.ray
+def test_a_cancelled_run_ends_the_actor_that_hangs(remote, tmp_path):
+    flow = draw(
+        {"start": node("start", inputs={"path": "str"}), "hang": node(f"{ODD}HangNode"),
+         "return": node("return")},
+        "start > hang, hang > return, start.path - hang.path",
+    )  # fmt: skip
+    path = tmp_path / "pid"
+
+    async def run() -> None:
+        running = asyncio.create_task(remote.execute_flow(flow, {"path": str(path)}))
+        while not path.exists():
+            await asyncio.sleep(0.02)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        while is_alive(int(path.read_text())):
+            await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+
+
+@pytest.mark.ray
+def test_no_actor_is_left_behind(remote):
+    execute(remote, load_fixture("variables"), first=1)
+    pids = {result_of(remote, node_id)["details"]["pid"] for node_id in ("one", "ten", "hundred")}
+    while any(is_alive(pid) for pid in pids):
+        threading.Event().wait(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs still; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("unknown", "'countre' is not declared"),
+        ("mistyped", "takes int, not 'many'"),
+        ("readonly", "'limit' is read-only"),
+        ("nested", "cannot use variables"),
+    ],
+)
+def test_a_wrong_use_of_a_variable_fails_the_node(what, text, remote, local):
+    flow = one_node("VariablesNode", WHAT=what)
+    flow["variables"] = {
+        "counter": {"type": "int", "default": 2},
+        "limit": {"type": "int", "default": 1, "readonly": True},
+    }
+    for orchestrator in (remote, local):
+        assert text in execute(orchestrator, flow)["error"]
+
+
+@pytest.mark.ray
+def test_an_update_may_use_the_nodes_own_constants(remote):
+    flow = one_node("VariablesNode", WHAT="scale", FACTOR=7)
+    flow["variables"] = {"counter": {"type": "int", "default": 6}}
+    assert execute(remote, flow)["result"] == {"value": 42}

@@ -8,11 +8,27 @@ import pytest
 import rayflow_dagster
 
 DOCUMENTED = {
-    "ActorManager", "DataGatherer", "DataNotAvailableError", "ErrorHandler", "ExecutionPlanner",
-    "FlowOrchestrator", "FlowValidator", "GraphBuildError", "GraphBuilder", "NodeExecutionError",
-    "NodeExecutor", "NodeLoadError", "NodeLoader", "RayflowNode", "StateTracker",
-    "ValidationError", "VariableStoreManager", "GlobalVariableStore", "build_definitions", "build_job",
-}  # fmt: skip
+    "ActorManager",
+    "DataGatherer",
+    "DataNotAvailableError",
+    "ErrorHandler",
+    "ExecutionPlanner",
+    "FlowOrchestrator",
+    "FlowValidator",
+    "GraphBuildError",
+    "GraphBuilder",
+    "NodeExecutionError",
+    "NodeExecutor",
+    "NodeLoadError",
+    "NodeLoader",
+    "RayflowNode",
+    "StateTracker",
+    "ValidationError",
+    "VariableStoreManager",
+    "GlobalVariableStore",
+    "build_definitions",
+    "build_job",
+}
 
 
 def test_every_documented_name_is_offered():
@@ -35,7 +51,8 @@ def test_an_unknown_name_is_an_attribute_error():
     "modules",
     [
         "rayflow_dagster, rayflow_dagster.errors, rayflow_dagster.node, rayflow_dagster.types",
-        "rayflow_dagster.compiler.validator, rayflow_dagster.compiler.graph, rayflow_dagster.project",
+        "rayflow_dagster.compiler.validator, rayflow_dagster.compiler.graph",
+        "rayflow_dagster.project",
     ],
 )
 def test_neither_ray_nor_dagster_is_imported_before_it_is_needed(modules):

@@ -3,8 +3,9 @@
 import datetime
 import pathlib
 import sys
+import typing
 from collections import OrderedDict
-from typing import Any, Dict, List, Optional, Union  # noqa: UP035 - authors may still write them
+from typing import Any
 
 import numpy
 import pytest
@@ -36,17 +37,37 @@ WORDS = st.recursive(
 @pytest.mark.parametrize(
     ("word", "canonical"),
     [
-        ("int", "int"), ("INT", "int"), (" int ", "int"), ("integer", "int"), ("number", "float"),
-        ("string", "str"), ("boolean", "bool"), ("object", "any"), ("Any", "any"),
-        ("typing.Any", "any"), ("array", "list"), ("null", "None"), ("None", "None"),
-        ("builtins.int", "int"), ("bytes", "builtins.bytes"), ("typing.List", "list"),
-        ("list[int]", "list[int]"), ("List[ int ]", "list[int]"), ("typing.List[int]", "list[int]"),
-        ("dict[str,list[any]]", "dict[str, list[any]]"), ("int|None", "int | None"),
-        ("int | str | int", "int | str"), ("Optional[int]", "int | None"),
-        ("Union[int, str]", "int | str"), ("Union[int]", "int"), ("int | b.C", "int | b.C"),
-        ("pandas.DataFrame", "pandas.DataFrame"), ("list['int']", "list[int]"), ("'int'", "int"),
+        ("int", "int"),
+        ("INT", "int"),
+        (" int ", "int"),
+        ("integer", "int"),
+        ("number", "float"),
+        ("string", "str"),
+        ("boolean", "bool"),
+        ("object", "any"),
+        ("Any", "any"),
+        ("typing.Any", "any"),
+        ("array", "list"),
+        ("null", "None"),
+        ("None", "None"),
+        ("builtins.int", "int"),
+        ("bytes", "builtins.bytes"),
+        ("typing.List", "list"),
+        ("list[int]", "list[int]"),
+        ("List[ int ]", "list[int]"),
+        ("typing.List[int]", "list[int]"),
+        ("dict[str,list[any]]", "dict[str, list[any]]"),
+        ("int|None", "int | None"),
+        ("int | str | int", "int | str"),
+        ("Optional[int]", "int | None"),
+        ("Union[int, str]", "int | str"),
+        ("Union[int]", "int"),
+        ("int | b.C", "int | b.C"),
+        ("pandas.DataFrame", "pandas.DataFrame"),
+        ("list['int']", "list[int]"),
+        ("'int'", "int"),
     ],
-)  # fmt: skip
+)
 def test_a_type_has_many_spellings(word, canonical):
     assert str(parse_type(word)) == canonical
     assert str(parse_type(canonical)) == canonical
@@ -54,10 +75,32 @@ def test_a_type_has_many_spellings(word, canonical):
 
 @pytest.mark.parametrize(
     "word",
-    ["", " ", "intt", "list[", "list[int", "list[int, str]", "dict[int]", "int | ", "5", "int()",
-     "__import__('os').system('x')", "'a b'", "lambda: 1", "a.b c", "[int]", "list[5]", "1if", "\0",
-     "int\ud800", "x" * 2000, "list[" * 50 + "int" + "]" * 50, "a" * 500 + "!", "tuple[int]"],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "intt",
+        "list[",
+        "list[int",
+        "list[int, str]",
+        "dict[int]",
+        "int | ",
+        "5",
+        "int()",
+        "__import__('os').system('x')",
+        "'a b'",
+        "lambda: 1",
+        "a.b c",
+        "[int]",
+        "list[5]",
+        "1if",
+        "\0",
+        "int\ud800",
+        "x" * 2000,
+        "list[" * 50 + "int" + "]" * 50,
+        "a" * 500 + "!",
+        "tuple[int]",
+    ],
+)
 def test_what_is_no_type_is_refused(word):
     with pytest.raises(ValueError, match=r"type|deep|long"):
         parse_type(word)
@@ -88,18 +131,32 @@ def test_fitting_is_reflexive_and_any_fits_both_ways(one, two, three):
 @pytest.mark.parametrize(
     ("source", "target", "does"),
     [
-        ("int", "float", True), ("float", "int", False), ("bool", "int", False),
-        ("int", "bool", False), ("int", "str", False), ("None", "int", False),
-        ("int", "int | None", True), ("int | None", "int", False), ("int | str", "int | str | None", True),
-        ("int", "float | str", True), ("list[int]", "list", True), ("list", "list[int]", True),
-        ("list[int]", "list[float]", True), ("list[float]", "list[int]", False),
-        ("list[any]", "list[int]", True), ("dict[str, int]", "dict[str, float]", True),
-        ("dict[str, int]", "dict[int, int]", False), ("list[int]", "dict", False),
-        ("collections.OrderedDict", "dict", True), ("dict", "collections.OrderedDict", False),
-        ("collections.OrderedDict", "collections.OrderedDict", True), ("no.Such", "dict", False),
-        ("builtins.bool", "int", False), ("pathlib.PosixPath", "pathlib.PurePath", True),
+        ("int", "float", True),
+        ("float", "int", False),
+        ("bool", "int", False),
+        ("int", "bool", False),
+        ("int", "str", False),
+        ("None", "int", False),
+        ("int", "int | None", True),
+        ("int | None", "int", False),
+        ("int | str", "int | str | None", True),
+        ("int", "float | str", True),
+        ("list[int]", "list", True),
+        ("list", "list[int]", True),
+        ("list[int]", "list[float]", True),
+        ("list[float]", "list[int]", False),
+        ("list[any]", "list[int]", True),
+        ("dict[str, int]", "dict[str, float]", True),
+        ("dict[str, int]", "dict[int, int]", False),
+        ("list[int]", "dict", False),
+        ("collections.OrderedDict", "dict", True),
+        ("dict", "collections.OrderedDict", False),
+        ("collections.OrderedDict", "collections.OrderedDict", True),
+        ("no.Such", "dict", False),
+        ("builtins.bool", "int", False),
+        ("pathlib.PosixPath", "pathlib.PurePath", True),
     ],
-)  # fmt: skip
+)
 def test_what_fits_what(source, target, does):
     assert fits(parse_type(source), parse_type(target)) is does
 
@@ -107,17 +164,36 @@ def test_what_fits_what(source, target, does):
 @pytest.mark.parametrize(
     ("word", "value", "does"),
     [
-        ("any", object(), True), ("int", 1, True), ("int", True, False), ("int", 1.0, False),
-        ("int", numpy.int64(1), True), ("float", 1, True), ("float", 1.5, True),
-        ("float", numpy.float32(1), True), ("float", True, False), ("float", "1", False),
-        ("bool", True, True), ("bool", numpy.bool_(True), True), ("bool", 1, False),
-        ("str", "x", True), ("str", b"x", False), ("None", None, True), ("int | None", None, True),
-        ("list", [1, "x"], True), ("list[int]", [1], True), ("list[int]", ["x"], False),
-        ("list", (1,), False), ("dict[str, int]", {"a": 1}, True), ("dict[str, int]", {1: 1}, False),
-        ("dict[str, list[int]]", {"a": ["x"]}, False), ("collections.OrderedDict", OrderedDict(), True),
-        ("collections.OrderedDict", {}, False), ("no.Such", 1, False), ("builtins.bytes", b"", True),
+        ("any", object(), True),
+        ("int", 1, True),
+        ("int", True, False),
+        ("int", 1.0, False),
+        ("int", numpy.int64(1), True),
+        ("float", 1, True),
+        ("float", 1.5, True),
+        ("float", numpy.float32(1), True),
+        ("float", True, False),
+        ("float", "1", False),
+        ("bool", True, True),
+        ("bool", numpy.bool_(True), True),
+        ("bool", 1, False),
+        ("str", "x", True),
+        ("str", b"x", False),
+        ("None", None, True),
+        ("int | None", None, True),
+        ("list", [1, "x"], True),
+        ("list[int]", [1], True),
+        ("list[int]", ["x"], False),
+        ("list", (1,), False),
+        ("dict[str, int]", {"a": 1}, True),
+        ("dict[str, int]", {1: 1}, False),
+        ("dict[str, list[int]]", {"a": ["x"]}, False),
+        ("collections.OrderedDict", OrderedDict(), True),
+        ("collections.OrderedDict", {}, False),
+        ("no.Such", 1, False),
+        ("builtins.bytes", b"", True),
     ],
-)  # fmt: skip
+)
 def test_which_values_are_accepted(word, value, does):
     assert accepts(parse_type(word), value) is does
 
@@ -125,14 +201,27 @@ def test_which_values_are_accepted(word, value, does):
 @pytest.mark.parametrize(
     ("declared", "word"),
     [
-        (int, "int"), (str, "str"), (None, "None"), (type(None), "None"), (Any, "any"), (object, "any"),
-        (list, "list"), (list[int], "list[int]"), (List, "list"), (List[int], "list[int]"), (Dict, "dict"),  # noqa: UP006
-        (dict[str, list[int]], "dict[str, list[int]]"), (int | None, "int | None"),
-        (Optional[int], "int | None"), (Union[int, str], "int | str"),  # noqa: UP007, UP045
-        ("list[int]", "list[int]"), (pathlib.Path, "pathlib.Path"), (bytes, "builtins.bytes"),
+        (int, "int"),
+        (str, "str"),
+        (None, "None"),
+        (type(None), "None"),
+        (Any, "any"),
+        (object, "any"),
+        (list, "list"),
+        (list[int], "list[int]"),
+        (typing.List, "list"),  # noqa: UP006 - what authors may still write
+        (typing.List[int], "list[int]"),  # noqa: UP006
+        (typing.Dict, "dict"),  # noqa: UP006
+        (dict[str, list[int]], "dict[str, list[int]]"),
+        (int | None, "int | None"),
+        (typing.Optional[int], "int | None"),  # noqa: UP045
+        (typing.Union[int, str], "int | str"),  # noqa: UP007
+        ("list[int]", "list[int]"),
+        (pathlib.Path, "pathlib.Path"),
+        (bytes, "builtins.bytes"),
         (datetime.datetime, "datetime.datetime"),
     ],
-)  # fmt: skip
+)
 def test_what_an_author_writes_has_a_word(declared, word):
     assert type_text(declared) == word
 

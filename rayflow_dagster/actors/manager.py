@@ -316,7 +316,7 @@ class ActorManager:
             if worker is not None:
                 self._hand.do(lambda: self._release(worker))
             return
-        envelope, *outputs = refs if spec.outputs else [refs]
+        *outputs, envelope = refs if spec.outputs else [refs]
         self._running.add(request.future)
 
         def answered(done: "Future[Envelope]") -> None:

@@ -97,7 +97,7 @@ class NodeWorker:
         ``values``, where refs have been resolved by Ray.
 
         Returns:
-            (envelope, one value per output name), or the envelope alone where no output is named.
+            (one value per output name, envelope), or the envelope alone where no output is named.
         """
         inputs = dict(zip(input_names, map(_opened, values), strict=True))
         reply = self._run(call, inputs)
@@ -106,9 +106,10 @@ class NodeWorker:
         outputs = {} if reply.exception is not None else reply.outputs
         error = send(reply.exception) if reply.exception is not None else None
         envelope = Envelope(NodeReply({}, reply.exec_fired, None, reply.details), error)
-        # With num_returns=1 Ray would hand a tuple of one over as it is.
+        # The envelope comes last: where a value before it cannot be pickled, the envelope's ref
+        # has that error. With num_returns=1 Ray would hand a tuple of one over as it is.
         given = tuple(outputs.get(name) for name in output_names)
-        return (envelope, *given) if given else envelope
+        return (*given, envelope) if given else envelope
 
     def _run(self, call: NodeCall, inputs: Mapping[str, Any]) -> NodeReply:
         if self._folder:

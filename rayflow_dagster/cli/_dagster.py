@@ -11,14 +11,24 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry, JobDefinition
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-__all__ = ["LOG_TAIL", "REPOSITORY_LABEL_TAG", "ErrorInfo", "create_run", "drive_run"]
+__all__ = [
+    "REPOSITORY_LABEL_TAG",
+    "ErrorInfo",
+    "create_run",
+    "drive_run",
+    "is_wrapper",
+    "step_error",
+    "was_interrupted",
+]
 
 ErrorInfo = SerializableErrorInfo
-LOG_TAIL = 2000
 
 
 def create_run(
@@ -44,9 +54,31 @@ def drive_run(
     """
     instance.add_event_listener(run.run_id, listener)
     held = io.StringIO()
+    told = False
     with contextlib.redirect_stderr(held):
-        for _ in execute_run_iterator(InMemoryJob(job), run, instance):
-            pass
+        for event in execute_run_iterator(InMemoryJob(job), run, instance):
+            if is_interruption(event) and not told:
+                # Dagster counts a run as failed whose end nobody had asked for.
+                told = True
+                instance.report_run_canceling(run, message="Stopped at the terminal.")
+
+
+def is_interruption(event: DagsterEvent) -> bool:
+    """Whether a step or an executor says that it was told to stop."""
+    data = event.event_specific_data
+    is_told = isinstance(data, EngineEventData) and "steps_interrupted" in data.metadata
+    return is_told or was_interrupted(step_error(event))
+
+
+def was_interrupted(error: ErrorInfo | None) -> bool:
+    """Whether an error stands for Ctrl-C or a request to terminate."""
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
+
+
+def is_wrapper(error: ErrorInfo) -> bool:
+    """Whether an error of Dagster's own stands around the one that matters."""
+    name = error.cls_name or ""
+    return name.startswith("Dagster") or name == RetryRequestedFromPolicy.__name__
 
 
 def step_error(event: DagsterEvent) -> ErrorInfo | None:

@@ -60,7 +60,7 @@ def validate(context: click.Context, flows: tuple[str, ...], as_json: bool) -> N
 @click.option("-v", "--verbose", is_flag=True, help="Tracebacks, and all that nodes print.")
 @_AS_JSON
 @click.pass_context
-def run(context: click.Context, flow: str, **options: Any) -> None:
+def run(context: click.Context, /, flow: str, **options: Any) -> None:
     """Run a flow as a recorded Dagster run, and print each node as it settles.
 
     Runs are recorded in DAGSTER_HOME; where that is not set, in .dagster in the project's folder.

@@ -1,16 +1,18 @@
 """Running a flow without Dagster: ``FlowOrchestrator`` alone."""
 
 import asyncio
+import logging
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any, cast
 
 from rayflow_dagster.errors import NodeExecutionError
-from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.types import FlowData, NodeResult
 
 from .flows import FlowFile
-from .report import Fault, NodeReport, RunReport, Status, Watcher, node_reports
+from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Status, Watcher, node_reports
 
 STATUSES: Mapping[str, Status] = {
     "success": "completed",
@@ -22,13 +24,16 @@ STATUSES: Mapping[str, Status] = {
 class DirectRunner:
     """A flow, loaded to run in this process.
 
+    ``connect``: what to run nodes on instead of Ray actors (``testing.in_process``).
+
     Raises:
         ValidationError: with all findings.
     """
 
-    def __init__(self, flow: FlowFile) -> None:
+    def __init__(self, flow: FlowFile, connect: Connect | None = None) -> None:
         self._flow = cast(FlowData, flow.raw)
         self._project = flow.project
+        self._connect = connect
         self.graph = FlowOrchestrator(self._project).load(self._flow)
 
     def run(self, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
@@ -39,13 +44,22 @@ class DirectRunner:
             note_result(nodes[result["node_id"]], result)
             watcher.settled(nodes[result["node_id"]])
 
-        orchestrator = FlowOrchestrator(self._project, on_settled=settled)
-        outcome = asyncio.run(orchestrator.execute_flow(self._flow, dict(inputs)))
+        orchestrator = FlowOrchestrator(self._project, connect=self._connect, on_settled=settled)
+        started = time.perf_counter()
+        try:
+            outcome = asyncio.run(orchestrator.execute_flow(self._flow, dict(inputs)))
+        except KeyboardInterrupt:
+            outcome = {
+                "result": {},
+                "error": STOPPED_TEXT,
+                "execution_time": time.perf_counter() - started,
+            }
         return RunReport(
             nodes=list(nodes.values()),
             result=outcome["result"],
             error=outcome["error"],
             execution_time=outcome["execution_time"],
+            stopped=outcome["error"] is STOPPED_TEXT,
         )
 
 
@@ -64,8 +78,6 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
 
 def level_name(level: int) -> str:
     """The name of a log level; INFO for a level without one."""
-    import logging
-
     name = logging.getLevelName(level)
     return name if name.isupper() else "INFO"
 
@@ -75,6 +87,6 @@ def _fault(result: NodeResult) -> Fault:
     if error is None:
         return Fault(result["error"] or "it failed")
     original = error.original_error if isinstance(error, NodeExecutionError) else error
-    frames = "".join(traceback.format_tb((original.__traceback__ or error.__traceback__)))
+    frames = "".join(traceback.format_tb(original.__traceback__ or error.__traceback__))
     inputs = result.get("details", {}).get("input_previews", {})
     return Fault(f"{type(original).__name__}: {original}", inputs, frames)

@@ -1,7 +1,7 @@
 """The inputs of a run as typed at a prompt: ``-i name=value`` and ``--inputs FILE``.
 
-``-i`` values are read by the type that START declares. Whether all inputs are there and fit is
-checked afterwards, by the same function that checks them in every run.
+``-i`` values are read by the type that START declares; then all inputs are checked by the function
+that checks them in every run.
 """
 
 import json
@@ -14,8 +14,10 @@ from typing import Any
 import click
 
 from rayflow_dagster.compiler.json_values import is_unicode
+from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import PortType, accepts, parse_type, value_type
+from rayflow_dagster.types import ExecutionGraph
 
 from .group import Refused
 
@@ -24,32 +26,43 @@ FALSE = frozenset({"false", "no", "off", "0"})
 _ARTICLES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
-def read_inputs(
-    declared: Mapping[str, str], typed: Iterable[str], file: str | None
-) -> dict[str, Any]:
-    """The inputs that the user gave.
+def read_inputs(graph: ExecutionGraph, typed: Iterable[str], file: str | None) -> dict[str, Any]:
+    """The inputs that the user gave, found to fit what START declares.
 
     Args:
-        declared: input -> type, as START declares them.
+        graph: the flow.
         typed: the ``name=value`` of every ``-i``; they win over the file.
         file: path of a JSON object, ``-`` for standard input, or None.
 
     Raises:
         click.UsageError: an ``-i`` without ``=``.
-        InvalidInputsError: with every value that is not of its input's type.
+        InvalidInputsError: with every unknown, missing or mistyped input.
         Refused: the file is not a JSON object.
     """
     pairs = [_split(text) for text in typed]
+    declared = graph["nodes"][graph["start_node"]]["metadata"]["outputs"]
     values = read_input_file(file) if file is not None else {}
-    problems = []
+    unread: dict[str, str] = {}
     for name, text in pairs:
         try:
             values[name] = parse_value(declared.get(name, "any"), text)
         except ValueError as error:
-            problems.append(f"input '{name}' takes {declared[name]}, not {_quoted(text)}: {error}")
+            kind = declared.get(name, "any")
+            unread[name] = f"input '{name}' takes {kind}, not {_quoted(text)}: {error}"
+    problems = [*unread.values(), *_misfits(graph, values, unread)]
     if problems:
         raise InvalidInputsError(problems)
     return values
+
+
+def _misfits(graph: ExecutionGraph, values: Mapping[str, Any], unread: Iterable[str]) -> list[str]:
+    """What every run would refuse, apart from the inputs that could not even be read."""
+    try:
+        checked_inputs(graph, values)
+    except InvalidInputsError as error:
+        told = tuple(f"input '{name}' " for name in unread)
+        return [problem for problem in error.problems if not problem.startswith(told)]
+    return []
 
 
 def parse_value(declared: str, text: str) -> Any:

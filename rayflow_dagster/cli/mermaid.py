@@ -1,10 +1,14 @@
 """A flow as Mermaid text: exec edges solid, data edges dotted."""
 
+import re
+
 from .picture import Box, Picture, Wire
 
 _SHAPES = {"end": ("([", "])"), "branch": ("{", "}"), "step": ("[", "]"), "missing": ("[", "]")}
 # What Mermaid or the HTML that it makes would take for syntax, written as character codes.
-_UNSAFE = frozenset('"#&<>`\\{}[]()|;%:*_~$@^=')
+_UNSAFE = frozenset('"#&<>`\\{}[]()|;%')
+# At the start of a label Mermaid takes these for a list.
+_LIST = re.compile(r"(\d*)([-+*.)])")
 
 
 def to_mermaid(picture: Picture) -> str:
@@ -22,11 +26,12 @@ def to_mermaid(picture: Picture) -> str:
 
 def escape(text: str) -> str:
     """``text`` for a quoted Mermaid label: whatever it holds, it is shown and nothing else."""
-    return "".join(_escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    return f"#{ord(character)};" if character in _UNSAFE else character
+    mark = _LIST.match(text)
+    escaped = mark.end() - 1 if mark else -1
+    return "".join(
+        f"#{ord(character)};" if character in _UNSAFE or index == escaped else character
+        for index, character in enumerate(text)
+    )
 
 
 def _box(name: str, box: Box) -> str:

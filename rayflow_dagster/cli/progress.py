@@ -4,12 +4,17 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from .report import NodeReport, RunReport
+from .report import RAN, NodeReport, RunReport
 from .terminal import indented, one_line, plain, styled, value_text
 
 FEW_LINES = 10
 INDENT = " " * 10
-WORDS = {"completed": ("ok", "green"), "skipped": ("skipped", "dim"), "failed": ("failed", "red")}
+WORDS = {
+    "completed": ("ok", "green"),
+    "skipped": ("skipped", "dim"),
+    "failed": ("failed", "red"),
+    "stopped": ("stopped", "yellow"),
+}
 LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
 
@@ -47,7 +52,7 @@ class Progress:
     def settled(self, node: NodeReport) -> None:
         self._running.pop(node.id, None)
         word, style = WORDS[node.status]
-        about = [] if node.seconds is None else [f"{node.seconds:.2f} s"]
+        about = [] if node.seconds is None else [duration(node.seconds)]
         about += [f"\u2192 {', '.join(node.fired)}"] if node.fired != ["exec_out"] else []
         self._line(word, style, node, "  ".join(part for part in about if part != "\u2192 "))
         for level, message in node.logs:
@@ -112,13 +117,23 @@ def print_outcome(console: Console, errors: Console, report: RunReport, *, verbo
         for name, value in report.result.items():
             console.print(Text(f"  {one_line(str(name))}: {value_text(value)}"))
     _print_faults(errors, report, verbose=verbose)
-    ran, skipped = len(report.of("completed", "failed")), len(report.of("skipped"))
+    ran, skipped = len(report.of(*RAN)), len(report.of("skipped"))
     pending = len(report.of("pending"))
     counts = [f"{ran} nodes ran"]
     counts += [f"{skipped} skipped"] * bool(skipped) + [f"{pending} did not run"] * bool(pending)
     word, style = _verdict(report)
-    line = Text(f"{word} in {report.execution_time:.1f} s", style=style)
+    line = Text(f"{word} in {duration(report.execution_time)}", style=style)
     console.print(line.append(f": {', '.join(counts)}", style="default"))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``3 ms``, ``1.20 s``, ``2 min 5 s``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
 
 
 def _verdict(report: RunReport) -> tuple[str, str]:
@@ -135,7 +150,7 @@ def _print_faults(errors: Console, report: RunReport, *, verbose: bool) -> None:
         line = Text("Error: ", style="bold red")
         errors.print(line.append(f"node '{node.id}'{name}: {plain(fault)}", style="default"))
         _print_details(errors, node, verbose=verbose)
-    if report.error and not failed:
+    if report.error and not failed and not report.stopped:
         line = Text("Error: ", style="bold red")
         errors.print(line.append(plain(report.error), style="default"))
 

@@ -1,40 +1,59 @@
 """Running a flow as a recorded Dagster run, in this process."""
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import dagster
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
 
+import rayflow_dagster
+from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.executor import flow_executor
 from rayflow_dagster.defs.io_manager import step_folder
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
-from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.values import StoredValue
 
-from ._dagster import REPOSITORY_LABEL_TAG, ErrorInfo, create_run, drive_run, step_error
+from ._dagster import (
+    REPOSITORY_LABEL_TAG,
+    ErrorInfo,
+    create_run,
+    drive_run,
+    is_wrapper,
+    step_error,
+    was_interrupted,
+)
 from .direct import level_name
 from .flows import FLOWS, FlowFile
 from .home import use_home
-from .report import Fault, NodeReport, RunReport, Watcher, node_reports
+from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Watcher, node_reports
 
 RESULT = "result"
 SECONDS = "seconds in process()"
 MAX_PRINTED = 200_000
+_OURS = str(Path(rayflow_dagster.__file__).parent)
+_INNER = (_OURS, str(Path(dagster.__file__).parent))
+_NODES = f"{_OURS}/nodes/"
 
 
 class RecordedRunner:
     """A flow, built as the Dagster job that the UI shows.
 
+    ``connect``: what to run nodes on instead of Ray actors (``testing.in_process``).
+
     Raises:
         ValidationError: with all findings.
     """
 
-    def __init__(self, flow: FlowFile) -> None:
+    def __init__(self, flow: FlowFile, connect: Connect | None = None) -> None:
         title = job_name(flow.raw, flow.path)
-        self._compiled = compile_flow(flow.raw, title, flow.project, file=flow.path)
+        self._compiled = compile_flow(
+            flow.raw, title, flow.project, file=flow.path, connect=connect
+        )
         self._job = build_compiled_job(self._compiled, flow.raw, flow_executor)
         self._path = flow.path.resolve()
         self.graph = self._compiled.graph
@@ -50,6 +69,7 @@ class RecordedRunner:
             run = create_run(self._job, instance, config, _tags(root, self._path))
             listener = _Listener(self._compiled, instance, run.run_id, watcher)
             drive_run(self._job, run, instance, listener.hear)
+            listener.show_printed()
             finished = instance.get_run_by_id(run.run_id)
             status = finished.status if finished else DagsterRunStatus.FAILURE
             return RunReport(
@@ -82,6 +102,7 @@ class _Listener:
         self._started: dict[str, float] = {}
         self._run_error: str | None = None
         self._returned = False
+        self._unread: list[tuple[NodeReport, str]] = []
         self.nodes: dict[str, NodeReport] = node_reports(flow.graph)
         self.result: Mapping[str, Any] = {}
         self._handlers: Mapping[str, Callable[[NodeReport, EventLogEntry], None]] = {
@@ -91,7 +112,7 @@ class _Listener:
             DagsterEventType.STEP_FAILURE.value: self._fail,
             DagsterEventType.STEP_SKIPPED.value: self._skip,
             DagsterEventType.STEP_UP_FOR_RETRY.value: self._retry,
-            DagsterEventType.LOGS_CAPTURED.value: self._show_printed,
+            DagsterEventType.LOGS_CAPTURED.value: self._note_printed,
         }
 
     def error(self, status: DagsterRunStatus) -> str | None:
@@ -99,7 +120,7 @@ class _Listener:
         if status == DagsterRunStatus.SUCCESS:
             return None
         if status == DagsterRunStatus.CANCELED:
-            return "the run was stopped"
+            return STOPPED_TEXT
         faults = [
             f"Node {node.id} failed: {node.fault.text}"
             for node in self.nodes.values()
@@ -109,6 +130,7 @@ class _Listener:
 
     def hear(self, entry: EventLogEntry) -> None:
         """Take in one event or log record."""
+        self.show_printed()
         event = entry.dagster_event
         if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
             self._run_error = _error_text(step_error(event))
@@ -152,11 +174,14 @@ class _Listener:
         self._settle(node, entry)
 
     def _fail(self, node: NodeReport, entry: EventLogEntry) -> None:
-        node.status = "failed"
-        if entry.dagster_event is not None:
-            data = entry.dagster_event.step_failure_data
+        if entry.dagster_event is None:
+            return
+        data = entry.dagster_event.step_failure_data
+        if was_interrupted(data.error):
+            node.status = "stopped"
+        else:
             said = data.user_failure_data.description if data.user_failure_data else None
-            node.fault = _fault(node.id, data.error, said)
+            node.status, node.fault = "failed", _fault(node.id, data.error, said)
         self._settle(node, entry)
 
     def _skip(self, node: NodeReport, _entry: EventLogEntry) -> None:
@@ -168,13 +193,19 @@ class _Listener:
             fault = _fault(node.id, step_error(entry.dagster_event), None)
             self._watcher.retrying(node, fault.text)
 
-    def _show_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
-        if entry.dagster_event is None:
-            return
-        key = [self._run_id, "compute_logs", entry.dagster_event.logs_captured_data.file_key]
-        data = self._instance.compute_log_manager.get_log_data(key, max_bytes=MAX_PRINTED)
-        printed = b"".join(part for part in (data.stdout, data.stderr) if part)
-        self._watcher.printed(node, printed.decode(errors="replace"))
+    def _note_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
+        # What was printed can be read once its stream is closed: just after this event.
+        if entry.dagster_event is not None:
+            self._unread.append((node, entry.dagster_event.logs_captured_data.file_key))
+
+    def show_printed(self) -> None:
+        """Tell the watcher what nodes printed, of whose prints the events so far speak."""
+        unread, self._unread = self._unread, []
+        for node, file_key in unread:
+            key = [self._run_id, "compute_logs", file_key]
+            data = self._instance.compute_log_manager.get_log_data(key, max_bytes=MAX_PRINTED)
+            printed = b"".join(part for part in (data.stdout, data.stderr) if part)
+            self._watcher.printed(node, printed.decode(errors="replace"))
 
     def _settle(self, node: NodeReport, entry: EventLogEntry) -> None:
         if node.seconds is None:
@@ -191,18 +222,33 @@ class _Listener:
 
 
 def _fault(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
-    """What a step's error says: the node's own exception, the note on its inputs apart."""
+    """What a step's error says: the node's own exception, the note on its inputs apart.
+
+    ``said`` is what Dagster says of the failure: of a ``Failure`` its text, else nothing new.
+    """
     own = _own(error)
+    if said and own is not None and own.cls_name == "Failure":
+        return Fault(said)
     text, _, note = _error_text(own).partition(f"\nnode '{node_id}', inputs:\n")
     lines = "\n".join(line.strip() for line in note.strip().splitlines())
-    return Fault(said or text, lines if lines != "none" else "", "".join(own.stack) if own else "")
+    return Fault(text, lines if lines != "none" else "", _own_frames(own))
 
 
 def _own(error: ErrorInfo | None) -> ErrorInfo | None:
     """The error itself, out of those that Dagster wraps around it."""
-    while error is not None and (error.cls_name or "").startswith("Dagster") and error.cause:
+    while error is not None and error.cause and is_wrapper(error):
         error = error.cause
     return error
+
+
+def _own_frames(error: ErrorInfo | None) -> str:
+    """The traceback from the author's first frame on."""
+    frames = list(error.stack) if error else []
+    return "".join(itertools.dropwhile(_is_inner, frames))
+
+
+def _is_inner(frame: str) -> bool:
+    return any(f'File "{folder}' in frame for folder in _INNER) and _NODES not in frame
 
 
 def _error_text(error: ErrorInfo | None) -> str:

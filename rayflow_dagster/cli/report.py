@@ -6,7 +6,13 @@ from typing import Any, Literal, Protocol
 
 from rayflow_dagster.types import ExecutionGraph
 
-Status = Literal["completed", "skipped", "failed", "pending"]
+Status = Literal["completed", "skipped", "failed", "stopped", "pending"]
+
+
+"""``stopped``: it ran when the run was stopped."""
+
+RAN: tuple[Status, ...] = ("completed", "failed", "stopped")
+STOPPED_TEXT = "the run was stopped"
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ class RunReport:
             "result": dict(self.result),
             "error": self.error,
             "execution_time": round(self.execution_time, 6),
-            "nodes_executed": len(self.of("completed", "failed")),
+            "nodes_executed": len(self.of(*RAN)),
             "run_id": self.run_id,
             "nodes": [
                 {"id": node.id, "label": node.label, "status": node.status, "seconds": node.seconds}

@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 
-from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.errors import RayflowError
 
 from .flows import FlowFile, open_flow, shown
 from .group import STOPPED
 from .inputs import read_inputs
 from .progress import NoProgress, Progress, print_outcome
-from .report import Runner, RunReport, Watcher
+from .report import STOPPED_TEXT, Runner, RunReport, Watcher
 from .terminal import json_text, one_line, open_console, styled
 
 
@@ -44,7 +43,7 @@ def run_flow(named: str, options: RunOptions) -> int:
 def _run_on_terminal(named: str, options: RunOptions) -> RunReport:
     flow = open_flow(named)
     runner = load(flow, direct=options.direct)
-    inputs = given_inputs(runner, options)
+    inputs = read_inputs(runner.graph, options.typed, options.file)
     console = open_console()
     labels = [node.get("label") or id_ for id_, node in runner.graph["nodes"].items()]
     console.print(styled(one_line(str(flow.raw.get("name") or flow.path.stem)), "bold"))
@@ -61,7 +60,9 @@ def _run_as_json(named: str, options: RunOptions) -> RunReport:
     try:
         with _only_json_on_stdout():
             runner = load(open_flow(named), direct=options.direct)
-            report = connect_and_run(runner, given_inputs(runner, options), NoProgress())
+            report = connect_and_run(
+                runner, read_inputs(runner.graph, options.typed, options.file), NoProgress()
+            )
     except click.UsageError:
         raise
     except (RayflowError, click.ClickException) as error:
@@ -85,18 +86,6 @@ def load(flow: FlowFile, *, direct: bool) -> Runner:
     return RecordedRunner(flow)
 
 
-def given_inputs(runner: Runner, options: RunOptions) -> dict[str, Any]:
-    """The inputs that the user gave, found to fit what START declares.
-
-    Raises:
-        InvalidInputsError: with every unknown, missing or mistyped one.
-    """
-    declared = runner.graph["nodes"][runner.graph["start_node"]]["metadata"]["outputs"]
-    inputs = read_inputs(declared, options.typed, options.file)
-    checked_inputs(runner.graph, inputs)
-    return inputs
-
-
 def connect_and_run(runner: Runner, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
     """Run the flow. Ray is connected first: without it there is no run to record.
 
@@ -109,7 +98,7 @@ def connect_and_run(runner: Runner, inputs: Mapping[str, Any], watcher: Watcher)
         cluster.connect()
         return runner.run(inputs, watcher)
     except KeyboardInterrupt:
-        return RunReport(error="the run was stopped", stopped=True)
+        return RunReport(error=STOPPED_TEXT, stopped=True)
 
 
 def ui_command(flow: FlowFile, report: RunReport) -> str:

@@ -33,7 +33,7 @@ def init_project(folder: str) -> None:
     if root.resolve() != Path.cwd():
         click.echo(f"  cd {folder}")
     click.echo("  rayflow-dagster run hello -i name=Ada")
-    click.echo("  mkdir -p .dagster && DAGSTER_HOME=$PWD/.dagster dagster dev")
+    click.echo("  DAGSTER_HOME=$PWD/.dagster dagster dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ def write_node(path: str) -> None:
     Raises:
         Refused: the path is no place for a node, or a file is there already.
     """
-    project = Project.around(_nearest_folder(Path(path)))
+    project = _project_of(Path(path))
     node = place_node(project, path)
     test = _test_file(project, node)
     contents = {
         node.file: node_source(node.class_name, node.category),
         test: node_test_source(node.module, node.class_name),
     }
-    contents |= {file: "" for file in _missing_packages(project, node)}
+    contents |= dict.fromkeys(_missing_packages(project, node), "")
     if not _has_pytest_settings(project.root):
         contents[project.root / "pytest.ini"] = PYTEST_SETTINGS
     _tell_written(write_new(contents))
@@ -91,8 +91,7 @@ def place_node(project: Project, path: str) -> NewNode:
     file = Path(path)
     if file.suffix != ".py":
         raise Refused(f"{path} is no Python file; name it like {DEFAULT_PACKAGE}/text/shout.py")
-    packages = [DEFAULT_PACKAGE, *project.settings.nodes]
-    roots = [NodeRoot(name, project.root.joinpath(*name.split("."))) for name in packages]
+    roots = _node_roots(project)
     root = next((root for root in roots if _is_inside(file, root.path)), None)
     if root is None:
         listed = ", ".join(f"{shown(root.path)}/" for root in roots)
@@ -145,6 +144,20 @@ def _missing_folders(folder: Path) -> list[Path]:
 def _tell_written(files: Iterable[Path]) -> None:
     for file in sorted(files):
         click.echo(f"wrote {shown(file)}")
+
+
+def _project_of(file: Path) -> Project:
+    """The project around the working folder, or the one around ``file`` if it is that one's."""
+    here = Project.around(Path.cwd())
+    there = Project.around(_nearest_folder(file))
+    is_there = any(_is_inside(file, root.path) for root in _node_roots(there))
+    return there if is_there else here
+
+
+def _node_roots(project: Project) -> list[NodeRoot]:
+    """The packages that nodes may be written to, whether they exist yet or not."""
+    packages = [DEFAULT_PACKAGE, *project.settings.nodes]
+    return [NodeRoot(name, project.root.joinpath(*name.split("."))) for name in packages]
 
 
 def _nearest_folder(path: Path) -> Path:

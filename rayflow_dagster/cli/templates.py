@@ -110,9 +110,9 @@ class {name}(RayflowNode):
 '''
 
 _NODE_TEST = """\
-from {module} import {name}
-
 from rayflow_dagster.testing import run_node_locally
+
+from {module} import {name}
 
 
 def test_the_text_is_repeated() -> None:

@@ -15,7 +15,7 @@ TRUE: Condition = 1
 MAX_SIZE = 200_000
 
 
-class TooComplex(Exception):
+class TooComplexError(Exception):
     """The conditions of this flow are too many to decide."""
 
 
@@ -61,7 +61,7 @@ class Conditions:
         key = (variable, low, high)
         if key not in self._unique:
             if len(self._nodes) >= MAX_SIZE:
-                raise TooComplex
+                raise TooComplexError
             self._unique[key] = len(self._nodes)
             self._nodes.append(key)
         return self._unique[key]

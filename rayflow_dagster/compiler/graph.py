@@ -179,12 +179,14 @@ def _graph_node(
         "label": node.label,
         "values": {name: node.values[name] for name in node.inputs if name in node.values},
         "ray_options": {
-            **(settings.get("ray") or {}), **metadata.get("ray_options", {}), **(data.get("ray") or {})
+            **(settings.get("ray") or {}),
+            **metadata.get("ray_options", {}),
+            **(data.get("ray") or {}),
         },
         "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
         "description": data.get("description") or metadata.get("description", ""),
         "handles_error": flow.handles_error(node.id),
-    }  # fmt: skip
+    }
     retry = _retry(data.get("retry") or settings.get("retry"))
     if retry is not None and not node.is_start and not node.is_return:
         graph_node["retry"] = retry

@@ -40,7 +40,7 @@ class Liveness:
         """The conditions of every node.
 
         Raises:
-            TooComplex: more conditions than can be decided.
+            TooComplexError: more conditions than can be decided.
         """
         liveness = cls()
         for node_id in topological_order(flow):

@@ -294,9 +294,9 @@ def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
         if isinstance(ray, dict) and ray.get("runtime_env") is not None:
             yield Finding(
                 "runtime_env",
-                f"{where}.ray.runtime_env: this project does not let flows choose their environment; put it into "
-                "the node class's ray_options, or allow it with allow_runtime_env = true in "
-                "[tool.rayflow_dagster] of pyproject.toml",
+                f"{where}.ray.runtime_env: this project does not let flows choose their "
+                "environment; put it into the node class's ray_options, or allow it with "
+                "allow_runtime_env = true in [tool.rayflow_dagster] of pyproject.toml",
                 node=node_id,
             )
 

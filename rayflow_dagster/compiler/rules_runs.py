@@ -7,13 +7,10 @@ flow has too many branches to decide.
 from collections.abc import Iterator
 from typing import TypeVar
 
-from rayflow_dagster.types import FlowData
-
-from .conditions import FALSE, Condition, TooComplex
+from .conditions import FALSE, Condition, TooComplexError
 from .findings import Finding
 from .liveness import Liveness
 from .resolved import Edge, Node, ResolvedFlow
-from .variable_reads import unscheduled_reads
 
 T = TypeVar("T")
 
@@ -117,20 +114,6 @@ def loose_exec_outputs(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Fi
                 )
 
 
-def variable_reads_have_one_moment(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
-    data: FlowData = flow.data
-    for reader, consumers in unscheduled_reads(data).items():
-        if len(consumers) > 1 and reader in flow.nodes:
-            names = ", ".join(f"'{name}'" for name in consumers)
-            yield Finding(
-                "variable_read_moment",
-                f"node {flow.nodes[reader]}: it has no exec edges and several consumers ({names}), "
-                "so there is no one moment to read the variable; wire exec edges through it, or "
-                "use one reader per consumer",
-                node=reader,
-            )
-
-
 def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
     """(node, input, the data edges into it) for every wired input."""
     for node in flow.nodes.values():
@@ -145,11 +128,8 @@ def liveness_of(flow: ResolvedFlow) -> Liveness | None:
     """The conditions of an acyclic flow; None where there are too many to decide."""
     try:
         return Liveness.of(flow)
-    except (TooComplex, RecursionError):
+    except (TooComplexError, RecursionError):
         return None
 
 
-RUNS = (
-    merges_exclusive, skipped_sources, several_returns, loose_exec_outputs,
-    variable_reads_have_one_moment,
-)  # fmt: skip
+RUNS = (merges_exclusive, skipped_sources, several_returns, loose_exec_outputs)

@@ -10,6 +10,7 @@ from rayflow_dagster.types import ERROR_PORT
 
 from .findings import Finding
 from .resolved import VARIABLE, Edge, Node, ResolvedFlow, is_variable_node
+from .variable_reads import unscheduled_reads
 
 
 def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -232,7 +233,21 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
     )
 
 
+def variable_reads_have_one_moment(flow: ResolvedFlow) -> Iterator[Finding]:
+    for reader, consumers in unscheduled_reads(flow.data).items():
+        if len(consumers) > 1 and reader in flow.nodes:
+            names = ", ".join(f"'{name}'" for name in consumers)
+            yield Finding(
+                "variable_read_moment",
+                f"node {flow.nodes[reader]}: it has no exec edges and several consumers ({names}), "
+                "so there is no one moment to read the variable; wire exec edges through it, or "
+                "use one reader per consumer",
+                node=reader,
+            )
+
+
 VALUES = (
     type_compatibility, declared_types_readable, declared_defaults, constants_and_values,
     required_inputs, variables_declared,
+    variable_reads_have_one_moment,
 )  # fmt: skip

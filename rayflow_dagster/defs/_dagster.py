@@ -44,6 +44,7 @@ __all__ = [
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
     "ActiveExecution",
+    "FlowActiveExecution",
     "DagsterExecutionInterruptedError",
     "ExecutionPlan",
     "ExecutionStep",
@@ -127,6 +128,18 @@ def parked_event(job_name: str) -> DagsterEvent:
         message="parked",
         event_specific_data=EngineEventData(),
     )
+
+
+class FlowActiveExecution(ActiveExecution):
+    """Dagster's bookkeeping of a plan, with one rule of flows: what depends on a failed node stays
+    pending. Dagster would record it as skipped if another of its sources was skipped, and a step
+    recorded as skipped never runs in a re-execution."""
+
+    def _should_skip_step(self, step_key: str) -> bool:
+        sources = self._plan.get_executable_step_deps()[step_key]
+        if sources & (self._failed | self._abandoned):
+            return False
+        return super()._should_skip_step(step_key)
 
 
 def _unstarted(active: ActiveExecution) -> list[str]:

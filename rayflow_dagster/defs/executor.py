@@ -32,6 +32,7 @@ from ._dagster import (
     ActiveExecution,
     DagsterExecutionInterruptedError,
     ExecutionPlan,
+    FlowActiveExecution,
     InstanceConcurrencyContext,
     PlanExecutionContext,
     PlanOrchestrationContext,
@@ -148,7 +149,7 @@ class FlowExecutor(Executor):
                 InstanceConcurrencyContext(
                     job_context.instance, job_context.dagster_run
                 ) as concurrency,
-                ActiveExecution(
+                FlowActiveExecution(
                     execution_plan,
                     retry_mode=self._retries,
                     max_concurrent=self._max_concurrent,
@@ -186,6 +187,9 @@ class _Drive:
                 if self._active.check_for_interrupts():
                     yield from self._interrupt()
                 yield from self._start_ready()
+                if not self._in_flight and not self._over:
+                    # Giving up a step may settle others, which nobody would come back to.
+                    yield from self._active.plan_events_iterator(self._job)
                 yield from self._resume_one()
         finally:
             for step in self._in_flight.values():

@@ -157,8 +157,10 @@ def test_what_is_no_flow_is_one_outline_finding_per_problem():
 
 @pytest.mark.parametrize("label", ["größe", "合計 🎉", "שלום", "\u202eabc", "", " ", "a\nb", "\0"])
 def test_labels_may_be_in_any_script(label):
-    flow = draw({"s": node("start", label=label), "x": node("math.add", label=label), "r": "return"},
-                "s > x, x > r")  # fmt: skip
+    flow = draw(
+        {"s": node("start", label=label), "x": node("math.add", label=label), "r": "return"},
+        "s > x, x > r",
+    )
     valid, errors = FlowValidator(LOADER).validate(flow)
     assert not valid
     assert len(errors) == 2
@@ -177,10 +179,26 @@ PORTS = (
     )
     | JSON
 )
-KINDS = st.sampled_from(
-    ["start", "return", "math.add", "logic.branch", "custom", "variables.get_variable", "../x.py",
-     "flow_nodes.identity.IdentityNode", "virtual://variables/get_1", "\0.py", ".py", "..py", "/"]
-) | JSON  # fmt: skip
+KINDS = (
+    st.sampled_from(
+        [
+            "start",
+            "return",
+            "math.add",
+            "logic.branch",
+            "custom",
+            "variables.get_variable",
+            "../x.py",
+            "flow_nodes.identity.IdentityNode",
+            "virtual://variables/get_1",
+            "\0.py",
+            ".py",
+            "..py",
+            "/",
+        ]
+    )
+    | JSON
+)
 DATA = JSON | st.fixed_dictionaries(
     {},
     optional={
@@ -245,9 +263,12 @@ def places_of(name):
     return st.sampled_from([place for place in places(load_fixture(name)) if place])
 
 
-@given(st.sampled_from(fixture_names()).flatmap(
-    lambda name: st.tuples(st.just(name), st.lists(places_of(name), min_size=1, max_size=3))
-), JSON | IDS | PORTS | KINDS)  # fmt: skip
+@given(
+    st.sampled_from(fixture_names()).flatmap(
+        lambda name: st.tuples(st.just(name), st.lists(places_of(name), min_size=1, max_size=3))
+    ),
+    JSON | IDS | PORTS | KINDS,
+)
 def test_no_mutation_of_a_valid_flow_makes_the_validator_raise(chosen, value):
     name, mutated = chosen
     flow = load_fixture(name)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayflow_dagster.compiler import conditions as module
-from rayflow_dagster.compiler.conditions import FALSE, TRUE, Conditions, TooComplex
+from rayflow_dagster.compiler.conditions import FALSE, TRUE, Conditions, TooComplexError
 
 VARIABLES = 4
 EXPRESSIONS = st.recursive(
@@ -68,7 +68,7 @@ def test_any_of_nothing_is_false():
 def test_too_many_conditions_are_given_up(monkeypatch):
     monkeypatch.setattr(module, "MAX_SIZE", 50)
     conditions = Conditions()
-    with pytest.raises(TooComplex):
+    with pytest.raises(TooComplexError):
         # (x1 and x11) or (x2 and x12) or ...: two to the tenth in this order of variables
         conditions.any_of(
             [

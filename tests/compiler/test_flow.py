@@ -122,8 +122,10 @@ def test_an_edges_kind_follows_from_its_ports(loader, edge, canonical):
     known = {
         "x": {"outputs": {"value": "any", "count": "int"}, "exec_outputs": ("true", "false")},
     }
-    flow = {"nodes": [{"id": "a", "type": "x"}, {"id": "b", "type": "x"}], "edges": [
-        {"source": "a", "target": "b", **edge}]}  # fmt: skip
+    flow = {
+        "nodes": [{"id": "a", "type": "x"}, {"id": "b", "type": "x"}],
+        "edges": [{"source": "a", "target": "b", **edge}],
+    }
     (found,) = canonicalize(flow, loader.registry, known.get)["edges"]
     assert (found["sourceHandle"], found["targetHandle"], found["type"]) == canonical
 
@@ -168,8 +170,11 @@ def test_a_schema_in_config_declares_inputs(loader):
 
 
 def test_an_export_is_unwrapped_and_its_title_kept(loader):
-    wrapped = {"metadata": {"name": "My flow", "version": "1"}, "variables": [], "flow": {
-        "nodes": [{"id": "s", "type": "start"}], "edges": [], "viewport": {"zoom": 1}}}  # fmt: skip
+    wrapped = {
+        "metadata": {"name": "My flow", "version": "1"},
+        "variables": [],
+        "flow": {"nodes": [{"id": "s", "type": "start"}], "edges": [], "viewport": {"zoom": 1}},
+    }
     canonical = canonicalize(wrapped, loader.registry)
     assert canonical["name"] == "My flow"
     assert canonical["viewport"] == {"zoom": 1}
@@ -203,8 +208,15 @@ def test_a_list_of_variables_becomes_declarations_by_name(loader):
 
 
 def test_an_editors_variable_node_declares_what_the_flow_does_not(loader):
-    drawn = {"id": "g", "type": "custom", "data": {
-        "label": "Get: counter", "path": "virtual://variables/get_7", "outputs": {"value": "int"}}}  # fmt: skip
+    drawn = {
+        "id": "g",
+        "type": "custom",
+        "data": {
+            "label": "Get: counter",
+            "path": "virtual://variables/get_7",
+            "outputs": {"value": "int"},
+        },
+    }
     canonical = canonicalize({"nodes": [drawn]}, loader.registry)
     assert canonical["variables"] == {"counter": {"type": "int", "default": None, "derived": True}}
     assert canonical["nodes"][0]["data"]["constantValues"] == {"VARIABLE": "counter"}
@@ -215,8 +227,11 @@ def test_an_editors_variable_node_declares_what_the_flow_does_not(loader):
 
 def test_a_read_without_exec_edges_happens_just_before_its_consumer(loader):
     reader = node("variables.get_variable", values={"VARIABLE": "v"})
-    flow = draw({"s": "start", "x": "sleep", "v": reader, "w": reader, "r": "return"},
-                "s > x, x > r, v.value - r.v, w.value - r.w", variables={"v": {}})  # fmt: skip
+    flow = draw(
+        {"s": "start", "x": "sleep", "v": reader, "w": reader, "r": "return"},
+        "s > x, x > r, v.value - r.v, w.value - r.w",
+        variables={"v": {}},
+    )
     edges = canonicalize(flow, loader.registry)["edges"]
     path = {edge["source"]: edge["target"] for edge in edges if edge["type"] == "exec"}
     assert path == {"s": "x", "x": "v", "v": "w", "w": "r"}

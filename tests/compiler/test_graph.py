@@ -72,20 +72,42 @@ def test_build_simple_linear_graph():
     """The interface document's example, with metadata of its documented keys alone."""
     flow_data = {
         "nodes": [
-            {"id": "start_1", "type": "rayflow.nodes.base.start.StartNode", "data": {"label": "Start"}},
+            {
+                "id": "start_1",
+                "type": "rayflow.nodes.base.start.StartNode",
+                "data": {"label": "Start"},
+            },
             {"id": "node_1", "type": "my.nodes.Double", "data": {"constants": {"FACTOR": 3}}},
             {"id": "node_2", "type": "rayflow.nodes.base.return.ReturnNode", "data": {}},
         ],
         "edges": [
-            {"id": "e1", "source": "start_1", "target": "node_1", "sourceHandle": "exec-out",
-             "targetHandle": "exec-in", "type": "exec"},
-            {"id": "e2", "source": "start_1", "target": "node_1", "sourceHandle": "a",
-             "targetHandle": "x", "type": "int"},
+            {
+                "id": "e1",
+                "source": "start_1",
+                "target": "node_1",
+                "sourceHandle": "exec-out",
+                "targetHandle": "exec-in",
+                "type": "exec",
+            },
+            {
+                "id": "e2",
+                "source": "start_1",
+                "target": "node_1",
+                "sourceHandle": "a",
+                "targetHandle": "x",
+                "type": "int",
+            },
             {"id": "e3", "source": "node_1", "target": "node_2", "type": "exec"},
-            {"id": "e4", "source": "node_1", "target": "node_2", "sourceHandle": "y",
-             "targetHandle": "y", "type": "int"},
+            {
+                "id": "e4",
+                "source": "node_1",
+                "target": "node_2",
+                "sourceHandle": "y",
+                "targetHandle": "y",
+                "type": "int",
+            },
         ],
-    }  # fmt: skip
+    }
     metadata_map: dict[str, NodeMetadata] = {
         "my.nodes.Double": {
             "path": "my.nodes.Double",
@@ -109,12 +131,17 @@ def test_build_simple_linear_graph():
     assert graph["nodes"]["node_1"]["metadata"]["exec_outputs"] == ("exec_out",)
     assert graph["nodes"]["node_1"]["metadata"]["inputs"] == {"x": "int"}
     assert graph["edges"]["e4"] == {
-        "source": "node_1", "target": "node_2", "source_handle": "y", "target_handle": "y",
+        "source": "node_1",
+        "target": "node_2",
+        "source_handle": "y",
+        "target_handle": "y",
         "edge_type": "data",
-    }  # fmt: skip
+    }
     assert builder._build_dependency_graph(flow_data) == {
-        "start_1": [], "node_1": ["start_1"], "node_2": ["node_1"],
-    }  # fmt: skip
+        "start_1": [],
+        "node_1": ["start_1"],
+        "node_2": ["node_1"],
+    }
     assert builder._identify_special_nodes(flow_data) == {
         "start_node": "start_1",
         "return_nodes": ["node_2"],
@@ -159,10 +186,23 @@ def test_ids_that_stand_twice_are_refused():
 
 
 def test_a_node_carries_its_settings(loader):
-    x = node("math.add", values={"x": 1}, label="Sum", pool="db", priority=3, tags={"a": 1},
-             description="sums", retry={"max": 2}, ray={"num_cpus": 2})  # fmt: skip
-    flow = draw({"s": "start", "x": x, "r": "return"}, "s > x, x > r, s.y - x.y",
-                on_error="continue", variables={"v": {"type": "int"}})  # fmt: skip
+    x = node(
+        "math.add",
+        values={"x": 1},
+        label="Sum",
+        pool="db",
+        priority=3,
+        tags={"a": 1},
+        description="sums",
+        retry={"max": 2},
+        ray={"num_cpus": 2},
+    )
+    flow = draw(
+        {"s": "start", "x": x, "r": "return"},
+        "s > x, x > r, s.y - x.y",
+        on_error="continue",
+        variables={"v": {"type": "int"}},
+    )
     graph = build(flow, loader)
     compiled = graph["nodes"]["x"]
     assert compiled["label"] == "Sum"
@@ -176,8 +216,12 @@ def test_a_node_carries_its_settings(loader):
 
 
 def test_what_is_set_nearer_wins(loader):
-    nodes = {"s": "start", "x": node("sleep", retry={"max": 0}, ray={"num_cpus": 2}), "y": "sleep",
-             "r": "return"}  # fmt: skip
+    nodes = {
+        "s": "start",
+        "x": node("sleep", retry={"max": 0}, ray={"num_cpus": 2}),
+        "y": "sleep",
+        "r": "return",
+    }
     settings = {"retry": {"max": 3, "delay": 1.5}, "ray": {"num_cpus": 1, "memory": 5}}
     graph = build(draw(nodes, "s > x, x > y, y > r", settings=settings), loader)["nodes"]
     assert "retry" not in graph["x"]

@@ -114,8 +114,11 @@ def test_an_unknown_output_is_refused_with_the_likely_one(check):
     )
     (finding,) = check(flow)
     assert (finding.rule, finding.node, finding.port, finding.edge) == (
-        "unknown_port", "x", "valeu", "e4",
-    )  # fmt: skip
+        "unknown_port",
+        "x",
+        "valeu",
+        "e4",
+    )
     said(finding, "node 'x' output 'valeu'", "data outputs: value", "did you mean 'value'?")
 
 
@@ -372,8 +375,9 @@ def test_a_read_only_variable_may_be_read_and_not_written(check, only):
     def flow(kind, **values):
         return draw(
             {"s": "start", "x": node(kind, values={"VARIABLE": "v", **values}), "r": "return"},
-            "s > x, x > r", variables={"v": {"type": "int", "default": 0, "readonly": True}},
-        )  # fmt: skip
+            "s > x, x > r",
+            variables={"v": {"type": "int", "default": 0, "readonly": True}},
+        )
 
     assert not check(flow("variables.get_variable"))
     assert only("variable_readonly", flow("variables.set_variable", value=1)).node == "x"
@@ -395,11 +399,19 @@ def test_a_variable_is_typed_on_write(only):
 @pytest.mark.parametrize(
     "variables",
     [
-        5, "counter", [5], [{"type": "int"}], [{"name": "a"}, {"name": "a"}], {"a": 5}, {"": {}},
-        {"a": {"type": "intt"}}, {"a": {"type": 5}}, {"a": {"type": "int", "default": "x"}},
+        5,
+        "counter",
+        [5],
+        [{"type": "int"}],
+        [{"name": "a"}, {"name": "a"}],
+        {"a": 5},
+        {"": {}},
+        {"a": {"type": "intt"}},
+        {"a": {"type": 5}},
+        {"a": {"type": "int", "default": "x"}},
         {"a": {"type": "int", "readonly": "yes"}},
     ],
-)  # fmt: skip
+)
 def test_a_malformed_declaration_of_variables_is_refused(only, variables):
     only("variable_declaration", draw({"s": "start", "r": "return"}, "s > r", variables=variables))
 
@@ -497,5 +509,10 @@ def test_an_unknown_class_is_refused_with_the_likely_one(check):
 def test_a_finding_in_json_has_the_documented_keys():
     finding = Finding("rule", "text", "warning", "n", "p", "e")
     assert finding.as_dict() == {
-        "rule": "rule", "severity": "warning", "message": "text", "node": "n", "port": "p", "edge": "e",
-    }  # fmt: skip
+        "rule": "rule",
+        "severity": "warning",
+        "message": "text",
+        "node": "n",
+        "port": "p",
+        "edge": "e",
+    }

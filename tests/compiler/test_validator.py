@@ -1,5 +1,7 @@
 """``FlowValidator`` as the interface document has it."""
 
+from itertools import pairwise
+
 import pytest
 from drawing import draw, node
 from shapes import fixture_names, load_fixture
@@ -11,8 +13,10 @@ CYCLE = draw(
     {"s": "start", "a": "sleep", "b": "sleep", "r": "return"}, "s > a, a > b, b > a, b > r"
 )
 UNREACHABLE = draw({"s": "start", "a": "sleep", "r": "return"}, "s > a")
-MISFIT = draw({"s": node("start", inputs={"a": "str"}), "b": "logic.branch", "r": "return"},
-              "s > b, b.true > r, b.false > r, s.a - b.condition")  # fmt: skip
+MISFIT = draw(
+    {"s": node("start", inputs={"a": "str"}), "b": "logic.branch", "r": "return"},
+    "s > b, b.true > r, b.false > r, s.a - b.condition",
+)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +40,10 @@ def test_each_documented_check_returns_its_messages(loader, check, flow, said):
 
 
 def test_without_a_loader_the_built_in_nodes_are_known():
-    flow = draw({"s": "start", "x": node("math.add", values={"x": 1, "y": 2}), "r": "return"},
-                "s > x, x > r, x.result - r.sum")  # fmt: skip
+    flow = draw(
+        {"s": "start", "x": node("math.add", values={"x": 1, "y": 2}), "r": "return"},
+        "s > x, x > r, x.result - r.sum",
+    )
     assert FlowValidator().validate(flow) == (True, [])
 
 
@@ -59,8 +65,10 @@ def test_findings_are_those_of_the_last_flow(loader):
 
 def test_ports_come_from_the_snapshot_when_a_class_is_not_importable(loader):
     snapshot = {"inputs": {"a": "int"}, "outputs": {"b": "str"}}
-    flow = draw({"s": "start", "x": node("gone.away.Node", **snapshot), "r": "return"},
-                "s > x, x > r, s.a - x.c, x.b - r.b")  # fmt: skip
+    flow = draw(
+        {"s": "start", "x": node("gone.away.Node", **snapshot), "r": "return"},
+        "s > x, x > r, s.a - x.c, x.b - r.b",
+    )
     validator = FlowValidator(loader)
     validator.validate(flow)
     rules = {finding.rule: finding for finding in validator.findings}
@@ -69,8 +77,10 @@ def test_ports_come_from_the_snapshot_when_a_class_is_not_importable(loader):
 
 
 def test_a_finding_names_the_node_by_id_and_label(loader):
-    flow = draw({"s": "start", "x": node("math.add", values={"x": 1}, label="合計"), "r": "return"},
-                "s > x, x > r")  # fmt: skip
+    flow = draw(
+        {"s": "start", "x": node("math.add", values={"x": 1}, label="合計"), "r": "return"},
+        "s > x, x > r",
+    )
     _, (error,) = FlowValidator(loader).validate(flow)
     assert error.startswith("node 'x' (合計) input 'y'")
 
@@ -79,7 +89,7 @@ def chain(length: int, kind: str = "flow_nodes.sleep.SleepNode"):
     ids = [f"n{number}" for number in range(length)]
     nodes = {"s": "start", **dict.fromkeys(ids, kind), "r": "return"}
     path = ["s", *ids, "r"]
-    return draw(nodes, ",".join(f"{a} > {b}" for a, b in zip(path, path[1:], strict=False)))
+    return draw(nodes, ",".join(f"{a} > {b}" for a, b in pairwise(path)))
 
 
 def test_a_long_flow_is_no_deep_recursion(loader):
@@ -92,9 +102,16 @@ def test_a_flow_of_many_branches_is_decided(loader):
     for number in range(300):
         branch, yes, no, join = (f"{kind}{number}" for kind in ("b", "y", "n", "j"))
         nodes |= {branch: "logic.branch", yes: "constant", no: "constant", join: "identity"}
-        wires += [f"{before[-1]} > {branch}", f"s.flag - {branch}.condition", f"{branch}.true > {yes}",
-                  f"{branch}.false > {no}", f"{yes} > {join}", f"{no} > {join}",
-                  f"{yes}.value - {join}.value", f"{no}.value - {join}.value"]  # fmt: skip
+        wires += [
+            f"{before[-1]} > {branch}",
+            f"s.flag - {branch}.condition",
+            f"{branch}.true > {yes}",
+            f"{branch}.false > {no}",
+            f"{yes} > {join}",
+            f"{no} > {join}",
+            f"{yes}.value - {join}.value",
+            f"{no}.value - {join}.value",
+        ]
         before.append(join)
     flow = draw({**nodes, "r": "return"}, ",".join([*wires, f"{before[-1]} > r"]))
     assert FlowValidator(loader).validate(flow) == (True, [])
@@ -105,9 +122,12 @@ def test_a_flow_with_too_many_branches_to_decide_is_still_answered(loader):
     wires = ["s > c0", "s > r", "join.value - r.value"]
     for number in range(60):
         nodes |= {f"c{number}": "choose", f"x{number}": "constant"}
-        wires += [f"s.flag - c{number}.which", f"c{number}.a > x{number}",
-                  f"c{number}.b > c{number + 1}" if number < 59 else "c59.b > join",
-                  f"x{number}.value - join.value"]  # fmt: skip
+        wires += [
+            f"s.flag - c{number}.which",
+            f"c{number}.a > x{number}",
+            f"c{number}.b > c{number + 1}" if number < 59 else "c59.b > join",
+            f"x{number}.value - join.value",
+        ]
     _, errors = FlowValidator(loader).validate(draw(nodes, ",".join(wires)))
     assert any("both lead into it" in error for error in errors)
 
@@ -118,8 +138,13 @@ def test_a_wide_merge_is_checked_as_a_whole(loader):
     for number in range(100):
         nodes |= {f"b{number}": "logic.branch", f"x{number}": "constant"}
         after = f"b{number + 1}" if number < 99 else "last"
-        wires += [f"s.flag - b{number}.condition", f"b{number}.true > x{number}",
-                  f"b{number}.false > {after}", f"x{number} > join", f"x{number}.value - join.value"]  # fmt: skip
+        wires += [
+            f"s.flag - b{number}.condition",
+            f"b{number}.true > x{number}",
+            f"b{number}.false > {after}",
+            f"x{number} > join",
+            f"x{number}.value - join.value",
+        ]
     nodes["last"] = "constant"
     wires += ["last > join", "last.value - join.value"]
     assert FlowValidator(loader).validate(draw(nodes, ",".join(wires))) == (True, [])

@@ -6,12 +6,13 @@ No events and no planning: nodes are looked at once each, sources first.
 from graphlib import TopologicalSorter
 from typing import Any
 
-CONSTANT, COLLECT = "ConstantNode", "CollectNode"
 DEFAULTS = {"CollectNode": {"a": None, "b": None, "c": None}, "BoomNode": {"value": None},
             "SleepNode": {"value": None}, "FragileNode": {"fail": False}}  # fmt: skip
 
 
-def run(kind: str, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def run(  # noqa: C901 - a table
+    kind: str, given: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     """Outputs and fired exec outputs; raises where the node fails."""
     match kind:
         case "AddNode":
@@ -19,8 +20,7 @@ def run(kind: str, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         case "ConstantNode":
             return {"value": given["VALUE"]}, ["exec_out"]
         case "CollectNode":
-            values = [given[port] for port in "abc" if given[port] is not None]
-            return {"values": values}, ["exec_out"]
+            return {"values": [given[p] for p in "abc" if given[p] is not None]}, ["exec_out"]
         case "BranchNode":
             return {}, ["true" if given["condition"] else "false"]
         case "SwitchNode":
@@ -32,6 +32,8 @@ def run(kind: str, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             raise ValueError("boom: bang")
         case "FragileNode" if given["fail"]:
             raise ValueError("told to fail")
+        case "StartNode":
+            return given, ["exec_out"]
         case "ReturnNode":
             return {"result": given}, []
     return {"value": given["value"]}, ["exec_out"]
@@ -40,49 +42,63 @@ def run(kind: str, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def expected(flow: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """``{"success", "result", "statuses"}`` of a run of a race-free random flow."""
     nodes = {node["id"]: node for node in flow["nodes"]}
-    into: dict[str, list[dict[str, Any]]] = {node_id: [] for node_id in nodes}
-    for edge in flow["edges"]:
-        into[edge["target"]].append(edge)
+    into = {n: [edge for edge in flow["edges"] if edge["target"] == n] for n in nodes}
     handled = {edge["source"] for edge in flow["edges"] if edge["sourceHandle"] == "error"}
     order = TopologicalSorter({n: [edge["source"] for edge in into[n]] for n in nodes})
     status: dict[str, str] = {}
-    outputs: dict[str, dict[str, Any]] = {}
-    fired: dict[str, list[str]] = {}
-    result: dict[str, Any] | None = None
-    for node_id in order.static_order():
-        kind = nodes[node_id]["type"].rpartition(".")[2]
-        data = nodes[node_id]["data"]
-        outputs[node_id], fired[node_id] = {}, []
-        if any(status[edge["source"]] in ("failed", "pending") for edge in into[node_id]):
-            status[node_id] = "pending"
+    outputs: dict[str, dict[str, Any]] = {n: {} for n in nodes}
+    fired: dict[str, list[str]] = {n: [] for n in nodes}
+    for n in order.static_order():
+        if any(status[edge["source"]] in ("failed", "pending") for edge in into[n]):
+            status[n] = "pending"
             continue
-        if kind == "StartNode":
-            specs = {name: spec for name, spec in data["inputs"].items() if isinstance(spec, dict)}
-            defaults = {name: spec["default"] for name, spec in specs.items()}
-            status[node_id], fired[node_id] = "completed", ["exec_out"]
-            outputs[node_id] = {**defaults, **inputs}
+        given = gathered(nodes[n], into[n], outputs, inputs)
+        if not lives(into[n], fired, given):
+            status[n] = "skipped"
             continue
-        given = {**DEFAULTS.get(kind, {}), **data.get("constantValues", {})}
-        given |= {name: spec["default"] for name, spec in data.get("inputs", {}).items()}
-        execs = [edge for edge in into[node_id] if edge["type"] == "exec"]
-        wired = [edge for edge in into[node_id] if edge["type"] != "exec"]
-        for edge in wired:
-            if edge["sourceHandle"] in outputs[edge["source"]]:
-                given[edge["targetHandle"]] = outputs[edge["source"]][edge["sourceHandle"]]
-        alive = any(edge["sourceHandle"] in fired[edge["source"]] for edge in execs)
-        complete = all(edge["targetHandle"] in given for edge in wired)
-        if not (alive if execs else complete):
-            status[node_id] = "skipped"
-            continue
+        status[n] = "completed"
         try:
-            outputs[node_id], fired[node_id] = run(kind, given)
-            status[node_id] = "completed"
+            outputs[n], fired[n] = run(kind_of(nodes[n]), given)
         except ValueError as error:
-            status[node_id] = "completed" if node_id in handled else "failed"
-            if node_id in handled:
-                told = {"type": "ValueError", "message": str(error), "node_id": node_id}
-                outputs[node_id], fired[node_id] = {"error": told}, ["error"]
-        if kind == "ReturnNode":
-            result = outputs[node_id]["result"]
-    success = result is not None and "failed" not in status.values()
-    return {"success": success, "result": result or {}, "statuses": status}
+            if n in handled:
+                told = {"type": "ValueError", "message": str(error), "node_id": n}
+                outputs[n], fired[n] = {"error": told}, ["error"]
+            else:
+                status[n] = "failed"
+    returned = [
+        outputs[n]["result"] for n in nodes if "result" in outputs[n] and is_return(nodes[n])
+    ]
+    success = bool(returned) and "failed" not in status.values()
+    return {"success": success, "result": returned[0] if returned else {}, "statuses": status}
+
+
+def gathered(
+    node: dict[str, Any],
+    into: list[dict[str, Any]],
+    outputs: dict[str, Any],
+    inputs: dict[str, Any],
+) -> dict[str, Any]:
+    given = {**DEFAULTS.get(kind_of(node), {}), **node["data"].get("constantValues", {})}
+    for name, spec in node["data"].get("inputs", {}).items():
+        given |= {name: spec["default"]} if isinstance(spec, dict) else {}
+    if kind_of(node) == "StartNode":
+        given |= inputs
+    for edge in into:
+        if edge["type"] != "exec" and edge["sourceHandle"] in outputs[edge["source"]]:
+            given[edge["targetHandle"]] = outputs[edge["source"]][edge["sourceHandle"]]
+    return given
+
+
+def lives(into: list[dict[str, Any]], fired: dict[str, list[str]], given: dict[str, Any]) -> bool:
+    execs = [edge for edge in into if edge["type"] == "exec"]
+    if execs:
+        return any(edge["sourceHandle"] in fired[edge["source"]] for edge in execs)
+    return all(edge["targetHandle"] in given for edge in into)
+
+
+def kind_of(node: dict[str, Any]) -> str:
+    return str(node["type"]).rpartition(".")[2]
+
+
+def is_return(node: dict[str, Any]) -> bool:
+    return kind_of(node) == "ReturnNode"

@@ -1,0 +1,62 @@
+"""``rayflow-dagster nodes``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def nodes_of(typed) -> dict[str, Any]:
+    return {node["type"]: node for node in json.loads(typed("nodes", "--json").stdout)["nodes"]}
+
+
+def package_with(folder: Path, source: str) -> None:
+    (folder / "nodes").mkdir()
+    (folder / "nodes" / "__init__.py").touch()
+    (folder / "nodes" / "bad.py").write_text(source)
+
+
+def test_every_node_is_listed_with_ports_constants_and_file(typed, project: Path):
+    nodes = nodes_of(typed)
+
+    add = nodes["math.add"]
+    assert add["class_path"] == "rayflow_dagster.nodes.math.add.AddNode"
+    assert set(add["inputs"]) == {"x", "y"}
+    assert add["origin"] == "built-in"
+    assert add["file"].endswith("rayflow_dagster/nodes/math/add.py")
+    assert nodes["logic.branch"]["exec_outputs"] == ["true", "false"]
+    boom = nodes["flow_nodes.boom.BoomNode"]
+    assert boom["origin"] == "project"
+    assert set(boom["constants"]["MESSAGE"]) == {"type", "value"}
+
+
+def test_defaults_stand_with_their_inputs(typed, project: Path):
+    sleep = nodes_of(typed)["flow_nodes.sleep.SleepNode"]
+
+    assert sleep["inputs"]["value"] == {"type": "any", "default": None}
+
+
+def test_the_list_names_each_node_its_ports_and_its_file(typed, project: Path):
+    lines = typed("nodes").output.splitlines()
+    boom = lines[lines.index("flow_nodes.boom.BoomNode") :][:6]
+
+    assert "math.add" in lines
+    assert any(line.startswith("  inputs    value: any") for line in boom)
+    assert any(line.startswith("  constants MESSAGE = ") for line in boom)
+    assert "  file      flow_nodes/boom.py" in boom
+
+
+def test_a_file_that_is_no_python_is_reported_and_the_others_are_listed(typed, empty_folder: Path):
+    package_with(empty_folder, "class X(:\n")
+    document = json.loads(typed("nodes", "--json").stdout)
+
+    assert any("nodes.bad" in problem for problem in document["problems"])
+    assert any(node["type"] == "math.add" for node in document["nodes"])
+
+
+def test_a_node_that_declares_its_ports_wrongly_is_reported(typed, empty_folder: Path):
+    imported = "from rayflow_dagster import RayflowNode\n"
+    package_with(empty_folder, f"{imported}class X(RayflowNode):\n    inputs = {{'a b': int}}\n")
+    output = typed("nodes").output
+
+    assert "broken" in output
+    assert "'a b'" in output

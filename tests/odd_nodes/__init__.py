@@ -1,0 +1,1 @@
+"""Nodes that misbehave, each in one way."""

@@ -1,0 +1,37 @@
+"""Running flows in tests."""
+
+import asyncio
+from typing import Any
+
+from shapes import TESTS
+
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+from rayflow_dagster.types import NodeResult
+
+PROJECT = Project.at(TESTS, ["flow_nodes", "odd_nodes"])
+ODD = "odd_nodes.misbehaving."
+
+
+def execute(orchestrator: FlowOrchestrator, flow: Any, **inputs: Any) -> dict[str, Any]:
+    return asyncio.run(orchestrator.execute_flow(flow, inputs))
+
+
+def result_of(orchestrator: FlowOrchestrator, node_id: str) -> NodeResult:
+    """What became of a node that has settled."""
+    assert orchestrator.state_tracker is not None
+    result = orchestrator.state_tracker.get_state()["node_states"][node_id]["result"]
+    assert result is not None
+    return result
+
+
+def outcomes(orchestrator: FlowOrchestrator) -> dict[str, str]:
+    """Node id -> completed, skipped, failed or pending, as ``shapes`` says it."""
+    assert orchestrator.state_tracker is not None
+    states = orchestrator.state_tracker.get_state()["node_states"]
+    found: dict[str, str] = {}
+    for node_id, node in states.items():
+        result = node["result"]
+        skipped = result is not None and result["status"] == "skipped"
+        found[node_id] = "skipped" if skipped else node["status"]
+    return found

@@ -1,0 +1,151 @@
+"""Running one node once."""
+
+import asyncio
+import logging
+import pickle
+import threading
+from typing import Any
+
+import pytest
+from flow_nodes.async_identity import AsyncIdentityNode
+from flow_nodes.choose import ChooseNode
+from flow_nodes.count_up import CountUpNode
+from flow_nodes.switch import SwitchNode
+from odd_nodes.misbehaving import FailNode, GiveNode
+
+from rayflow_dagster.errors import NodeExecutionError, OutputError
+from rayflow_dagster.metadata import inspect_class
+from rayflow_dagster.node import RayflowNode
+from rayflow_dagster.runner import MAX_LOG_RECORDS, NodeCall, NodeReply, run_node_class
+from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
+
+VARIABLES = {"counter": {"type": "any", "default": 1}}
+
+
+def run(node_class: type[RayflowNode], constants: Any = None, **inputs: Any) -> NodeReply:
+    metadata = inspect_class(node_class)
+    call = NodeCall("n", metadata["path"], constants or {})
+    variables = WriteTracking(GlobalVariableStore(VARIABLES))
+    return run_node_class(node_class, metadata, call, inputs, variables)
+
+
+def test_outputs_and_the_fired_exec_output_come_back():
+    reply = run(SwitchNode, value=3.0)
+    assert (reply.outputs, reply.exec_fired, reply.exception) == ({"value": 3.0}, ("low",), None)
+    assert reply.details["previews"] == {"value": "3.0"}
+    assert reply.details["seconds"] >= 0
+
+
+def test_constants_of_the_flow_override_those_of_the_class():
+    assert run(SwitchNode, {"LIMIT": 2}, value=3.0).exec_fired == ("high",)
+
+
+@pytest.mark.parametrize(
+    ("said", "fired"),
+    [("a", ("a",)), (["b", "a", "b"], ("a", "b")), ({"a", "b"}, ("a", "b")), ([], ())],
+)
+def test_exec_next_is_a_name_or_several_in_the_declared_order(said, fired):
+    assert run(ChooseNode, which=said).exec_fired == fired
+
+
+@pytest.mark.parametrize("said", ["c", ["a", "c"], 3, [["a"]], [None], None, {"a": 1}])
+def test_an_exec_output_that_does_not_exist_is_the_nodes_failure(said):
+    reply = run(ChooseNode, which=said)
+    assert isinstance(reply.exception, OutputError)
+    assert reply.exec_fired == ()
+
+
+def test_a_node_of_one_exec_output_fires_it():
+    assert run(GiveNode).exec_fired == ("exec_out",)
+
+
+@pytest.mark.parametrize("how", ["value", "exit", "interrupt", "recursion", "silent"])
+def test_whatever_process_raises_is_the_nodes_failure(how):
+    reply = run(FailNode, {"HOW": how})
+    assert isinstance(reply.exception, Exception)
+    assert reply.exception.__traceback__ is not None
+    assert reply.details["input_previews"] == {}
+
+
+def test_an_exit_is_wrapped_so_that_raising_it_ends_no_process():
+    error = run(FailNode, {"HOW": "exit"}).exception
+    assert isinstance(error, NodeExecutionError)
+    assert isinstance(error.original_error, SystemExit)
+
+
+def test_an_input_of_another_type_is_refused_with_a_preview():
+    reply = run(SwitchNode, value="x" * 1000)
+    assert isinstance(reply.exception, TypeError)
+    assert "input 'value' of node 'n' takes float" in str(reply.exception)
+    assert len(str(reply.exception)) < 300
+
+
+def test_an_async_process_runs_inside_and_outside_a_loop():
+    async def inside() -> NodeReply:
+        return run(AsyncIdentityNode, value=1)
+
+    assert run(AsyncIdentityNode, value=1).outputs == {"value": 1}
+    assert asyncio.run(inside()).outputs == {"value": 1}
+
+
+def test_an_async_generator_is_refused():
+    class Many(RayflowNode):
+        async def process(self) -> Any:
+            yield 1
+
+    assert "a generator" in str(run(Many).exception)
+
+
+def test_a_value_that_cannot_be_shown_does_not_fail_the_node():
+    class Big(RayflowNode):
+        outputs = {"value": int}
+
+        def process(self) -> dict[str, Any]:
+            return {"value": 10**5000}
+
+    assert run(Big).exception is None
+
+
+def test_log_records_are_kept_and_wrong_arguments_do_not_fail_the_node():
+    class Talking(RayflowNode):
+        def process(self) -> None:
+            self.log.info("%d items", 3)
+            self.log.warning("%d items", "many")
+            try:
+                raise ValueError("seen")
+            except ValueError:
+                self.log.exception("caught")
+
+    reply = run(Talking)
+    assert reply.exception is None
+    first, second, third = reply.details["logs"]
+    assert first == {"level": logging.INFO, "message": "3 items"}
+    assert second["message"].startswith("%d items (its arguments do not fit: TypeError")
+    assert "ValueError: seen" in third["message"]
+
+
+def test_the_variables_are_kept_as_a_node_that_wrote_leaves_them():
+    assert "variables" not in run(GiveNode).details
+    assert pickle.loads(run(CountUpNode).details["variables"]) == (1, {"counter": 2})
+
+
+def test_variables_that_cannot_be_kept_are_the_nodes_failure():
+    class Locking(RayflowNode):
+        def process(self) -> None:
+            self.variables.set("counter", threading.Lock())
+
+    reply = run(Locking)
+    assert "the variables it wrote could not be kept" in str(reply.exception)
+    assert reply.exec_fired == ()
+
+
+def test_log_records_are_bounded():
+    class Chatty(RayflowNode):
+        def process(self) -> None:
+            for number in range(MAX_LOG_RECORDS + 50):
+                self.log.debug("%d", number)
+            self.log.debug("x" * 10**6)
+
+    logs = run(Chatty).details["logs"]
+    assert len(logs) == MAX_LOG_RECORDS + 1
+    assert "left out" in logs[-1]["message"]
