@@ -59,9 +59,35 @@ _HOMES = {
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604 - the names are text
+__all__ = [
+    "ActorManager",
+    "ClusterError",
+    "DataGatherer",
+    "DataNotAvailableError",
+    "ErrorHandler",
+    "ExecutionPlanner",
+    "FlowChangedError",
+    "FlowFailedError",
+    "FlowFormatError",
+    "FlowOrchestrator",
+    "FlowValidator",
+    "GlobalVariableStore",
+    "GraphBuildError",
+    "GraphBuilder",
+    "InvalidInputsError",
+    "NodeExecutionError",
+    "NodeExecutor",
+    "NodeLoadError",
+    "NodeLoader",
+    "RayflowError",
+    "RayflowNode",
+    "StateTracker",
+    "ValidationError",
+    "VariableError",
+    "VariableStoreManager",
     "__version__",
-    *_HOME_OF,
+    "build_definitions",
+    "build_job",
 ]
 
 

@@ -70,8 +70,8 @@ class FlowOrchestrator:
         on_settled: Listener | None = None,
     ) -> None:
         self.project = project if project is not None else Project.around(Path.cwd())
-        self.node_loader = NodeLoader(self.project.registry)
-        self.validator = FlowValidator(self.node_loader)
+        self.validator: FlowValidator = self.project.validator()
+        self.node_loader: NodeLoader = self.validator.node_loader
         self.graph_builder: GraphBuilder | None = None
         self.variable_manager: VariableStoreManager | None = None
         self.actor_manager: Dispatcher | None = None
@@ -138,7 +138,7 @@ class FlowOrchestrator:
             ValidationError: with every finding.
         """
         self.validator.require_valid(flow_data)
-        flow = self.validator.resolve(flow_data)
+        flow = self.validator.resolve(self.project.with_settings(flow_data))
         self.graph_builder = GraphBuilder(_metadata_of(flow))
         self.use_graph(self.graph_builder.compile(flow))
         return self._require_graph()

@@ -17,7 +17,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as PydanticError
 
+from .compiler.loader import NodeLoader
 from .compiler.registry import NodeRegistry, NodeRoot
+from .compiler.validator import FlowValidator
 from .errors import ProjectError
 
 DEFAULT_PACKAGE = "nodes"
@@ -73,6 +75,18 @@ class Project:
         packages = [DEFAULT_PACKAGE, *self.settings.nodes, *self.extra_packages]
         roots = [NodeRoot(name, self.root.joinpath(*name.split("."))) for name in packages]
         return NodeRegistry.of([root for root in roots if root.path.is_dir()])
+
+    def validator(self) -> FlowValidator:
+        """A validator that knows this project's nodes and what it allows."""
+        loader = NodeLoader(self.registry)
+        return FlowValidator(loader, allow_runtime_env=self.settings.allow_runtime_env)
+
+    def with_settings(self, flow: Mapping[str, Any]) -> dict[str, Any]:
+        """The flow with the project's ``settings`` where it has none of its own."""
+        own = flow.get("settings")
+        if not self.settings.settings or not isinstance(own, dict | None):
+            return dict(flow)
+        return {**flow, "settings": {**self.settings.settings, **(own or {})}}
 
 
 def _read_settings(file: Path) -> ProjectSettings:

@@ -217,7 +217,7 @@ class ActorManager:
         while self._queue:
             request = self._queue[0]
             if request.future.cancelled():
-                self._queue.popleft()
+                self._queue.popleft().future.set_running_or_notify_cancel()
             elif request.spec.ray_options:
                 if not self._make_room(request.spec.cpus):
                     return
@@ -434,10 +434,20 @@ def _opened(value: Any) -> Any:
 
 
 def _succeed(future: "Future[T]", result: T) -> None:
-    with suppress(InvalidStateError):  # whoever waited has given up
+    try:
         future.set_result(result)
+    except InvalidStateError:  # whoever asked has given up
+        _tell_cancelled(future)
 
 
 def _fail(future: "Future[Any]", error: BaseException) -> None:
-    with suppress(InvalidStateError):  # whoever waited has given up
+    try:
         future.set_exception(error)
+    except InvalidStateError:  # whoever asked has given up
+        _tell_cancelled(future)
+
+
+def _tell_cancelled(future: "Future[Any]") -> None:
+    """Let those who wait for a cancelled future know; until then they sleep."""
+    if future.cancelled():
+        future.set_running_or_notify_cancel()

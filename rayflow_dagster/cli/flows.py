@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rayflow_dagster.compiler.flow import read_flow
-from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
@@ -74,14 +73,16 @@ def find_flows(named: Iterable[str]) -> list[Path]:
 
 def validator_of(project: Project) -> FlowValidator:
     """A validator that knows the project's nodes."""
-    return FlowValidator(NodeLoader(project.registry))
+    return project.validator()
 
 
 def shown(path: Path) -> str:
     """``path`` as short as it can be written from the working folder."""
-    resolved = path.resolve()
     here = Path.cwd()
-    return str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(path)
+    for written in (Path(os.path.abspath(path)), path.resolve()):
+        if written.is_relative_to(here):
+            return str(written.relative_to(here))
+    return str(path)
 
 
 def _flow_named(name: str) -> Path | None:

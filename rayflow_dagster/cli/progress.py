@@ -119,7 +119,7 @@ def print_outcome(console: Console, errors: Console, report: RunReport, *, verbo
     _print_faults(errors, report, verbose=verbose)
     ran, skipped = len(report.of(*RAN)), len(report.of("skipped"))
     pending = len(report.of("pending"))
-    counts = [f"{ran} nodes ran"]
+    counts = [f"{ran} node{'' if ran == 1 else 's'} ran"]
     counts += [f"{skipped} skipped"] * bool(skipped) + [f"{pending} did not run"] * bool(pending)
     word, style = _verdict(report)
     line = Text(f"{word} in {duration(report.execution_time)}", style=style)

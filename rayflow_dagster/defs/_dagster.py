@@ -44,10 +44,10 @@ __all__ = [
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
     "ActiveExecution",
-    "FlowActiveExecution",
     "DagsterExecutionInterruptedError",
     "ExecutionPlan",
     "ExecutionStep",
+    "FlowActiveExecution",
     "InstanceConcurrencyContext",
     "PlanExecutionContext",
     "PlanOrchestrationContext",
@@ -133,7 +133,8 @@ def parked_event(job_name: str) -> DagsterEvent:
 class FlowActiveExecution(ActiveExecution):
     """Dagster's bookkeeping of a plan, with one rule of flows: what depends on a failed node stays
     pending. Dagster would record it as skipped if another of its sources was skipped, and a step
-    recorded as skipped never runs in a re-execution."""
+    recorded as skipped never runs in a re-execution.
+    """
 
     def _should_skip_step(self, step_key: str) -> bool:
         sources = self._plan.get_executable_step_deps()[step_key]

@@ -22,10 +22,8 @@ from dagster import (
 
 from rayflow_dagster.compiler.flow import canonicalize, flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
-from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.rules_runs import liveness_of
-from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
@@ -91,10 +89,9 @@ def compile_flow(
     Raises:
         ValidationError: with all findings.
     """
-    loader = NodeLoader(project.registry)
-    validator = FlowValidator(loader)
+    validator = project.validator()
     validator.require_valid(raw, title)
-    resolved = validator.resolve(raw)
+    resolved = validator.resolve(project.with_settings(raw))
     metadata = {node.class_path: node.metadata for node in resolved.nodes.values()}
     graph = GraphBuilder(metadata).compile(resolved)  # type: ignore[arg-type]
     return CompiledFlow(

@@ -8,7 +8,8 @@ it waits for, and whoever drives the step resumes it when that future is done.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -68,4 +69,5 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
         except StopIteration as finished:
             result: T = finished.value
             return result
-        wait([future])  # the coroutine itself sees an error or a cancellation
+        with suppress(CancelledError):  # the coroutine itself sees an error or a cancellation
+            future.exception()

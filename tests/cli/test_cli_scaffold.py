@@ -127,27 +127,13 @@ def test_a_new_node_can_be_used_in_a_flow(typed, empty_folder: Path):
     assert "nodes.word_count.WordCountNode" in [node["type"] for node in nodes]
 
 
-def test_what_is_written_is_formatted_and_typed(typed, empty_folder: Path, tmp_path: Path):
+def test_what_is_written_is_formatted(typed, empty_folder: Path):
     typed("init", ".")
     typed("new-node", "nodes/text/shout.py")
-    # Alone in a folder, or the type checker finds this repository's nodes beside it.
-    library = tmp_path / "library"
-    library.mkdir()
-    (library / "rayflow_dagster").symlink_to(REPOSITORY / "rayflow_dagster")
-    tools = Path(sys.executable).parent
-    commands = [
-        [tools / "ruff", "format", "--isolated", "--line-length=100", "--check", "."],
-        [tools / "ruff", "check", "--isolated", "--select=E,F,I,B,UP", "--line-length=100", "."],
-        [tools / "mypy", "--strict", "--follow-imports=silent", "nodes", "tests/nodes/text"],
-    ]
-    for command in commands:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "MYPYPATH": str(library)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    ruff = Path(sys.executable).with_name("ruff")
+    for verb in (["format", "--check"], ["check", "--select=E,F,I,B,UP"]):
+        command = [ruff, *verb, "--isolated", "--line-length=100", "."]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -111,7 +111,7 @@ def _open(request: Request, timeout: float) -> Any:
 class _Redirects(HTTPRedirectHandler):
     """Follows redirects, and keeps secrets meant for one server from another."""
 
-    def redirect_request(  # noqa: PLR0913, PLR0917 - urllib's signature
+    def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         following = super().redirect_request(req, fp, code, msg, headers, newurl)

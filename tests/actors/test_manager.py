@@ -1,0 +1,228 @@
+"""``ActorManager`` on real Ray actors."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from drawing import draw, node
+from running import ODD, PROJECT
+
+from rayflow_dagster.actors.manager import ActorManager
+from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
+from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.errors import ClusterError, NodeExecutionError, NodeLoadError, VariableError
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.values import StoredValue
+
+pytestmark = pytest.mark.ray
+
+ADD = "flow_nodes.add.AddNode"
+PATIENCE = 60  # seconds; how long a test waits before it gives up
+
+
+@pytest.fixture
+def manager(ray_session: None) -> Iterator[ActorManager]:
+    flow = draw(
+        {
+            "start": node("start"),
+            "add": node("add", values={"x": 1, "y": 2}),
+            "dies": node(f"{ODD}FailNode", values={"HOW": "death"}),
+            "hangs": node(f"{ODD}HangNode", values={"path": "/nowhere"}),
+            "own": node(f"{ODD}OwnNode"),
+            "pid": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
+            "large": node(f"{ODD}GiveNode", values={"WHAT": "large"}),
+            "return": node("return"),
+        },
+        "start > add, start > dies, start > hangs, start > own, start > pid, start > large,"
+        "add > return",
+    )
+    manager = ActorManager(NodeLoader(PROJECT.registry), None, str(PROJECT.root))
+    manager.prepare(FlowOrchestrator(PROJECT).load(flow))
+    yield manager
+    manager.cleanup_actors()
+
+
+def test_a_dispatched_node_answers_with_object_refs(manager):
+    reply = manager.dispatch("add", {"x": 1, "y": 2}).result(PATIENCE)
+    assert ray.get(reply.outputs["result"]) == 3
+    assert reply.exec_fired == ("exec_out",)
+
+
+def test_refs_and_stored_values_are_opened_where_they_are_used(manager, tmp_path):
+    first = manager.dispatch("add", {"x": 1, "y": 2}, str(tmp_path)).result(PATIENCE)
+    stored = StoredValue(first.details["stored"]["result"])
+    second = manager.dispatch("add", {"x": first.outputs["result"], "y": stored}).result(PATIENCE)
+    fetched = manager.fetch({"ref": second.outputs["result"], "file": stored, "value": 5})
+    assert fetched.result(PATIENCE) == {"ref": 6, "file": 3, "value": 5}
+    assert manager.fetch({}).result(PATIENCE) == {}
+
+
+def test_a_file_that_is_gone_fails_the_fetch_and_the_node(manager):
+    gone = StoredValue("/nowhere/value.pkl")
+    assert isinstance(manager.fetch({"a": gone}).exception(PATIENCE), FileNotFoundError)
+    error = manager.dispatch("add", {"x": gone, "y": 1}).exception(PATIENCE)
+    assert "FileNotFoundError" in str(error)
+
+
+def test_a_worker_is_used_again(manager):
+    pids = set()
+    for _ in range(5):
+        pids.add(ray.get(manager.dispatch("pid", {}).result(PATIENCE).outputs["value"]))
+    assert len(pids) <= 2
+
+
+def test_many_nodes_on_two_slots_all_answer_though_some_workers_die(manager):
+    futures = [manager.dispatch(node_id, {}) for node_id in ["pid", "dies", "pid", "own"] * 2]
+    assert not wait(futures, PATIENCE).not_done
+    failed = [future.exception() is not None for future in futures]
+    assert failed == [False, True, False, False] * 2
+    assert len(manager._workers) <= 2
+
+
+def test_a_cancelled_request_is_not_run_and_does_not_hold_a_worker(manager):
+    waiting = [manager.dispatch("pid", {}) for _ in range(6)]
+    assert waiting[-1].cancel()
+    assert not wait(waiting, PATIENCE).not_done
+    assert waiting[-1].cancelled()
+    assert manager.dispatch("pid", {}).result(PATIENCE).exception is None
+
+
+def test_cleaning_up_fails_what_runs_and_what_waits_and_what_comes_later(manager, tmp_path):
+    path = tmp_path / "pid"
+    running = manager.dispatch("hangs", {"path": str(path)})
+    rest = [manager.dispatch("hangs", {"path": str(tmp_path / str(n))}) for n in range(3)]
+    rest[-1].cancel()
+    while not path.exists():
+        wait([running], 0.02)
+    manager.cleanup_actors()
+    assert isinstance(running.exception(PATIENCE), ClusterError)
+    assert all(isinstance(future.exception(PATIENCE), ClusterError) for future in rest[:-1])
+    assert isinstance(manager.dispatch("pid", {}).exception(PATIENCE), ClusterError)
+    manager.cleanup_actors()
+    while is_alive(int(path.read_text())):
+        wait([], 0.02)
+
+
+def test_cleaning_up_while_workers_start_leaves_nothing(manager):
+    future = manager.dispatch("pid", {})
+    manager.cleanup_actors()
+    assert future.exception(PATIENCE) is not None
+    assert (manager._workers, manager._idle, list(manager._queue)) == ([], [], [])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def test_a_worker_that_cannot_start_fails_its_node_with_the_reason(ray_session):
+    manager = ActorManager(NodeLoader(PROJECT.registry), None)
+    manager._settings = None  # type: ignore[assignment]  # what a worker cannot start with
+    graph = FlowOrchestrator(PROJECT).load(
+        draw(
+            {"start": node("start"), "add": node("add", values={"x": 1, "y": 2}),
+             "return": node("return")},
+            "start > add, add > return",
+        )
+    )  # fmt: skip
+    manager.prepare(graph)
+    futures = [manager.dispatch("add", {"x": 1, "y": 2}) for _ in range(4)]
+    assert not wait(futures, PATIENCE).not_done
+    assert all("could not be started" in str(future.exception()) for future in futures)
+    manager.cleanup_actors()
+
+
+def test_what_no_machine_has_is_refused_before_anything_starts(manager):
+    graph: Any = {
+        "nodes": {
+            "n": {"class_path": ADD, "constants": {}, "metadata": {"outputs": {}},
+                  "ray_options": {"resources": {"quantum": 1}}}
+        }
+    }  # fmt: skip
+    with pytest.raises(ClusterError, match="node 'n' asks for CPU 1, quantum 1"):
+        manager.prepare(graph)
+
+
+def test_an_actor_of_a_nodes_own_runs_it_with_its_constants(manager):
+    actor = manager.create_actor("s", "flow_nodes.append.AppendNode", {"SUFFIX": "?"})
+    assert isinstance(actor, ray.actor.ActorHandle)
+    assert manager.get_actor("s") is actor
+    assert ray.get(actor.process.remote(text="a")) == {"text": "a?"}
+    manager._configure_actor(actor, {"SUFFIX": "!"})
+    assert ray.get(actor.process.remote(text="a")) == {"text": "a!"}
+
+
+def test_more_nodes_may_have_actors_than_the_cluster_has_slots(manager):
+    actors = [manager.create_actor(f"n{n}", ADD, {}) for n in range(4)]
+    assert ray.get([actor.process.remote(x=1, y=n) for n, actor in enumerate(actors)])[3] == {
+        "result": 4
+    }
+
+
+def test_an_actor_that_is_gone_and_a_class_that_is_not_there_are_said(manager):
+    with pytest.raises(KeyError):
+        manager.get_actor("nobody")
+    with pytest.raises(NodeLoadError):
+        manager.create_actor("n", "flow_nodes.add.SubtractNode", {})
+
+
+def test_a_failing_node_of_an_own_actor_raises_a_node_execution_error(manager):
+    actor = manager.create_actor("f", f"{ODD}FailNode", {"HOW": "unpicklable"})
+    with pytest.raises(NodeExecutionError, match="this and that") as caught:
+        ray.get(actor.process.remote())
+    assert caught.value.node_id == "f"
+
+
+def test_cleaning_up_ends_the_actors_that_were_asked_for(manager):
+    actor = manager.create_actor("n", f"{ODD}GiveNode", {"WHAT": "pid"})
+    pid = ray.get(actor.process.remote())["value"]
+    assert pid != os.getpid()
+    manager.cleanup_actors()
+    while is_alive(pid):
+        wait([], 0.02)
+    with pytest.raises(KeyError):
+        manager.get_actor("n")
+
+
+# --- the variable store ---------------------------------------------------------------------------
+
+
+def test_a_store_has_a_handle_from_creation_to_cleanup(ray_session):
+    variables = VariableStoreManager()
+    with pytest.raises(ClusterError, match="create_store first"):
+        variables.get_store_handle()
+    handle = variables.create_store({"a": {"type": "int", "default": 1}}, {"a": 5})
+    assert isinstance(handle, ray.actor.ActorHandle)
+    assert variables.get_store_handle() is handle
+    store = StoreProxy(handle)
+    assert (store.get("a"), store.increment("a", 2), store.snapshot()) == (5, 7, (1, {"a": 7}))
+    with pytest.raises(VariableError, match="'b' is not declared"):
+        store.get("b")
+    variables.cleanup()
+    variables.cleanup()
+    with pytest.raises(ClusterError):
+        variables.get_store_handle()
+    with pytest.raises(ClusterError, match="is gone"):
+        get_for_ever(store, "a")
+
+
+def get_for_ever(store: StoreProxy, name: str) -> None:
+    while True:
+        store.get(name)
+
+
+def test_processes_of_one_run_share_a_store_by_its_name(ray_session):
+    one, two = VariableStoreManager("run-7"), VariableStoreManager("run-7")
+    first = StoreProxy(one.create_store({"a": 1}))
+    first.increment("a")
+    handle = two.create_store({"a": 1})
+    assert StoreProxy(handle).get("a") == 2
+    two.cleanup()
+    assert first.get("a") == 2
+    ray.kill(handle)

@@ -1,0 +1,85 @@
+"""Where runs are recorded."""
+
+import os
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+
+from rayflow_dagster.cli.flows import open_flow
+from rayflow_dagster.cli.group import Refused
+from rayflow_dagster.cli.home import use_home
+from rayflow_dagster.cli.progress import NoProgress
+from rayflow_dagster.cli.recorded import RecordedRunner
+from rayflow_dagster.testing import in_process
+
+
+def test_without_a_home_it_is_made_in_the_project(empty_folder: Path):
+    home = use_home(empty_folder)
+
+    assert home == empty_folder / ".dagster"
+    assert os.environ["DAGSTER_HOME"] == str(home)
+    assert (home / "dagster.yaml").read_text() == ""
+    assert (home / ".gitignore").read_text() == "*\n"
+
+
+def test_the_projects_settings_are_copied_whenever_they_changed(empty_folder: Path):
+    settings = empty_folder / "dagster.yaml"
+    settings.write_text("telemetry:\n  enabled: false\n")
+    home = use_home(empty_folder)
+    del os.environ["DAGSTER_HOME"]
+    settings.write_text("nux:\n  enabled: false\n")
+    use_home(empty_folder)
+
+    assert (home / "dagster.yaml").read_text() == settings.read_text()
+
+
+def test_a_home_that_is_set_is_used(empty_folder: Path, tmp_path: Path):
+    os.environ["DAGSTER_HOME"] = str(tmp_path / "home")
+
+    assert use_home(empty_folder) == tmp_path / "home"
+    assert not (empty_folder / ".dagster").exists()
+
+
+def test_a_home_that_is_not_absolute_is_refused(empty_folder: Path):
+    os.environ["DAGSTER_HOME"] = "home"
+    with pytest.raises(Refused, match="absolute"):
+        use_home(empty_folder)
+
+
+def test_a_run_is_recorded_under_the_projects_own_job(project: Path):
+    (project / "definitions.py").touch()
+    runner = RecordedRunner(open_flow("linear"), in_process)
+    report = runner.run({"a": 1}, NoProgress())
+    with DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(report.run_id)
+
+    assert run.status == DagsterRunStatus.SUCCESS
+    assert run.job_name == "linear"
+    assert run.run_config == {"ops": {"Start": {"config": {"a": 1}}}}
+    assert run.tags[".dagster/repository"] == "__repository__@definitions.py"
+    assert "rayflow/flow_hash" in run.tags
+
+
+def test_a_run_of_a_flow_elsewhere_claims_no_code_location(project: Path):
+    (project / "definitions.py").touch()
+    (project / "linear.json").write_bytes((project / "flows" / "linear.json").read_bytes())
+    report = RecordedRunner(open_flow("linear.json"), in_process).run({"a": 1}, NoProgress())
+    with DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(report.run_id)
+
+    assert ".dagster/repository" not in run.tags
+
+
+def test_a_failed_run_is_recorded_as_failed(project: Path):
+    report = RecordedRunner(open_flow("failing_node"), in_process).run({"value": 1}, NoProgress())
+    with DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(report.run_id)
+
+    assert run.status == DagsterRunStatus.FAILURE
+
+
+def test_dagsters_console_log_is_not_seen(project: Path, capfd: pytest.CaptureFixture[str]):
+    RecordedRunner(open_flow("linear"), in_process).run({"a": 1}, NoProgress())
+
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,150 @@
+"""What a run reports, both ways of running, without Ray: the in-process fake runs the nodes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shapes import SHAPES, Shape
+
+from rayflow_dagster.cli.direct import DirectRunner
+from rayflow_dagster.cli.flows import FlowFile
+from rayflow_dagster.cli.recorded import RecordedRunner
+from rayflow_dagster.cli.report import NodeReport, RunReport
+from rayflow_dagster.testing import in_process
+
+Open = Callable[[str], FlowFile]
+RUNNERS = {"direct": DirectRunner, "recorded": RecordedRunner}
+# Every way a run can end; that all shapes come out right is tested where the runs are made.
+ENDS = {
+    "branch_join", "failing_node", "failing_node_continue", "failing_node_beside_return",
+    "no_return_reached", "retries_used_up", "return_ends_flow", "handled_error", "variables",
+}  # fmt: skip
+
+
+class Watched:
+    """Keeps what it is told, as ``(word, node id)`` or ``(word, node id, text)``."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, ...]] = []
+
+    def started(self, node: NodeReport) -> None:
+        self.told.append(("started", node.id))
+
+    def retrying(self, node: NodeReport, reason: str) -> None:
+        self.told.append(("retrying", node.id, reason))
+
+    def settled(self, node: NodeReport) -> None:
+        self.told.append(("settled", node.id))
+
+    def printed(self, node: NodeReport, text: str) -> None:
+        self.told.append(("printed", node.id, text))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One ``DAGSTER_HOME`` for all runs here: making one takes longer than a run."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def shared_home(untouched_process: None, home: Path) -> None:
+    os.environ["DAGSTER_HOME"] = str(home)
+
+
+@pytest.fixture(params=RUNNERS)
+def run(request: pytest.FixtureRequest, flow_of: Open) -> Callable[..., tuple[RunReport, Watched]]:
+    """``run("linear", a=1)`` runs that flow directly, and then again as a recorded run."""
+
+    def run_it(name: str, /, **inputs: Any) -> tuple[RunReport, Watched]:
+        watched = Watched()
+        runner = RUNNERS[request.param](flow_of(name), in_process)
+        return runner.run(inputs, watched), watched
+
+    return run_it
+
+
+@pytest.mark.parametrize("shape", [each for each in SHAPES if each.name in ENDS], ids=str)
+def test_the_report_says_what_became_of_every_node(run, shape: Shape):
+    report, _ = run(shape.name, **shape.inputs)
+
+    assert report.success == shape.success
+    assert report.result == shape.result
+    assert {node.id: node.status for node in report.nodes} == shape.statuses
+    assert report.as_dict()["nodes_executed"] == shape.nodes_executed
+    assert all(text in (report.error or "") for text in shape.error)
+
+
+def test_a_direct_and_a_recorded_run_name_an_error_alike(flow_of: Open):
+    errors = [
+        RUNNERS[way](flow_of("failing_node"), in_process).run({"value": 1}, Watched()).error
+        for way in RUNNERS
+    ]
+
+    assert errors == ["Node boom failed: ValueError: boom: on purpose"] * 2
+
+
+def test_a_failure_carries_the_nodes_own_exception_inputs_and_frames(run):
+    report, _ = run("failing_node", value=1)
+    (failed,) = report.of("failed")
+
+    assert failed.fault is not None
+    assert failed.fault.text == "ValueError: boom: on purpose"
+    assert failed.fault.input_lines() == "value = 1"
+    assert "boom.py" in failed.fault.traceback
+
+
+def test_the_nodes_of_a_branch_say_which_exec_outputs_fired(run):
+    report, _ = run("branch_join", flag=True, value=7)
+    fired = {node.id: node.fired for node in report.nodes}
+
+    assert (fired["branch"], fired["no"]) == (["true"], [])
+
+
+def test_each_node_is_told_of_once_as_it_settles(run):
+    _, watched = run("branch_join", flag=True, value=7)
+    settled = [node for word, node, *_ in watched.told if word == "settled"]
+
+    assert sorted(settled) == ["branch", "join", "no", "return", "start", "yes"]
+    assert settled.index("start") < settled.index("branch") < settled.index("join")
+
+
+def test_a_node_brings_its_log_records(run):
+    report, _ = run("printer", value="x")
+    (printer,) = [node for node in report.nodes if node.id == "printer"]
+
+    assert printer.logs == [("INFO", "logged: x"), ("WARNING", "warned: x")]
+
+
+def test_a_nodes_time_is_the_time_in_its_own_code(run):
+    report, _ = run("parallel_join", value="x")
+    seconds = {node.id: node.seconds for node in report.nodes}
+
+    assert all(value is not None and value >= 0 for value in seconds.values())
+    assert seconds["slow"] >= 0.05
+
+
+def test_skipped_and_pending_nodes_have_no_time(run):
+    report, _ = run("failing_node", value=1)
+
+    assert [node.seconds for node in report.of("pending", "skipped")] == [None, None]
+
+
+def test_a_recorded_run_tells_of_retries(flow_of: Open):
+    watched = Watched()
+    RecordedRunner(flow_of("retry_then_success"), in_process).run({"value": "x"}, watched)
+    retries = [told for told in watched.told if told[0] == "retrying"]
+
+    assert [reason for _, _, reason in retries] == [
+        "ConnectionError: attempt 1 fails",
+        "ConnectionError: attempt 2 fails",
+    ]
+
+
+def test_a_direct_run_records_nothing(flow_of: Open, project: Path):
+    del os.environ["DAGSTER_HOME"]
+    report = DirectRunner(flow_of("linear"), in_process).run({"a": 1}, Watched())
+
+    assert report.run_id is None
+    assert not (project / ".dagster").exists()

@@ -1,0 +1,181 @@
+"""The whole product as a user meets it: a real webserver, a real code location, real Ray."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e.webserver import Webserver
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+
+SHOUT = '''
+from rayflow_dagster import RayflowNode
+
+
+class ShoutNode(RayflowNode):
+    """Say a text aloud."""
+
+    inputs = {"text": str}
+    outputs = {"said": str}
+    MARK = "!"
+
+    def process(self, text):
+        print("printed", text)
+        self.log.warning("saying %s", text)
+        if text == "nothing":
+            raise ValueError("there is nothing to say")
+        return {"said": text + self.MARK}
+'''
+SHOUTING = {
+    "name": "shouting",
+    "nodes": [
+        {
+            "id": "start",
+            "type": "start",
+            "data": {"label": "Start", "inputs": {"text": {"type": "str", "default": "hello"}}},
+        },
+        {"id": "shout", "type": "nodes.shout.ShoutNode", "data": {"label": "Shout it out"}},
+        {"id": "return", "type": "return", "data": {"label": "Return"}},
+    ],
+    "edges": [
+        {"id": "e1", "source": "start", "target": "shout", "sourceHandle": "exec_out",
+         "targetHandle": "exec_in", "type": "exec"},
+        {"id": "e2", "source": "shout", "target": "return", "sourceHandle": "exec_out",
+         "targetHandle": "exec_in", "type": "exec"},
+        {"id": "e3", "source": "start", "target": "shout", "sourceHandle": "text",
+         "targetHandle": "text", "type": "str"},
+        {"id": "e4", "source": "shout", "target": "return", "sourceHandle": "said",
+         "targetHandle": "said", "type": "str"},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def webserver(ray_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
+    """Serves this repository."""
+    home = tmp_path_factory.mktemp("repository") / "home"
+    with Webserver(ROOT, home, ray_folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this project with a flow of its own, which tests may change."""
+    folder = tmp_path_factory.mktemp("copy") / "project"
+    folder.mkdir()
+    for name in ("definitions.py", "workspace.yaml"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("flows", "nodes", "data"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "nodes" / "shout.py").write_text(SHOUT)
+    write_flow(folder, "!")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def changing(
+    project: Path, ray_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Webserver]:
+    """Serves the copy."""
+    home = tmp_path_factory.mktemp("changing") / "home"
+    with Webserver(project, home, ray_folder) as server:
+        yield server
+
+
+def write_flow(project: Path, mark: str) -> None:
+    flow = json.loads(json.dumps(SHOUTING))
+    flow["nodes"][1]["data"]["constantValues"] = {"MARK": mark}
+    (project / "flows" / "shouting.json").write_text(json.dumps(flow))
+
+
+def test_the_jobs_page_shows_the_flow_its_file_its_inputs_and_the_nodes(
+    webserver: Webserver,
+) -> None:
+    job = webserver.job("order_check")
+
+    assert "Check a file of orders" in job["description"]
+    assert "`flows/order_check.json`" in job["description"]
+    assert "`max_error_rate`: float, default 0.2" in job["description"]
+    ops = {op["name"]: op["definition"] for op in job["solids"]}
+    assert len(ops) == 12
+    branch = ops["Accept_the_file"]
+    assert branch["description"].startswith("**Accept the file**")
+    assert {port["name"] for port in branch["inputDefinitions"]} == {"exec_in", "condition"}
+    assert {port["name"] for port in branch["outputDefinitions"]} == {"exec_true", "exec_false"}
+
+
+def test_a_run_launched_over_graphql_gives_its_result_and_tells_what_its_nodes_did(
+    webserver: Webserver,
+) -> None:
+    run = webserver.run("order_check", path="data/orders.csv", max_error_rate=0.2)
+
+    assert run.status == "SUCCESS"
+    assert run.metadata("Accepted", "result")["orders"] == "53"
+    assert run.tags["rayflow/result"].startswith("{'orders': 53,")
+    skipped = {step for step, status in run.steps.items() if status == "SKIPPED"}
+    assert skipped == {"Warn", "Rejected"}
+    assert set(run.steps.values()) == {"SUCCESS", "SKIPPED"}
+
+    fired = run.metadata("Accept_the_file", "exec_true")
+    assert fired["exec output"] == "true"
+    assert fired["actor pid"] > 0
+    assert fired["actor node"]
+    assert run.metadata("Error_rate", "rate")["preview"].startswith("0.13")
+    logged = run.of("LogMessageEvent", "Read_orders")
+    assert [event["message"] for event in logged] == ["read 61 rows from data/orders.csv"]
+
+
+def test_another_input_takes_the_other_branch(webserver: Webserver) -> None:
+    run = webserver.run("order_check", max_error_rate=0.05)
+
+    assert run.status == "SUCCESS"
+    assert run.steps["Rejected"] == "SUCCESS"
+    assert run.steps["Accepted"] == "SKIPPED"
+    assert run.tags["rayflow/result"].startswith("{'reasons': {")
+
+
+def test_a_failed_node_shows_its_own_exception_and_its_inputs(webserver: Webserver) -> None:
+    run = webserver.run("order_check", path="data/missing.csv")
+
+    assert run.status == "FAILURE"
+    (failure,) = run.of("ExecutionStepFailureEvent", "Read_orders")
+    cause = failure["error"]["cause"]
+    assert cause["message"].startswith("FileNotFoundError: ")
+    assert "path = 'data/missing.csv'" in cause["message"]
+    assert any("read_orders.py" in line for line in cause["stack"])
+
+
+def test_what_a_node_prints_and_logs_stands_at_its_step(changing: Webserver) -> None:
+    run = changing.run("shouting", text="good morning")
+
+    assert run.tags["rayflow/result"] == "{'said': 'good morning!'}"
+    logged = run.of("LogMessageEvent", "Shout_it_out")
+    assert [(e["level"], e["message"]) for e in logged] == [("WARNING", "saying good morning")]
+    assert changing.captured(run, "Shout_it_out")["stdout"] == "printed good morning\n"
+
+
+def test_a_run_keeps_the_flow_that_was_loaded_and_only_that_flow_is_re_executed(
+    changing: Webserver, project: Path
+) -> None:
+    first = changing.run("shouting")
+    failed = changing.run("shouting", text="nothing")
+
+    write_flow(project, "?")
+    unloaded = changing.run("shouting")
+    changing.reload()
+    loaded = changing.run("shouting")
+    again = changing.reexecute_from_failure(failed)
+
+    assert first.tags["rayflow/result"] == "{'said': 'hello!'}"
+    assert unloaded.tags["rayflow/result"] == "{'said': 'hello!'}"
+    assert unloaded.tags["rayflow/flow_hash"] == first.tags["rayflow/flow_hash"]
+    assert loaded.tags["rayflow/result"] == "{'said': 'hello?'}"
+    assert loaded.tags["rayflow/flow_hash"] != first.tags["rayflow/flow_hash"]
+    assert failed.status == again.status == "FAILURE"
+    assert again.steps.get("Shout_it_out") is None
+    (failure,) = again.of("RunFailureEvent")
+    assert "was changed since run" in json.dumps(failure)

@@ -1,0 +1,281 @@
+"""The small modules of the engine: planner, gatherer, inputs, retries, errors, waiting."""
+
+import asyncio
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from drawing import draw, node
+from hypothesis import given
+from hypothesis import strategies as st
+from running import PROJECT
+from shapes import load_fixture
+
+from rayflow_dagster.engine.error_handler import ErrorHandler
+from rayflow_dagster.engine.executor import NodeExecutor, error_result, success_result
+from rayflow_dagster.engine.gatherer import DataGatherer
+from rayflow_dagster.engine.inputs import checked_inputs
+from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
+from rayflow_dagster.engine.retries import retry_delay
+from rayflow_dagster.engine.tracker import StateTracker
+from rayflow_dagster.engine.waiting import Settled, run_blocking, steps
+from rayflow_dagster.errors import DataNotAvailableError, InvalidInputsError, NodeExecutionError
+from rayflow_dagster.orchestrator import FlowOrchestrator, no_return_error
+from rayflow_dagster.testing import InProcessActors
+from rayflow_dagster.types import ExecutionGraph
+
+
+def compiled(name: str) -> ExecutionGraph:
+    return FlowOrchestrator(PROJECT).load(load_fixture(name))
+
+
+# --- planner --------------------------------------------------------------------------------------
+
+
+def test_both_sides_of_a_split_can_start_at_once():
+    graph = compiled("parallel_join")
+    planner, tracker = ExecutionPlanner(graph), StateTracker(graph)
+    assert planner.get_next_nodes(tracker.get_state(), None) == ["start"]
+    started = success_result("start", {"value": 1}, ["exec_out"])
+    assert set(planner.get_next_nodes(tracker.get_state(), started)) == {"plain", "async", "slow"}
+
+
+def test_exec_successors_are_those_of_one_output():
+    planner = ExecutionPlanner(compiled("branch_join"))
+    assert planner._get_exec_successors("branch", "true") == ["yes"]
+    assert planner._get_exec_successors("branch", "false") == ["no"]
+    assert planner._get_exec_successors("branch", "maybe") == []
+
+
+def test_a_result_without_exec_fired_says_it_by_exec_next():
+    graph = compiled("branch_join")
+    planner, tracker = ExecutionPlanner(graph), StateTracker(graph)
+    tracker.store_node_result("start", success_result("start", {}, ["exec_out"]))
+    result: Any = {"node_id": "branch", "status": "success", "outputs": {}, "error": None,
+                   "exec_next": "true"}  # fmt: skip
+    plan = planner.plan_after(tracker.get_state(), result)
+    assert (plan.ready, plan.skipped) == (("yes",), ("no",))
+
+
+def test_the_exec_output_that_led_nowhere_is_named():
+    graph = compiled("no_return_reached")
+    planner, tracker = ExecutionPlanner(graph), StateTracker(graph)
+    tracker.store_node_result("start", success_result("start", {}, ["exec_out"]))
+    tracker.store_node_result("branch", success_result("branch", {}, ["false"]))
+    tracker.store_node_result("return", skipped_result("return"))
+    assert "'false' of node 'branch'" in str(no_return_error(graph, planner, tracker.get_state()))
+
+
+# --- gatherer -------------------------------------------------------------------------------------
+
+
+def gathered(values: Any, inputs: Any, cached: Any) -> dict[str, Any]:
+    nodes = {
+        "start": node("start", inputs={"text": "str"}),
+        "it": node("append", values=values),
+        "return": node("return"),
+    }
+    wire = ", start.text - it.text" if inputs else ""
+    flow = draw(nodes, "start > it, it > return" + wire)
+    graph = FlowOrchestrator(PROJECT).load(flow)
+    tracker = StateTracker(graph)
+    for name, value in cached.items():
+        tracker.cache_output("start", name, value)
+    return DataGatherer(graph).gather_inputs("it", tracker.get_state())
+
+
+def test_a_wired_value_comes_before_the_flows_and_that_before_the_default():
+    assert gathered({"text": "set"}, True, {"text": "wired"}) == {"text": "wired"}
+    assert gathered({"text": "set"}, True, {}) == {"text": "set"}
+    assert gathered({}, False, {}) == {"text": ""}
+    assert gathered({}, True, {"text": None}) == {"text": None}
+
+
+def test_an_absent_value_names_the_branch_that_brought_none():
+    graph = compiled("merge_after_branch")
+    tracker = StateTracker(graph)
+    tracker.store_node_result("yes", skipped_result("yes"))
+    tracker.store_node_result("no", skipped_result("no"))
+    with pytest.raises(DataNotAvailableError) as caught:
+        DataGatherer(graph).gather_inputs("return", tracker.get_state())
+    assert caught.value.input_name == "answer"
+    assert "'no' (No) was skipped, because this run took another branch" in str(caught.value)
+
+
+def test_two_values_for_one_input_are_refused():
+    graph = compiled("merge_after_branch")
+    tracker = StateTracker(graph)
+    for side in ("yes", "no"):
+        tracker.store_node_result(side, success_result(side, {"value": side}, ["exec_out"]))
+    with pytest.raises(DataNotAvailableError, match="two wires brought a value"):
+        DataGatherer(graph).gather_inputs("return", tracker.get_state())
+
+
+def test_connected_outputs_are_source_output_and_input():
+    gatherer = DataGatherer(compiled("merge_after_branch"))
+    assert gatherer._get_connected_outputs("return") == [
+        ("yes", "value", "answer"),
+        ("no", "value", "answer"),
+    ]
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def test_defaults_fill_in_the_inputs():
+    assert checked_inputs(compiled("linear"), {"a": 1}) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({}, "input 'a' (int) is missing"),
+        ({"a": "x"}, "input 'a' takes int, not 'x', which is str"),
+        ({"a": 1, "bb": 2}, "input 'bb' is not declared by START (declared: a, b)"),
+        ({"a": 1, 3: 2}, "input 3 is not declared"),
+        ([1], "inputs must be a dict"),
+        ({"a": "x" * 10**6}, "input 'a' takes int"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(inputs, text):
+    with pytest.raises(InvalidInputsError) as caught:
+        checked_inputs(compiled("linear"), inputs)
+    assert text in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+# --- retries --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backoff", "delays"),
+    [(None, [2, 2, 2]), ("linear", [2, 4, 6]), ("exponential", [2, 6, 14])],
+)
+def test_the_delay_grows_with_the_attempts(backoff, delays):
+    retry: Any = {"max": 3, "delay": 2.0, **({"backoff": backoff} if backoff else {})}
+    assert [retry_delay(retry, attempt) for attempt in (1, 2, 3)] == delays
+
+
+@given(st.integers(1, 1000), st.floats(0, 1e6))
+def test_jitter_stays_below_the_delay(attempt, delay):
+    retry: Any = {"max": 1000, "delay": delay, "backoff": "linear", "jitter": True}
+    assert 0 <= retry_delay(retry, attempt) <= delay * attempt
+
+
+# --- error handler --------------------------------------------------------------------------------
+
+
+def test_an_error_is_kept_with_what_is_known_of_it():
+    graph = compiled("linear")
+    tracker = StateTracker(graph)
+    tracker.store_node_result("start", success_result("start", {}, ["exec_out"]))
+    handler = ErrorHandler()
+    error = NodeExecutionError("add", ValueError("no"))
+    info = handler.handle_node_error("add", error, tracker.get_state())
+    assert (info["node_id"], info["type"], info["message"]) == ("add", "ValueError", "no")
+    assert info["completed"] == ["start"]
+    assert handler.format_error_message(info) == "Node add failed: ValueError: no"
+    assert handler.get_error_report() == {"count": 1, "errors": [info]}
+
+
+@pytest.mark.parametrize(("on_error", "goes_on"), [("stop", False), ("continue", True)])
+def test_the_flow_says_whether_a_run_goes_on(on_error, goes_on):
+    assert ErrorHandler(on_error).should_continue({}) is goes_on
+
+
+# --- executor -------------------------------------------------------------------------------------
+
+
+def executing(name: str) -> tuple[NodeExecutor, StateTracker, InProcessActors]:
+    orchestrator = FlowOrchestrator(PROJECT)
+    graph = orchestrator.load(load_fixture(name))
+    actors = InProcessActors(orchestrator, graph)
+    return NodeExecutor(actors, DataGatherer(graph)), StateTracker(graph), actors
+
+
+def test_results_of_parallel_nodes_come_in_the_order_asked_for():
+    executor, tracker, actors = executing("parallel_join")
+    tracker.cache_output("start", "value", "x")
+    asked = ["slow", "plain", "async"]
+    run = executor.execute_nodes_parallel(asked, tracker.get_state())
+    results = asyncio.run(run)
+    actors.cleanup_actors()
+    assert [result["node_id"] for result in results] == asked
+    documented = {"node_id", "status", "outputs", "error", "exec_next"}
+    assert all(documented <= set(result) for result in results)
+    assert {result["exec_next"] for result in results} == {"exec_out"}
+
+
+def test_a_node_without_its_input_is_a_result_with_an_error():
+    executor, tracker, actors = executing("linear")
+    result = asyncio.run(executor.execute_node("identity", tracker.get_state()))
+    actors.cleanup_actors()
+    assert result["status"] == "error"
+    assert str(result["error"]).startswith("DataNotAvailableError")
+
+
+def test_an_error_result_unwraps_the_nodes_own_error():
+    error = NodeExecutionError("n", ValueError("no"))
+    assert error_result("n", error)["error"] == "ValueError: no"
+    assert error_result("n", ValueError())["error"] == "ValueError"
+
+
+# --- waiting --------------------------------------------------------------------------------------
+
+
+async def add(*futures: "Future[int]") -> int:
+    return sum([await Settled(future) for future in futures])
+
+
+def test_one_coroutine_runs_under_asyncio_and_by_hand():
+    with ThreadPoolExecutor() as threads:
+        for run in (asyncio.run, run_blocking):
+            assert run(add(*(threads.submit(int, number) for number in range(4)))) == 6
+
+
+def test_by_hand_each_open_future_is_handed_out():
+    done, waiting = Future[int](), Future[int]()
+    done.set_result(1)
+    stepping = steps(add(done, waiting))
+    assert next(stepping) is waiting
+    waiting.set_result(2)
+    with pytest.raises(StopIteration) as finished:
+        next(stepping)
+    assert finished.value.value == 3
+
+
+def test_what_is_thrown_in_reaches_the_coroutine():
+    async def catching(future: "Future[int]") -> str:
+        try:
+            await Settled(future)
+        except ValueError as error:
+            return f"caught {error}"
+        return "nothing"
+
+    stepping = steps(catching(Future()))
+    next(stepping)
+    with pytest.raises(StopIteration) as finished:
+        stepping.throw(ValueError("this"))
+    assert finished.value.value == "caught this"
+
+
+def test_closing_the_steps_closes_the_coroutine():
+    closed: list[bool] = []
+
+    async def waits(future: "Future[int]") -> None:
+        try:
+            await Settled(future)
+        finally:
+            closed.append(True)
+
+    stepping = steps(waits(Future()))
+    next(stepping)
+    stepping.close()
+    assert closed == [True]
+
+
+def test_a_cancelled_future_ends_a_blocking_run():
+    future = Future[int]()
+    future.cancel()
+    with pytest.raises(CancelledError):
+        run_blocking(add(future))
