@@ -5,7 +5,7 @@ The Dagster ops call ``run_node`` too, so that a flow means the same in both.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,16 @@ from .compiler.graph import GraphBuilder
 from .compiler.loader import NodeLoader
 from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
+from .engine.ending import AFTER_RETURN, no_return_error
 from .engine.error_handler import ErrorHandler
-from .engine.executor import Dispatcher, NodeExecutor, error_result, success_result
+from .engine.executor import Dispatcher, NodeExecutor, success_result
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.planner import ExecutionPlanner, skipped_result
 from .engine.retries import retry_delay
+from .engine.tasks import Tasks
 from .engine.tracker import StateTracker
 from .errors import (
-    FlowFailedError,
     NodeExecutionError,
     RayflowError,
     ValidationError,
@@ -42,8 +43,6 @@ from .types import (
 if TYPE_CHECKING:
     from .actors.cluster import RaySettings
     from .actors.variables import VariableStoreManager
-
-AFTER_RETURN = "a RETURN was reached first"
 
 Connect = Callable[["FlowOrchestrator"], Dispatcher]
 """Makes the dispatcher of a run; the in-process fake of ``testing`` is one."""
@@ -233,7 +232,7 @@ class FlowOrchestrator:
         tracker = self._require_tracker()
         self._start_inputs = start_inputs
         self._is_over = False
-        tasks = _Tasks(self._run_until_settled)
+        tasks = Tasks(self._run_until_settled)
         errors: list[str] = []
         self._start(tasks, planner.get_next_nodes(tracker.get_state(), None))
         try:
@@ -253,7 +252,7 @@ class FlowOrchestrator:
             tasks.cancel()
         return self._outcome(errors)
 
-    def _start(self, tasks: "_Tasks", node_ids: Iterable[str]) -> None:
+    def _start(self, tasks: "Tasks", node_ids: Iterable[str]) -> None:
         for node_id in node_ids:
             self._require_tracker().update_node_status(node_id, "running")
             tasks.start(node_id)
@@ -299,7 +298,7 @@ class FlowOrchestrator:
         self._is_over = stops or self._require_tracker().is_complete()
         return self._is_over
 
-    def _drop_waiting(self, tasks: "_Tasks") -> None:
+    def _drop_waiting(self, tasks: "Tasks") -> None:
         """Give up nodes that wait for another attempt."""
         states = self._require_tracker().get_state()["node_states"]
         for node_id in [id_ for id_ in tasks.running if states[id_]["status"] == "pending"]:
@@ -347,50 +346,6 @@ class FlowOrchestrator:
         if self.graph is None or self.execution_planner is None or self.node_executor is None:
             raise RayflowError("load a flow and connect before running nodes")
         return self.graph, self.execution_planner, self.node_executor
-
-
-class _Tasks:
-    """The nodes that run: a task each, and their results as they come."""
-
-    def __init__(self, run: Callable[[str], Coroutine[Any, Any, NodeResult | None]]) -> None:
-        self.running: dict[str, asyncio.Task[NodeResult | None]] = {}
-        self._run = run
-        self._done: asyncio.Queue[tuple[str, asyncio.Task[NodeResult | None]]] = asyncio.Queue()
-
-    def start(self, node_id: str) -> None:
-        task = self.running[node_id] = asyncio.create_task(self._run(node_id))
-        task.add_done_callback(lambda done: self._done.put_nowait((node_id, done)))
-
-    async def next_result(self) -> NodeResult | None:
-        """What the next task gives; whatever ends a task settles its node."""
-        node_id, task = await self._done.get()
-        if self.running.pop(node_id, None) is None:
-            return None  # dropped meanwhile
-        if task.cancelled():
-            return error_result(node_id, RuntimeError("its execution was cancelled"))
-        error = task.exception()
-        return task.result() if error is None else error_result(node_id, error)
-
-    def drop(self, node_id: str) -> None:
-        """Give a node up."""
-        self.running.pop(node_id).cancel()
-
-    def cancel(self) -> None:
-        """Give up all that runs."""
-        for task in self.running.values():
-            task.cancel()
-
-
-def no_return_error(
-    graph: ExecutionGraph, planner: ExecutionPlanner, state: ExecutionState
-) -> FlowFailedError:
-    """Why a flow that ran to its end has no result: which exec output led nowhere."""
-    ends = [f"'{output}' of node '{node}'" for node, output in planner.loose_ends(state)]
-    names = ", ".join(f"'{node_id}'" for node_id in graph["return_nodes"])
-    where = f"; the exec output {', '.join(ends)} led nowhere" if ends else ""
-    return FlowFailedError(
-        f"the flow ended without reaching a RETURN ({names}){where}; wire it to a RETURN"
-    )
 
 
 def _metadata_of(flow: ResolvedFlow) -> dict[str, Any]:

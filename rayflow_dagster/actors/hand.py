@@ -1,8 +1,8 @@
 """One thread that does what it is told, in order."""
 
+import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from queue import SimpleQueue
 
 Work = Callable[[], object]
@@ -25,7 +25,7 @@ class Hand:
         self._closed = False
 
     def do(self, work: Work) -> bool:
-        """Have ``work`` done soon; what it raises is lost. False if the hand is closed."""
+        """Have ``work`` done soon; what it raises is logged. False if the hand is closed."""
         with self._lock:
             if self._closed:
                 return False
@@ -51,5 +51,7 @@ class Hand:
 
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:
-            with suppress(Exception):
+            try:
                 work()
+            except Exception:  # a fault of ours: the next piece must still be done
+                logging.getLogger(__name__).exception("work on thread %s failed", self._name)

@@ -9,10 +9,10 @@ for one execution; idle workers end where it needs their slots.
 import threading
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -23,19 +23,17 @@ from rayflow_dagster.runner import NodeCall, NodeReply
 from rayflow_dagster.types import ExecutionGraph
 from rayflow_dagster.values import StoredValue
 
+from .answers import START_SECONDS, fail, lost, not_started, opened, reply, requested, succeed
 from .cluster import check_feasible, cluster_resources
 from .hand import Hand
-from .sending import receive
 from .worker import Envelope, NodeWorker, WorkerSettings
 
 MAX_STARTING = 2
-START_SECONDS = 60.0
 _ACTOR: Any = ray.remote(NodeWorker)
 _OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 # Ray's own retries stay off: a node runs again only when its author allowed it.
 
 Handle = ActorHandle[Any]
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -96,7 +94,7 @@ class ActorManager:
     ) -> None:
         self._loader = node_loader
         self._store = variable_store
-        self._settings = WorkerSettings(node_loader.registry.roots, folder)
+        self._settings = WorkerSettings.of_this_process(node_loader.registry.roots, folder)
         self._slots = slots
         self._specs: dict[str, _NodeSpec] = {}
         self._actors: dict[str, Handle] = {}
@@ -119,7 +117,7 @@ class ActorManager:
             outputs = tuple(node["metadata"]["outputs"])
             self._specs[node_id] = _NodeSpec(call, outputs, options)
             if options:
-                asked[node_id] = _requested(options)
+                asked[node_id] = requested(options)
         if asked:
             check_feasible(asked)
 
@@ -136,7 +134,7 @@ class ActorManager:
         metadata = self._loader.get_node_metadata(class_path)
         options = metadata.get("ray_options", {})
         if options:
-            check_feasible({node_id: _requested({"num_cpus": 0, **options})})
+            check_feasible({node_id: requested({"num_cpus": 0, **options})})
         call = NodeCall(node_id, metadata["path"], dict(constants))
         self._specs[node_id] = _NodeSpec(call, tuple(metadata["outputs"]), options)
         self._end(self._actors.pop(node_id, None))
@@ -146,7 +144,7 @@ class ActorManager:
             self._configure_actor(actor, dict(constants))
         except BaseException as error:
             self._end(self._actors.pop(node_id))
-            raise _not_started(node_id, error) from None
+            raise not_started(node_id, error) from None
         return actor
 
     def get_actor(self, node_id: str) -> Handle:
@@ -171,7 +169,7 @@ class ActorManager:
         """
         request = _Request(self._specs[node_id], inputs, store_in)
         if not self._hand.do(lambda: self._take(request)):
-            _fail(request.future, ClusterError("the run has ended"))
+            fail(request.future, ClusterError("the run has ended"))
         return request.future
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
@@ -183,11 +181,11 @@ class ActorManager:
 
         def fetch() -> None:
             try:
-                opened = {name: _opened(value) for name, value in values.items()}
+                found = {name: opened(value) for name, value in values.items()}
             except Exception as error:  # the object store lost a value, or its class is not here
-                _fail(fetched, error)
+                fail(fetched, error)
             else:
-                _succeed(fetched, opened)
+                succeed(fetched, found)
 
         # A thread of its own: opening a value may take long and runs the author's code.
         threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
@@ -210,7 +208,7 @@ class ActorManager:
         except Exception as error:
             problem = ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
             while self._queue:
-                _fail(self._queue.popleft().future, problem)
+                fail(self._queue.popleft().future, problem)
 
     def _serve(self) -> None:
         """Serve the queue in order: by idle workers, by own actors, or by starting workers."""
@@ -256,7 +254,7 @@ class ActorManager:
         try:
             handle = self._new_actor({"num_cpus": 1, **request.spec.ray_options})
         except Exception as error:  # Ray refuses an option
-            _fail(request.future, NodeExecutionError(request.node_id, error))
+            fail(request.future, NodeExecutionError(request.node_id, error))
             return
         worker = _Worker(handle, request.spec.cpus, is_own=True)
         self._workers.append(worker)
@@ -283,7 +281,7 @@ class ActorManager:
             if not any(other.is_up for other in self._workers):
                 if self._queue:
                     request = self._queue.popleft()
-                    _fail(request.future, _not_started(request.node_id, error))
+                    fail(request.future, not_started(request.node_id, error))
                 self._pump()
 
     def _release(self, worker: _Worker) -> None:
@@ -312,7 +310,7 @@ class ActorManager:
                 *request.inputs.values(),
             )  # fmt: skip
         except Exception as error:  # an input that cannot be pickled
-            _fail(request.future, NodeExecutionError(request.node_id, error))
+            fail(request.future, NodeExecutionError(request.node_id, error))
             if worker is not None:
                 self._hand.do(lambda: self._release(worker))
             return
@@ -340,15 +338,15 @@ class ActorManager:
             else:
                 self._release(worker)
         if error is not None:
-            _fail(request.future, _lost(request.node_id, error))
+            fail(request.future, lost(request.node_id, error))
             return
         refs = dict(zip(request.spec.outputs, outputs, strict=True))
         try:
-            reply = _reply(request.node_id, done.result(), refs)
+            answer = reply(request.node_id, done.result(), refs)
         except Exception as problem:  # the author's exception may misbehave in any way
-            _fail(request.future, NodeExecutionError(request.node_id, problem))
+            fail(request.future, NodeExecutionError(request.node_id, problem))
         else:
-            _succeed(request.future, reply)
+            succeed(request.future, answer)
 
     def _end_all(self) -> None:
         handles = [*self._actors.values(), *(worker.handle for worker in self._workers)]
@@ -361,7 +359,7 @@ class ActorManager:
         for handle in handles:
             self._end(handle)
         for future in futures:
-            _fail(future, ClusterError("the run has ended"))
+            fail(future, ClusterError("the run has ended"))
 
     def _new_actor(self, options: Mapping[str, Any]) -> Handle:
         handle: Handle = _ACTOR.options(**{**options, **_OPTIONS}).remote(
@@ -377,77 +375,3 @@ class ActorManager:
     def _configure_actor(self, actor: Handle, constants: Mapping[str, Any]) -> None:
         """Apply constants to an actor that ``create_actor`` made."""
         ray.get(actor.configure.remote(dict(constants)), timeout=START_SECONDS)
-
-
-def _requested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``ray_options`` is a request for resources."""
-    names = ("num_cpus", "num_gpus", "memory", "resources")
-    asked = {name: options[name] for name in names if options.get(name) is not None}
-    return {"num_cpus": 1, **asked}
-
-
-def _reply(node_id: str, envelope: Envelope, refs: dict[str, Any]) -> NodeReply:
-    """The reply with its outputs as object refs, or with its exception."""
-    reply = envelope.reply
-    if envelope.error is None:
-        reply.outputs = refs
-    else:
-        reply.exception = receive(node_id, envelope.error)
-    return reply
-
-
-def _lost(node_id: str, error: BaseException) -> NodeExecutionError:
-    """What to say when the answer is not the node's own."""
-    if isinstance(error, ray.exceptions.RayActorError):
-        return NodeExecutionError(node_id, RuntimeError(_how_it_died(error)))
-    if isinstance(error, ray.exceptions.RayTaskError):
-        text = f"its inputs or outputs could not travel between processes: {describe(error.cause)}"
-        return NodeExecutionError(node_id, RuntimeError(text))
-    return NodeExecutionError(node_id, error)
-
-
-def _how_it_died(error: BaseException) -> str:
-    if getattr(error, "actor_init_failed", False):
-        return f"its actor could not start: {error}"
-    text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
-    return f"{text}: {error}"
-
-
-def _not_started(node_id: str, error: BaseException) -> BaseException:
-    """What to raise when an actor for a node could not be started."""
-    if isinstance(error, ray.exceptions.RayTaskError):
-        cause: BaseException = error.cause
-        return cause
-    if isinstance(error, ray.exceptions.GetTimeoutError):
-        text = f"it did not come up within {START_SECONDS:g} s; is the cluster fully used?"
-    elif isinstance(error, ray.exceptions.RayError):
-        text = str(error)
-    else:
-        return error
-    return ClusterError(f"an actor for node '{node_id}' could not be started: {text}")
-
-
-def _opened(value: Any) -> Any:
-    if isinstance(value, StoredValue):
-        return value.load()
-    return ray.get(value) if isinstance(value, ray.ObjectRef) else value
-
-
-def _succeed(future: "Future[T]", result: T) -> None:
-    try:
-        future.set_result(result)
-    except InvalidStateError:  # whoever asked has given up
-        _tell_cancelled(future)
-
-
-def _fail(future: "Future[Any]", error: BaseException) -> None:
-    try:
-        future.set_exception(error)
-    except InvalidStateError:  # whoever asked has given up
-        _tell_cancelled(future)
-
-
-def _tell_cancelled(future: "Future[Any]") -> None:
-    """Let those who wait for a cancelled future know; until then they sleep."""
-    if future.cancelled():
-        future.set_running_or_notify_cancel()

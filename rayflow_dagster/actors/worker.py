@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,28 @@ from .variables import StoreProxy
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker needs to find the author's code. ``folder``: the project's, if it is here."""
+    """What a worker takes over from the run's process.
+
+    ``folder`` is the project's. ``environment`` are the variables of the process on ``host``; a
+    worker on the same machine takes them over, because those of an embedded Ray are of whoever
+    happened to start it.
+    """
 
     roots: tuple[NodeRoot, ...] = ()
     folder: str | None = None
+    host: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_this_process(cls, roots: tuple[NodeRoot, ...], folder: str | None) -> "WorkerSettings":
+        """With this process's environment, but for what Ray keeps in it for itself."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return cls(roots, folder, os.uname().nodename, own)
+
+    def apply(self) -> None:
+        """Take over the environment, on the same machine."""
+        if self.host == os.uname().nodename:
+            os.environ.update(self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,7 @@ class NodeWorker:
     """Runs any node class under the allowed roots, one node at a time."""
 
     def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
+        settings.apply()
         folder = settings.folder
         self._folder = folder if folder and os.path.isdir(folder) else None
         if self._folder and self._folder not in sys.path:

@@ -1,13 +1,17 @@
 """``DAGSTER_HOME``: where the runs of a project are recorded."""
 
+import contextlib
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from .group import Refused
 
 FOLDER = ".dagster"
 SETTINGS = "dagster.yaml"
+LOCK = ".rayflow.lock"
 VARIABLE = "DAGSTER_HOME"
 
 
@@ -33,10 +37,20 @@ def use_home(project: Path) -> Path:
     return home
 
 
+@contextlib.contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home's lock. Two processes that both make Dagster's databases at the same time
+    leave them broken for good.
+    """
+    with (home / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file
+        yield
+
+
 def _make(home: Path, settings: Path) -> None:
     """Make the folder, hidden from git, with the project's settings as they are now."""
     if not home.is_dir():
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         (home / ".gitignore").write_text("*\n", encoding="utf-8")
     target = home / SETTINGS
     if settings.is_file():

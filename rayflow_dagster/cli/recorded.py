@@ -29,7 +29,7 @@ from ._dagster import (
 )
 from .direct import level_name
 from .flows import FLOWS, FlowFile
-from .home import use_home
+from .home import locked, use_home
 from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Watcher, node_reports
 
 RESULT = "result"
@@ -63,7 +63,9 @@ class RecordedRunner:
         root = self._compiled.project.root
         home = use_home(root)
         started = time.perf_counter()
-        with DagsterInstance.get() as instance:
+        with locked(home):
+            opened = DagsterInstance.get()
+        with opened as instance:
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
             run = create_run(self._job, instance, config, _tags(root, self._path))

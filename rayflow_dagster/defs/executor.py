@@ -24,9 +24,9 @@ from dagster import (
     executor,
 )
 
+from rayflow_dagster.engine.ending import AFTER_RETURN, no_return_error
 from rayflow_dagster.engine.planner import ExecutionPlanner
 from rayflow_dagster.errors import FlowFailedError
-from rayflow_dagster.orchestrator import AFTER_RETURN, no_return_error
 
 from ._dagster import (
     ActiveExecution,

@@ -89,8 +89,7 @@ class RunSession:
 
     def close(self) -> None:
         """End the actors of this process."""
-        if self._connected:
-            self.orchestrator.close()
+        self.orchestrator.close()
 
     def kill_actors(self) -> None:
         """End the actors at once; what runs on them fails."""

@@ -22,7 +22,8 @@ def untouched_process() -> Iterator[None]:
     os.environ.pop("DAGSTER_HOME", None)
     modules = {name: module for name, module in sys.modules.items() if _is_node_module(name)}
     yield
-    os.environ.clear()
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
     os.environ.update(environment)
     sys.path[:] = path
     for name in [name for name in sys.modules if _is_node_module(name)]:

@@ -1,6 +1,8 @@
 """Where runs are recorded."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,17 @@ def test_dagsters_console_log_is_not_seen(project: Path, capfd: pytest.CaptureFi
     RecordedRunner(open_flow("linear"), in_process).run({"a": 1}, NoProgress())
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_runs_that_start_together_in_a_new_home_all_succeed(project: Path):
+    code = (
+        "from rayflow_dagster.cli.flows import open_flow\n"
+        "from rayflow_dagster.cli.progress import NoProgress\n"
+        "from rayflow_dagster.cli.recorded import RecordedRunner\n"
+        "from rayflow_dagster.testing import in_process\n"
+        "runner = RecordedRunner(open_flow('linear'), in_process)\n"
+        "assert runner.run({'a': 1}, NoProgress()).success\n"
+    )
+    together = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+
+    assert [process.wait(120) for process in together] == [0] * 4

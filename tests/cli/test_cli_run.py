@@ -92,7 +92,8 @@ def test_a_dead_cluster_is_one_message_and_no_run_is_recorded(project: Path):
     )
 
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: nothing answers at Ray address 127.0.0.1:1")
+    assert done.stderr.startswith("Error: nothing answers at Ray address ")
+    assert len(done.stderr.splitlines()) == 1
     assert not (project / ".dagster" / "history").exists()
 
 
@@ -262,7 +263,7 @@ def test_a_new_projects_flow_runs(ray_session, typed, empty_folder: Path):
 def test_the_embedded_ray_can_be_looked_at(ray_session, typed):
     result = typed("ray", "status")
 
-    assert "is running: address 127.0.0.1:" in result.output or "is running" in result.output
+    assert result.output.startswith("the embedded Ray is running: address ")
     assert "2 CPU slots" in result.output
     assert "already running" in typed("ray", "start").output
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.processes import family, left_after
 from e2e.webserver import environment
 

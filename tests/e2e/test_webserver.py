@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.webserver import Webserver
 
 pytestmark = pytest.mark.e2e

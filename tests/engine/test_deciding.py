@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from running import PROJECT
 from shapes import load_fixture
 
+from rayflow_dagster.engine.ending import no_return_error
 from rayflow_dagster.engine.error_handler import ErrorHandler
 from rayflow_dagster.engine.executor import NodeExecutor, error_result, success_result
 from rayflow_dagster.engine.gatherer import DataGatherer
@@ -20,7 +21,7 @@ from rayflow_dagster.engine.retries import retry_delay
 from rayflow_dagster.engine.tracker import StateTracker
 from rayflow_dagster.engine.waiting import Settled, run_blocking, steps
 from rayflow_dagster.errors import DataNotAvailableError, InvalidInputsError, NodeExecutionError
-from rayflow_dagster.orchestrator import FlowOrchestrator, no_return_error
+from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.testing import InProcessActors
 from rayflow_dagster.types import ExecutionGraph
 

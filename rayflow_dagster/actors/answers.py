@@ -1,0 +1,93 @@
+"""What an actor answered, or why it did not: replies, failures, and the futures they settle."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, TypeVar
+
+import ray
+
+from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.values import StoredValue
+
+from .sending import receive
+from .worker import Envelope
+
+START_SECONDS = 60.0
+"""How long ``create_actor`` waits for an actor to come up."""
+
+T = TypeVar("T")
+
+
+def requested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``ray_options`` is a request for resources."""
+    names = ("num_cpus", "num_gpus", "memory", "resources")
+    asked = {name: options[name] for name in names if options.get(name) is not None}
+    return {"num_cpus": 1, **asked}
+
+
+def reply(node_id: str, envelope: Envelope, refs: dict[str, Any]) -> NodeReply:
+    """The reply with its outputs as object refs, or with its exception."""
+    reply = envelope.reply
+    if envelope.error is None:
+        reply.outputs = refs
+    else:
+        reply.exception = receive(node_id, envelope.error)
+    return reply
+
+
+def lost(node_id: str, error: BaseException) -> NodeExecutionError:
+    """What to say when the answer is not the node's own."""
+    if isinstance(error, ray.exceptions.RayActorError):
+        return NodeExecutionError(node_id, RuntimeError(how_it_died(error)))
+    if isinstance(error, ray.exceptions.RayTaskError):
+        text = f"its inputs or outputs could not travel between processes: {describe(error.cause)}"
+        return NodeExecutionError(node_id, RuntimeError(text))
+    return NodeExecutionError(node_id, error)
+
+
+def how_it_died(error: BaseException) -> str:
+    if getattr(error, "actor_init_failed", False):
+        return f"its actor could not start: {error}"
+    text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
+    return f"{text}: {error}"
+
+
+def not_started(node_id: str, error: BaseException) -> BaseException:
+    """What to raise when an actor for a node could not be started."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        cause: BaseException = error.cause
+        return cause
+    if isinstance(error, ray.exceptions.GetTimeoutError):
+        text = f"it did not come up within {START_SECONDS:g} s; is the cluster fully used?"
+    elif isinstance(error, ray.exceptions.RayError):
+        text = str(error)
+    else:
+        return error
+    return ClusterError(f"an actor for node '{node_id}' could not be started: {text}")
+
+
+def opened(value: Any) -> Any:
+    if isinstance(value, StoredValue):
+        return value.load()
+    return ray.get(value) if isinstance(value, ray.ObjectRef) else value
+
+
+def succeed(future: "Future[T]", result: T) -> None:
+    try:
+        future.set_result(result)
+    except InvalidStateError:  # whoever asked has given up
+        tell_cancelled(future)
+
+
+def fail(future: "Future[Any]", error: BaseException) -> None:
+    try:
+        future.set_exception(error)
+    except InvalidStateError:  # whoever asked has given up
+        tell_cancelled(future)
+
+
+def tell_cancelled(future: "Future[Any]") -> None:
+    """Let those who wait for a cancelled future know; until then they sleep."""
+    if future.cancelled():
+        future.set_running_or_notify_cancel()
