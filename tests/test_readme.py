@@ -39,7 +39,7 @@ def test_the_python_blocks_run(page: Path, tmp_path: Path, ray_session: None) ->
 def test_the_flows_shown_are_valid(flow: str) -> None:
     validator = FlowValidator()
 
-    assert validator.validate(json.loads(flow)) == []
+    assert validator.validate(json.loads(flow)) == (True, [])
     assert validator.warnings == []
 
 

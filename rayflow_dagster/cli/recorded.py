@@ -29,7 +29,8 @@ from ._dagster import (
 )
 from .direct import level_name
 from .flows import FLOWS, FlowFile
-from .home import locked, use_home
+from .group import Refused
+from .home import SETTINGS, locked, use_home
 from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Watcher, node_reports
 
 RESULT = "result"
@@ -63,9 +64,7 @@ class RecordedRunner:
         root = self._compiled.project.root
         home = use_home(root)
         started = time.perf_counter()
-        with locked(home):
-            opened = DagsterInstance.get()
-        with opened as instance:
+        with _open_instance(home) as instance:
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
             run = create_run(self._job, instance, config, _tags(root, self._path))
@@ -83,6 +82,25 @@ class RecordedRunner:
                 stopped=status == DagsterRunStatus.CANCELED,
                 home=str(home),
             )
+
+
+def _open_instance(home: Path) -> DagsterInstance:
+    """Dagster's instance in ``home``.
+
+    Raises:
+        Refused: its settings are wrong, or its databases are damaged.
+    """
+    try:
+        with locked(home):
+            return DagsterInstance.get()
+    except OSError:
+        raise
+    except Exception as error:  # Dagster's, YAML's and SQLAlchemy's errors have nothing in common
+        reason = f"{type(error).__name__}: {error}"
+        raise Refused(
+            f"Dagster cannot use {home}: {reason}. Mend {SETTINGS}, or set DAGSTER_HOME to another "
+            "folder; --direct runs without Dagster"
+        ) from error
 
 
 def _tags(root: Path, flow: Path) -> dict[str, str]:

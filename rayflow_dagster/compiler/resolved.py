@@ -262,6 +262,12 @@ def declared_types(ports: Any) -> tuple[dict[str, str], dict[str, Any]]:
     return types, defaults
 
 
+def _descriptions(ports: Any) -> dict[str, str]:
+    specs = ports.items() if isinstance(ports, dict) else ()
+    described = {name: spec.get("description") for name, spec in specs if isinstance(spec, dict)}
+    return {name: text for name, text in described.items() if isinstance(text, str) and text}
+
+
 def _type_or_any(word: Any) -> str:
     try:
         return type_text("any" if word is None else word)
@@ -283,6 +289,7 @@ def _own_ports(
         used = (name for name in wired_out if name not in ("", EXEC_OUT))
         undeclared = {name: "any" for name in used if name not in types}
         ports = {"outputs": {**types, **undeclared}, "defaults": defaults, "inputs": {}}
+        ports["input_descriptions"] = _descriptions(raw["data"].get("inputs"))
     elif raw["type"] == RETURN_CLASS:
         types, defaults = declared_types(raw["data"].get("inputs"))
         wired = {name: "any" for name in wired_in if name and name not in types}

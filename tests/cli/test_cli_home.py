@@ -81,6 +81,13 @@ def test_a_failed_run_is_recorded_as_failed(project: Path):
     assert run.status == DagsterRunStatus.FAILURE
 
 
+def test_settings_that_dagster_refuses_are_one_message(project: Path):
+    (project / "dagster.yaml").write_text("no_such_setting: 1\n")
+    runner = RecordedRunner(open_flow("linear"), in_process)
+    with pytest.raises(Refused, match="no_such_setting"):
+        runner.run({"a": 1}, NoProgress())
+
+
 def test_dagsters_console_log_is_not_seen(project: Path, capfd: pytest.CaptureFixture[str]):
     RecordedRunner(open_flow("linear"), in_process).run({"a": 1}, NoProgress())
 

@@ -99,14 +99,15 @@ def test_a_job_runs_in_process_without_a_home_or_a_file(
 
 
 def test_the_jobs_page_shows_description_file_and_inputs(tmp_path: Path) -> None:
-    flow = {**GOOD, "description": "Doubles a number."}
+    flow = json.loads(json.dumps({**GOOD, "description": "Doubles a number."}))
+    flow["nodes"][0]["data"]["inputs"] = {"a": {"type": "int", "description": "What to double"}}
     (tmp_path / "definitions.py").touch()
 
     text = _description(_load(tmp_path, double=flow), "double")
 
     assert "Doubles a number." in text
     assert "flows/double.json" in text
-    assert "`a`: int, required" in text
+    assert "`a`: int, required. What to double" in text
 
 
 def test_loading_a_code_location_imports_neither_ray_nor_its_cluster(tmp_path: Path) -> None:
