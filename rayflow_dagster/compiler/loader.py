@@ -13,7 +13,7 @@ from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import FlowData, NodeMetadata
 
 from .registry import BUILTIN_ROOT, NodeRegistry, NodeRoot
-from .spelling import class_path_of
+from .spelling import class_path_of, short_names
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +96,7 @@ class NodeLoader:
         if problem:
             return NodeLoadError(class_path, problem)
         roots = ", ".join(root.package for root in self.registry.roots)
-        hint = did_you_mean(class_path, self.registry.class_paths)
+        hint = did_you_mean(class_path, [*short_names(), *self.registry.class_paths])
         reason = f"no such node class is defined under the allowed packages ({roots}){hint}"
         return NodeLoadError(class_path, reason)
 

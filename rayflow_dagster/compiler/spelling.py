@@ -34,8 +34,20 @@ def _aliases_of(class_path: str) -> Iterator[str]:
 
 def short_name(class_path: str) -> str:
     """The shortest spelling of a built-in node class; any other class path unchanged."""
-    names = [alias for alias, path in _aliases().items() if path == class_path]
-    return min(names, key=len, default=class_path)
+    return _short_names().get(class_path, class_path)
+
+
+@lru_cache(maxsize=1)
+def _short_names() -> Mapping[str, str]:
+    shortest: dict[str, str] = {}
+    for alias, path in _aliases().items():
+        shortest[path] = min(shortest.get(path, alias), alias, key=len)
+    return shortest
+
+
+def short_names() -> list[str]:
+    """The shortest spelling of every built-in node class."""
+    return sorted(_short_names().values())
 
 
 def class_path_of(spelling: str, registry: NodeRegistry) -> str:

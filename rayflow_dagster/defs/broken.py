@@ -11,6 +11,7 @@ from dagster import (
     OpDefinition,
     OpExecutionContext,
     Out,
+    in_process_executor,
 )
 
 from rayflow_dagster.errors import RayflowError, ValidationError
@@ -40,7 +41,11 @@ def build_broken_job(name: str, findings: list[str], file: str | None = None) ->
         description=description,
     )
     graph = GraphDefinition(name=name, node_defs=[op], description=description)
-    return graph.to_job(description=description, tags={BROKEN_TAG: "true", FLOW_TAG: name})
+    return graph.to_job(
+        executor_def=in_process_executor,
+        description=description,
+        tags={BROKEN_TAG: "true", FLOW_TAG: name},
+    )
 
 
 def findings_of(error: RayflowError) -> list[str]:

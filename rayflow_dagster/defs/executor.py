@@ -6,11 +6,9 @@ drives them all, so nothing of Dagster's has to be thread-safe.
 """
 
 import contextlib
-import contextvars
 import queue
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 from dagster import (
@@ -37,8 +35,6 @@ from ._dagster import (
     PlanExecutionContext,
     PlanOrchestrationContext,
     RetryMode,
-    StepExecutionContext,
-    StepLogs,
     abandon_unstarted,
     capture_step_logs,
     engine_event,
@@ -48,68 +44,11 @@ from ._dagster import (
     step_events,
     trigger_hooks,
 )
-from .parking import PARKING, Parking
 from .resources import SESSION, RunSession
+from .step import StepInFlight, redirected
 
 POLL_SECONDS = 0.2
 """How often an idle executor looks for a termination signal."""
-
-
-@dataclass
-class _Step:
-    """One step in flight."""
-
-    key: str
-    context: StepExecutionContext
-    events: Iterator[DagsterEvent]
-    logs: StepLogs
-    closing: contextlib.ExitStack
-    parking: Parking = field(init=False)
-    variables: contextvars.Context = field(default_factory=contextvars.copy_context)
-    seen: list[DagsterEvent] = field(default_factory=list)
-    failed: bool = False
-
-    def __post_init__(self) -> None:
-        self.parking = Parking(self.logs)
-        self.variables.run(PARKING.set, self.parking)
-
-    def advance(self) -> DagsterEvent | None:
-        """The step's next event; None when it has ended."""
-        return self.variables.run(next, self.events, None)
-
-    def interrupt(self) -> DagsterEvent | None:
-        """Tell the step that the run is over; its last event, if it gives one."""
-        thrower: Any = self.events
-        error = DagsterExecutionInterruptedError("the run was terminated")
-        try:
-            event: DagsterEvent = self.variables.run(thrower.throw, error)
-        except (StopIteration, DagsterExecutionInterruptedError):
-            return None
-        return event
-
-
-class _Redirected:
-    """A text stream that writes to a step's captured output."""
-
-    def __init__(self, logs: StepLogs, *, error: bool) -> None:
-        self._logs = logs
-        self._error = error
-
-    def write(self, text: str) -> int:
-        self._logs.write(text, error=self._error)
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
-
-
-@contextlib.contextmanager
-def redirected(logs: StepLogs) -> Iterator[None]:
-    """Send what hooks print to their step's output."""
-    out: Any = _Redirected(logs, error=False)
-    err: Any = _Redirected(logs, error=True)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        yield
 
 
 class FlowExecutor(Executor):
@@ -170,7 +109,7 @@ class _Drive:
     def __init__(self, job_context: PlanExecutionContext, active: ActiveExecution) -> None:
         self._job = job_context
         self._active = active
-        self._in_flight: dict[str, _Step] = {}
+        self._in_flight: dict[str, StepInFlight] = {}
         self._resumable: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failed = False
         self._over = False
@@ -213,7 +152,7 @@ class _Drive:
         context = self._job.for_step(step, self._active.get_known_state())
         closing = contextlib.ExitStack()
         logs = closing.enter_context(capture_step_logs(self._job, key))
-        self._in_flight[key] = _Step(key, context, step_events(context), logs, closing)
+        self._in_flight[key] = StepInFlight(key, context, step_events(context), logs, closing)
         yield from self._drive(self._in_flight[key])
 
     def _resume_one(self) -> Iterator[DagsterEvent]:
@@ -232,7 +171,7 @@ class _Drive:
         due: float = self._active.sleep_interval()  # type: ignore[no-untyped-call]
         return min(due, POLL_SECONDS) if due > 0 else POLL_SECONDS
 
-    def _drive(self, step: _Step) -> Iterator[DagsterEvent]:
+    def _drive(self, step: StepInFlight) -> Iterator[DagsterEvent]:
         """Run a step until it parks or ends."""
         while True:
             event = step.advance()
@@ -248,25 +187,25 @@ class _Drive:
     def _resume_when_done(self, key: str, future: "Future[Any]") -> None:
         future.add_done_callback(lambda _: self._resumable.put(key))
 
-    def _handle(self, step: _Step, event: DagsterEvent) -> Iterator[DagsterEvent]:
+    def _handle(self, step: StepInFlight, event: DagsterEvent) -> Iterator[DagsterEvent]:
         step.seen.append(event)
         yield event
         self._active.handle_event(event)
         self._failed = self._failed or event.is_step_failure
 
-    def _ended(self, step: _Step) -> Iterator[DagsterEvent]:
+    def _ended(self, step: StepInFlight) -> Iterator[DagsterEvent]:
         del self._in_flight[step.key]
         self._active.verify_complete(self._job, step.key)
         with redirected(step.logs):
             hooks = list(trigger_hooks(step.context, step.seen))
         yield from hooks
-        yield from step.logs.announce()
         step.closing.close()
+        yield from step.logs.announce()
         self._over = self._over or self._ends_flow(step)
         if not self._over:
             yield from self._active.plan_events_iterator(self._job)
 
-    def _ends_flow(self, step: _Step) -> bool:
+    def _ends_flow(self, step: StepInFlight) -> bool:
         """Whether nothing new may start: a RETURN was reached, or a failure that stops."""
         session = self._session
         stops = session.flow.graph.get("on_error", "stop") == "stop"

@@ -54,15 +54,13 @@ def step_keys(graph: ExecutionGraph) -> dict[str, str]:
         NameCollisionError: two nodes claim one step key after all.
     """
     labels = {id_: legal_name(node.get("label", "")) for id_, node in graph["nodes"].items()}
-    uses = Counter(label.casefold() for label in labels.values())
+    # What a node without a label falls back to is taken as well.
+    wanted = {id_: label or _name_of_id(id_) for id_, label in labels.items()}
+    uses = Counter(name.casefold() for name in wanted.values())
     keys: dict[str, str] = {}
     for node_id, label in labels.items():
-        if not label:
-            keys[node_id] = _name_of_id(node_id)
-        elif uses[label.casefold()] > 1:
-            keys[node_id] = f"{label}_{_name_of_id(node_id)}"
-        else:
-            keys[node_id] = label
+        clashes = label and uses[label.casefold()] > 1
+        keys[node_id] = f"{label}_{_name_of_id(node_id)}" if clashes else wanted[node_id]
     _refuse_collisions(keys)
     return keys
 

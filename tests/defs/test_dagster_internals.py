@@ -1,4 +1,4 @@
-"""Dagster's private API as ``defs/_dagster.py`` uses it. Each test says what a change would break."""
+"""Dagster's private API as ``defs/_dagster.py`` uses it: a test for each thing that may change."""
 
 import inspect
 from typing import Any

@@ -54,9 +54,15 @@ def test_ids_that_become_alike_stay_apart() -> None:
     assert len(set(keys.values())) == 4
 
 
-def test_a_label_that_takes_anothers_fallback_is_refused() -> None:
-    with pytest.raises(NameCollisionError, match="'n1' is claimed by 'n1', 'n2'"):
-        step_keys(_graph({"n1": "", "n2": "n1"}))  # type: ignore[arg-type]
+def test_a_label_that_takes_anothers_fallback_gets_its_id() -> None:
+    assert step_keys(_graph({"n1": "", "n2": "n1"})) == {"n1": "n1", "n2": "n1_n2"}  # type: ignore[arg-type]
+
+
+def test_names_that_still_clash_are_refused() -> None:
+    labels = {"b": "a", "c": "a", "d": "a_b"}
+
+    with pytest.raises(NameCollisionError, match="'a_b' is claimed by 'b', 'd'"):
+        step_keys(_graph(labels))  # type: ignore[arg-type]
 
 
 def test_error_can_be_both_an_exec_and_a_data_output() -> None:

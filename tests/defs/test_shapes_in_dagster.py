@@ -8,12 +8,24 @@ from shapes import SHAPES, Shape
 from rayflow_dagster.testing import in_process
 
 
-@pytest.mark.ray
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_shape_ends_as_worked_out_by_hand(
-    shape: Shape, ray_session: None, instance: DagsterInstance
+def test_a_shape_ends_as_worked_out_by_hand(shape: Shape, memory: DagsterInstance) -> None:
+    run = run_in_dagster(shape.flow, shape.inputs, memory, connect=in_process)
+
+    assert run.statuses == shape.statuses
+    assert run.success == shape.success
+    assert run.result == shape.result
+
+
+ONE_OF_EACH = list({shape.name: shape for shape in SHAPES}.values())
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("shape", ONE_OF_EACH, ids=str)
+def test_every_flow_ends_alike_on_ray_actors(
+    shape: Shape, ray_session: None, memory: DagsterInstance
 ) -> None:
-    run = run_in_dagster(shape.flow, shape.inputs, instance)
+    run = run_in_dagster(shape.flow, shape.inputs, memory)
 
     assert run.statuses == shape.statuses
     assert run.success == shape.success
@@ -27,8 +39,8 @@ def _is_stock_alike(shape: Shape) -> bool:
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if _is_stock_alike(s)], ids=str)
-def test_the_in_process_executor_agrees(shape: Shape, instance: DagsterInstance) -> None:
-    run = run_in_dagster(shape.flow, shape.inputs, instance, in_process_executor, in_process)
+def test_the_in_process_executor_agrees(shape: Shape, memory: DagsterInstance) -> None:
+    run = run_in_dagster(shape.flow, shape.inputs, memory, in_process_executor, in_process)
 
     assert run.statuses == shape.statuses
     assert run.result == shape.result

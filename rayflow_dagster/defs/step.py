@@ -1,0 +1,69 @@
+"""One step in flight: Dagster's generator of its events, and where what it prints goes."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import DagsterEvent
+
+from ._dagster import DagsterExecutionInterruptedError, StepExecutionContext, StepLogs
+from .parking import PARKING, Parking
+
+
+@dataclass
+class StepInFlight:
+    """One step in flight."""
+
+    key: str
+    context: StepExecutionContext
+    events: Iterator[DagsterEvent]
+    logs: StepLogs
+    closing: contextlib.ExitStack
+    parking: Parking = field(init=False)
+    variables: contextvars.Context = field(default_factory=contextvars.copy_context)
+    seen: list[DagsterEvent] = field(default_factory=list)
+    failed: bool = False
+
+    def __post_init__(self) -> None:
+        self.parking = Parking(self.logs)
+        self.variables.run(PARKING.set, self.parking)
+
+    def advance(self) -> DagsterEvent | None:
+        """The step's next event; None when it has ended."""
+        return self.variables.run(next, self.events, None)
+
+    def interrupt(self) -> DagsterEvent | None:
+        """Tell the step that the run is over; its last event, if it gives one."""
+        thrower: Any = self.events
+        error = DagsterExecutionInterruptedError("the run was terminated")
+        try:
+            event: DagsterEvent = self.variables.run(thrower.throw, error)
+        except (StopIteration, DagsterExecutionInterruptedError):
+            return None
+        return event
+
+
+class _Redirected:
+    """A text stream that writes to a step's captured output."""
+
+    def __init__(self, logs: StepLogs, *, error: bool) -> None:
+        self._logs = logs
+        self._error = error
+
+    def write(self, text: str) -> int:
+        self._logs.write(text, error=self._error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+
+@contextlib.contextmanager
+def redirected(logs: StepLogs) -> Iterator[None]:
+    """Send what hooks print to their step's output."""
+    out: Any = _Redirected(logs, error=False)
+    err: Any = _Redirected(logs, error=True)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
