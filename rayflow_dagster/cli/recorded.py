@@ -10,15 +10,7 @@ import dagster
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
 
 import rayflow_dagster
-from rayflow_dagster.defs.compiled import CompiledFlow
-from rayflow_dagster.defs.executor import flow_executor
-from rayflow_dagster.defs.io_manager import step_folder
-from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
-from rayflow_dagster.errors import RayflowError
-from rayflow_dagster.orchestrator import Connect
-from rayflow_dagster.values import StoredValue
-
-from ._dagster import (
+from rayflow_dagster.defs._dagster import (
     REPOSITORY_LABEL_TAG,
     ErrorInfo,
     create_run,
@@ -27,6 +19,14 @@ from ._dagster import (
     step_error,
     was_interrupted,
 )
+from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.defs.executor import flow_executor
+from rayflow_dagster.defs.io_manager import step_folder
+from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
+from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.orchestrator import Connect
+from rayflow_dagster.values import StoredValue
+
 from .direct import level_name
 from .flows import FLOWS, FlowFile
 from .group import Refused

@@ -4,19 +4,28 @@
 """
 
 import contextlib
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dagster import DagsterEvent, DagsterInstance, OpExecutionContext
+from dagster import (
+    DagsterEvent,
+    DagsterInstance,
+    DagsterRun,
+    EventLogEntry,
+    JobDefinition,
+    OpExecutionContext,
+)
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.utils import DISALLOWED_NAMES
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import DagsterEventType, EngineEventData
-from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.api import ExecuteRunWithPlanIterable, execute_run_iterator
 from dagster._core.execution.context.system import (
     PlanExecutionContext,
     PlanOrchestrationContext,
@@ -28,6 +37,7 @@ from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_eve
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
+from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
 from dagster._core.execution.retries import RetryMode
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.tags import (
@@ -35,7 +45,9 @@ from dagster._core.storage.tags import (
     KIND_PREFIX,
     PARENT_RUN_ID_TAG,
     PRIORITY_TAG,
+    REPOSITORY_LABEL_TAG,
 )
+from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
     "COMPUTE_KIND_TAG",
@@ -43,8 +55,10 @@ __all__ = [
     "KIND_PREFIX",
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
+    "REPOSITORY_LABEL_TAG",
     "ActiveExecution",
     "DagsterExecutionInterruptedError",
+    "ErrorInfo",
     "ExecutionPlan",
     "ExecutionStep",
     "FlowActiveExecution",
@@ -56,15 +70,20 @@ __all__ = [
     "StepLogs",
     "abandon_unstarted",
     "capture_step_logs",
+    "create_run",
+    "drive_run",
     "engine_event",
     "interrupted_event",
+    "is_wrapper",
     "load_frozen",
     "parked_event",
     "run_with_plan",
     "skip_unstarted",
+    "step_error",
     "step_events",
     "steps_of_this_process",
     "trigger_hooks",
+    "was_interrupted",
 ]
 
 
@@ -239,3 +258,65 @@ def freeze(key: str, text: str) -> None:
 def storage_directory(instance: DagsterInstance) -> str:
     """The folder of the instance's file storage."""
     return instance.storage_directory()
+
+
+ErrorInfo = SerializableErrorInfo
+
+# Dagster's public ``execute_job`` returns when the run is over; a person at a terminal wants to see
+# each event as it happens, so the run is created and driven in two steps here.
+
+
+def create_run(
+    job: JobDefinition,
+    instance: DagsterInstance,
+    run_config: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> DagsterRun:
+    """Record a run that has not started."""
+    return instance.create_run_for_job(job, run_config=run_config, tags={**job.run_tags, **tags})
+
+
+def drive_run(
+    job: JobDefinition,
+    run: DagsterRun,
+    instance: DagsterInstance,
+    listener: Callable[[EventLogEntry], None],
+) -> None:
+    """Execute a run in this process; ``listener`` gets every event and log record of it.
+
+    Dagster's console log goes to standard error, which is held back meanwhile: what it says
+    reaches the user through ``listener``.
+    """
+    instance.add_event_listener(run.run_id, listener)
+    held = io.StringIO()
+    told = False
+    with contextlib.redirect_stderr(held):
+        for event in execute_run_iterator(InMemoryJob(job), run, instance):
+            if is_interruption(event) and not told:
+                # Dagster counts a run as failed whose end nobody had asked for.
+                told = True
+                instance.report_run_canceling(run, message="Stopped at the terminal.")
+
+
+def is_interruption(event: DagsterEvent) -> bool:
+    """Whether a step or an executor says that it was told to stop."""
+    data = event.event_specific_data
+    is_told = isinstance(data, EngineEventData) and "steps_interrupted" in data.metadata
+    return is_told or was_interrupted(step_error(event))
+
+
+def was_interrupted(error: ErrorInfo | None) -> bool:
+    """Whether an error stands for Ctrl-C or a request to terminate."""
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
+
+
+def is_wrapper(error: ErrorInfo) -> bool:
+    """Whether an error of Dagster's own stands around the one that matters."""
+    name = error.cls_name or ""
+    return name.startswith("Dagster") or name == RetryRequestedFromPolicy.__name__
+
+
+def step_error(event: DagsterEvent) -> ErrorInfo | None:
+    """The error that a failed step or run carries."""
+    data: Any = event.event_specific_data
+    return getattr(data, "error", None)
