@@ -121,7 +121,9 @@ def run_with_plan(
 
 
 def engine_event(
-    plan_context: PlanOrchestrationContext, message: str, steps: Sequence[str]
+    plan_context: PlanOrchestrationContext | PlanExecutionContext,
+    message: str,
+    steps: Sequence[str],
 ) -> DagsterEvent:
     """An event of the executor itself."""
     data = EngineEventData.in_process(os.getpid(), list(steps))

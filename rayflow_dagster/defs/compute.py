@@ -12,6 +12,7 @@ from rayflow_dagster.errors import InvalidInputsError, NodeExecutionError, Rayfl
 from rayflow_dagster.preview import preview
 from rayflow_dagster.types import ExecutionGraph, NodeResult
 
+from ._dagster import steps_of_this_process
 from .compiled import CompiledFlow
 from .io_manager import NodeOutput, step_folder
 from .names import ABSENT, RESULT
@@ -47,7 +48,7 @@ def _run(
     given: Mapping[str, Any] = {}
     if node_id == graph["start_node"]:
         given = _start_inputs(graph, context)
-    session.connect(context)
+    session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
     turn = session.orchestrator.run_node(
         node_id,
         session.state(_arrived(session.flow, node_id, inputs)),
@@ -109,7 +110,9 @@ def _failure(result: NodeResult) -> BaseException:
         # A fault of the flow, not of the node's code: no attempt will mend it.
         return Failure(str(error), allow_retries=False)
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
-    error.add_note(f"node '{result['node_id']}', inputs:\n{shown or '  none'}")
+    details = result.get("details", {})
+    place = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
+    error.add_note(f"node '{result['node_id']}'{place}, inputs:\n{shown or '  none'}")
     return error
 
 

@@ -7,7 +7,9 @@ drives them all, so nothing of Dagster's has to be thread-safe.
 
 import contextlib
 import queue
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -99,8 +101,22 @@ class FlowExecutor(Executor):
             ):
                 yield from _Drive(job_context, active).events()
 
-        yield from run_with_plan(plan_context, drive, self)
-        yield engine_event(plan_context, f"Finished {len(keys)} steps", keys)
+        kinds: Counter[str] = Counter()
+        for event in run_with_plan(plan_context, drive, self):
+            kinds[event.event_type_value] += 1
+            yield event
+        yield engine_event(plan_context, _summary(kinds, len(keys)), keys)
+
+
+def _summary(kinds: Mapping[str, int], planned: int) -> str:
+    """What became of the steps, in a line."""
+    ended = {
+        "completed": kinds.get("STEP_SUCCESS", 0),
+        "failed": kinds.get("STEP_FAILURE", 0),
+        "skipped": kinds.get("STEP_SKIPPED", 0),
+    }
+    ended["not started"] = planned - sum(ended.values())
+    return "Finished: " + ", ".join(f"{count} {what}" for what, count in ended.items() if count)
 
 
 class _Drive:
@@ -121,6 +137,7 @@ class _Drive:
 
     def events(self) -> Iterator[DagsterEvent]:
         """Every event of the run's steps."""
+        yield from self._connect()
         try:
             while not self._is_done():
                 if self._active.check_for_interrupts():
@@ -134,6 +151,14 @@ class _Drive:
             for step in self._in_flight.values():
                 step.closing.close()
         yield from self._end()
+
+    def _connect(self) -> Iterator[DagsterEvent]:
+        """Connect to Ray before the first step, so that no step's duration has it in it."""
+        yield engine_event(self._job, "Connecting to Ray", [])
+        started = time.monotonic()
+        self._session.connect(shares_variables=False)
+        seconds = time.monotonic() - started
+        yield engine_event(self._job, f"Connected in {seconds:.1f} s", [])
 
     def _is_done(self) -> bool:
         return not self._in_flight and (self._over or self._active.is_complete)

@@ -15,9 +15,6 @@ from dagster import (
     NodeInvocation,
     OpDefinition,
     ResourceDefinition,
-    TableColumn,
-    TableRecord,
-    TableSchema,
 )
 
 from rayflow_dagster.compiler.flow import canonicalize, flow_hash, read_flow
@@ -25,6 +22,7 @@ from rayflow_dagster.compiler.graph import GraphBuilder
 from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.rules_runs import liveness_of
 from rayflow_dagster.orchestrator import Connect
+from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings
 
 FLOW_TAG = "rayflow/flow"
+HASH_LENGTH = 16
+"""Hex digits of a flow's hash that runs carry: enough to tell flows apart, short enough to read."""
 
 
 def build_job(
@@ -98,7 +98,7 @@ def compile_flow(
         graph=graph,
         project=project,
         name=title,
-        hash=flow_hash(canonicalize(raw, project.registry)),
+        hash=flow_hash(canonicalize(raw, project.registry))[:HASH_LENGTH],
         uncertain=uncertain_inputs(resolved),
         file=_shown_path(file, project),
         ray_settings=ray_settings,
@@ -218,29 +218,14 @@ def _inputs(flow: CompiledFlow) -> dict[str, str]:
     descriptions = metadata.get("input_descriptions", {})
     return {
         name: kind
-        + (f", default {defaults[name]!r:.80}" if name in defaults else ", required")
-        + (f". {descriptions[name]}" if name in descriptions else "")
+        + (f", default {preview(defaults[name], 80)}" if name in defaults else ", required")
+        + (f": {descriptions[name]}" if name in descriptions else "")
         for name, kind in metadata["outputs"].items()
     }
 
 
 def _job_metadata(flow: CompiledFlow) -> dict[str, Any]:
-    metadata = flow.graph["nodes"][flow.graph["start_node"]]["metadata"]
-    defaults = metadata.get("defaults", {})
-    rows = [
-        TableRecord(
-            {
-                "input": name,
-                "type": kind,
-                "default": repr(defaults[name])[:80] if name in defaults else "required",
-            }
-        )
-        for name, kind in metadata["outputs"].items()
-    ]
-    columns = [TableColumn(name) for name in ("input", "type", "default")]
     shown: dict[str, Any] = {"flow hash": MetadataValue.text(flow.hash)}
     if flow.file:
         shown["flow file"] = MetadataValue.path(flow.file)
-    if rows:
-        shown["inputs"] = MetadataValue.table(rows, TableSchema(columns))
     return shown

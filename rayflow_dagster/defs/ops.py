@@ -87,6 +87,7 @@ def build_op(flow: CompiledFlow, node_id: str) -> OpDefinition:
             description=looks["description"],
             config_schema=start_config(node) if looks["config"] else None,
             required_resource_keys={SESSION},
+            tags=kind_tags(node),
             pool=looks["pool"],
         )
     return _OPS[name]
@@ -108,6 +109,7 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
         "outputs": outputs,
         "config": config if is_start else None,
         "pool": node.get("pool"),
+        "kind": kind_tags(node),
     }
 
 
@@ -127,19 +129,21 @@ def describe(node: GraphNode) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
+def kind_tags(node: GraphNode) -> dict[str, str]:
+    """The kind that the graph shows on the node. The UI reads it off the definition alone."""
+    return {COMPUTE_KIND_TAG: node["metadata"].get("category") or "ray"}
+
+
 def op_tags(node: GraphNode) -> dict[str, str]:
     """Tags of the step: the original id, the author's tags, the kind, the priority."""
-    category = node["metadata"].get("category") or "node"
     tags = {
         **node.get("tags", {}),
         "rayflow/node_id": node["id"],
         "rayflow/class": node["class_path"],
         f"{KIND_PREFIX}ray": "",
-        f"{KIND_PREFIX}{category.lower()[:40]}": "",
     }
     if "priority" in node:
         tags[PRIORITY_TAG] = str(node["priority"])
-    tags.pop(COMPUTE_KIND_TAG, None)
     return tags
 
 

@@ -2,18 +2,17 @@
 
 import logging
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRun, InitResourceContext, OpExecutionContext
+from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
 from rayflow_dagster.errors import FlowChangedError, RayflowError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.types import ExecutionState, NodeResult
 from rayflow_dagster.values import write_whole
 
-from ._dagster import steps_of_this_process
 from .compiled import CompiledFlow
 from .io_manager import values_folder
 
@@ -56,11 +55,24 @@ class RunSession:
                 "not belong together with new ones; launch a new run instead of a re-execution"
             )
 
-    def connect(self, context: OpExecutionContext) -> None:
-        """Connect to Ray, once."""
+    @property
+    def is_connected(self) -> bool:
+        """Whether nodes can run."""
+        return self._connected
+
+    def is_shared(self, steps: Sequence[str]) -> bool:
+        """Whether other processes run other steps of this run: this one executes ``steps``."""
+        return len(steps) < len(self._planned_nodes())
+
+    def connect(self, *, shares_variables: bool) -> None:
+        """Connect to Ray, once.
+
+        Raises:
+            ClusterError: the cluster cannot be reached, or can never run what a node asks for.
+        """
         if self._connected:
             return
-        if len(steps_of_this_process(context)) < len(self._planned_nodes()):
+        if shares_variables:
             self.orchestrator.variables_name = shared_store_name(self.run.run_id)
         if self.run.parent_run_id and self.flow.graph["start_node"] not in self._planned_nodes():
             self.orchestrator.variables_snapshot = self._stored_variables()

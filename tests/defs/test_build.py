@@ -107,7 +107,7 @@ def test_the_jobs_page_shows_description_file_and_inputs(tmp_path: Path) -> None
 
     assert "Doubles a number." in text
     assert "flows/double.json" in text
-    assert "`a`: int, required. What to double" in text
+    assert "`a`: int, required: What to double" in text
 
 
 def test_loading_a_code_location_imports_neither_ray_nor_its_cluster(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What Dagster's UI shows of a flow: labels, descriptions, previews, logs, failures."""
 
+import re
 from typing import Any
 
 import pytest
@@ -79,7 +80,9 @@ def test_a_failure_shows_the_nodes_own_exception_first_with_its_inputs(
     cause = failure.error.cause
     assert cause.cls_name == "ValueError"
     assert cause.message.startswith("ValueError: boom: on purpose")
-    assert "node 'boom', inputs:\n  value = [1, 2, 3]" in cause.message
+    assert re.search(
+        r"node 'boom' \(pid \d+ on .+\), inputs:\n  value = \[1, 2, 3\]", cause.message
+    )
     assert "boom.py" in cause.stack[-1]
     assert "raise ValueError" in cause.stack[-1]
 
@@ -90,7 +93,7 @@ def test_the_return_value_stands_on_the_run(instance: DagsterInstance) -> None:
     recorded = instance.get_run_by_id(run.run_id)
     assert recorded is not None
     assert recorded.tags["rayflow/result"] == "{'sum': 3}"
-    assert len(recorded.tags["rayflow/flow_hash"]) == 64
+    assert len(recorded.tags["rayflow/flow_hash"]) == 16
     assert _output(run, "Return", "result")["sum"] == "3"
 
 

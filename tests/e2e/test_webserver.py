@@ -101,6 +101,7 @@ def test_the_jobs_page_shows_the_flow_its_file_its_inputs_and_the_nodes(
     assert "Check a file of orders" in job["description"]
     assert "`flows/order_check.json`" in job["description"]
     assert "`max_error_rate`: float, default 0.2" in job["description"]
+    assert "the share of bad rows" in job["description"]
     ops = {op["name"]: op["definition"] for op in job["solids"]}
     assert len(ops) == 12
     branch = ops["Accept_the_file"]
