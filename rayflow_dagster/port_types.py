@@ -264,6 +264,24 @@ def _entries_accepted(port_type: PortType, value: dict[Any, Any]) -> bool:
     return all(accepts(key, k) and accepts(item, v) for k, v in value.items())
 
 
+def as_declared(port_type: PortType, value: Any) -> Any:
+    """``value``, in which an int that stands for a float has become one.
+
+    Dagster's config does the same, so that a flow's inputs are alike in every kind of run.
+    """
+    if port_type.name == "union":
+        members = [member for member in port_type.args if member.name != "None"]
+        is_optional = len(members) == 1 and len(port_type.args) == 2
+        return as_declared(members[0], value) if is_optional and value is not None else value
+    if port_type.name == "float":
+        return float(value) if isinstance(value, int) else value
+    if port_type.name == "list" and port_type.args:
+        return [as_declared(port_type.args[0], item) for item in value]
+    if port_type.name == "dict" and port_type.args:
+        return {key: as_declared(port_type.args[1], item) for key, item in value.items()}
+    return value
+
+
 def value_type(value: object) -> str:
     """The type word of a value, for messages."""
     return "None" if value is None else type_text(type(value))

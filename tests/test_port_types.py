@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rayflow_dagster.port_types import (
     ANY,
     accepts,
+    as_declared,
     fits,
     imported_class,
     loaded_class,
@@ -255,3 +256,22 @@ def test_a_class_that_code_names_is_imported():
 @pytest.mark.parametrize(("value", "word"), [(None, "None"), (1, "int"), (b"", "builtins.bytes")])
 def test_a_value_has_a_type_word(value, word):
     assert value_type(value) == word
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        ("float", 1, 1.0),
+        ("list[float]", [1, 2.5], [1.0, 2.5]),
+        ("dict[str, float]", {"a": 1}, {"a": 1.0}),
+        ("float | None", 1, 1.0),
+        ("float | None", None, None),
+        ("int | float", 1, 1),
+        ("any", 1, 1),
+    ],
+)
+def test_an_int_given_for_a_float_becomes_one(kind, given, expected):
+    declared = as_declared(parse_type(kind), given)
+
+    assert declared == expected
+    assert repr(declared) == repr(expected)

@@ -49,8 +49,10 @@ def lost(node_id: str, error: BaseException) -> NodeExecutionError:
 def how_it_died(error: BaseException) -> str:
     if getattr(error, "actor_init_failed", False):
         return f"its actor could not start: {error}"
+    # Ray's own text tells of actor ids and namespaces; how the process ended is what helps.
+    told = [line.strip() for line in str(error).splitlines() if "exit" in line.lower()]
     text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
-    return f"{text}: {error}"
+    return f"{text}: {' '.join(told)[:300]}" if told else text
 
 
 def not_started(node_id: str, error: BaseException) -> BaseException:

@@ -6,6 +6,7 @@ never more than the cluster has CPU slots. A node with ``ray_options`` gets an a
 for one execution; idle workers end where it needs their slots.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ from .hand import Hand
 from .worker import Envelope, NodeWorker, WorkerSettings
 
 MAX_STARTING = 2
+# Every failure reaches whoever asked for the node; Ray would print it to the terminal as well.
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 _ACTOR: Any = ray.remote(NodeWorker)
 _OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 # Ray's own retries stay off: a node runs again only when its author allowed it.

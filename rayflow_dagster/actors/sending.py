@@ -46,10 +46,12 @@ def send(error: BaseException, depth: int = _MAX_CAUSES) -> SentError:
 
 
 def receive(node_id: str, sent: SentError) -> BaseException:
-    """The exception again, or a ``NodeExecutionError`` that says the same."""
+    """The exception again, or a ``NodeExecutionError`` around one of the same name and text."""
     error = _unpickled(sent)
     if error is None:
-        error = NodeExecutionError(node_id, RuntimeError(sent.text))
+        name, _, message = sent.text.partition(": ")
+        stand_in = type(name, (RuntimeError,), {"__module__": "builtins"})
+        error = NodeExecutionError(node_id, stand_in(message))
     if sent.trace is not None:
         error.__traceback__ = Traceback.from_dict(sent.trace).as_traceback()
     if sent.cause is not None:

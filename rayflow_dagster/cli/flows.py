@@ -34,7 +34,27 @@ def open_flow(named: str) -> FlowFile:
         FlowFormatError: the file is not readable as a flow.
     """
     path = find_flow(named)
-    return FlowFile(path, Project.around(path), read_flow(path))
+    raw = read_flow(path)
+    _refuse_namesakes(path, raw)
+    return FlowFile(path, Project.around(path), raw)
+
+
+def _refuse_namesakes(path: Path, raw: dict[str, Any]) -> None:
+    """A flow whose name another flow of the project's ``flows/`` has too does not run."""
+    if path.parent.name != FLOWS:
+        return
+    name = raw.get("name") if isinstance(raw.get("name"), str) else path.stem
+    others = [
+        file
+        for file in sorted(path.parent.glob("*.json"))
+        if file.resolve() != path.resolve() and (_own_name(file) or file.stem) == name
+    ]
+    if others:
+        names = ", ".join(shown(file) for file in others)
+        raise Refused(
+            f"two flows are called '{name}': {shown(path)} and {names}; "
+            "give each flow a name of its own"
+        )
 
 
 def find_flow(named: str) -> Path:

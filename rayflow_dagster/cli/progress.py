@@ -40,7 +40,7 @@ class Progress:
 
     def waiting(self, for_what: str) -> None:
         """Say what the run waits for."""
-        self._status.update(for_what)
+        self._status.update(Text(for_what))
 
     def started(self, node: NodeReport) -> None:
         self._running[node.id] = one_line(node.label)
@@ -91,7 +91,8 @@ class Progress:
     def _show_running(self) -> None:
         labels = list(self._running.values())
         more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
-        self._status.update(plain("running " + ", ".join(labels[:3]) + more) if labels else "")
+        running = "running " + ", ".join(labels[:3]) + more if labels else ""
+        self._status.update(Text(plain(running)))  # text, not markup: labels are the author's
 
 
 class NoProgress:

@@ -1,6 +1,7 @@
 """Running a flow as a recorded Dagster run, in this process."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -249,7 +250,10 @@ def _fault(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
     own = _own(error)
     if said and own is not None and own.cls_name == "Failure":
         return Fault(said)
-    text, _, note = _error_text(own).partition(f"\nnode '{node_id}', inputs:\n")
+    told = _error_text(own)
+    # The note that the op puts behind the message: the node, where it ran, and its inputs.
+    note_at = re.search(rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?, inputs:\n", told)
+    text, note = (told[: note_at.start()], told[note_at.end() :]) if note_at else (told, "")
     lines = "\n".join(line.strip() for line in note.strip().splitlines())
     return Fault(text, lines if lines != "none" else "", _own_frames(own))
 

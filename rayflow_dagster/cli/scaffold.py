@@ -1,6 +1,7 @@
 """``rayflow-dagster init`` and ``new-node``: files for an author to start from."""
 
 import keyword
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def init_project(folder: str) -> None:
     _tell_written(written)
     click.echo("\nNow try:")
     if root.resolve() != Path.cwd():
-        click.echo(f"  cd {folder}")
+        click.echo(f"  cd {shlex.quote(str(folder))}")
     click.echo("  rayflow-dagster run hello -i name=Ada")
     click.echo("  DAGSTER_HOME=$PWD/.dagster dagster dev")
 

@@ -13,6 +13,8 @@ from .json_values import json_problems
 MAX_FINDINGS = 50
 MAX_NODES = 5_000
 MAX_EDGES = 50_000
+VISIBLE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+"""Text on one line of which something can be seen."""
 
 
 class _Open(BaseModel):
@@ -20,7 +22,7 @@ class _Open(BaseModel):
 
 
 class NodeOutline(_Open):
-    id: StrictStr = Field(min_length=1, max_length=500)
+    id: StrictStr = Field(min_length=1, max_length=500, pattern=VISIBLE)
     type: StrictStr = Field(min_length=1, max_length=1000)
     data: dict[str, Any] | None = None
 
@@ -37,9 +39,6 @@ class EdgeOutline(_Open):
 class FlowOutline(_Open):
     nodes: list[NodeOutline]
     edges: list[EdgeOutline] | None = None
-    name: StrictStr | None = None
-    description: StrictStr | None = None
-    tags: dict[str, Any] | None = None
 
 
 def check_json(flow: Any) -> None:
@@ -120,6 +119,10 @@ def _text(item: Any) -> str:
             return "must be a list" + got
         case "string_too_short":
             return "must not be empty"
+        case "string_too_long":
+            return f"has {len(item['input']):,} characters, which is too long"
+        case "string_pattern_mismatch":
+            return f"must be visible text on one line, without control characters{got}"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "must be an object" + got
     return str(item["msg"])

@@ -249,6 +249,7 @@ class _NodeOptions(BaseModel):
     """The per-node settings in ``data``; other keys belong to the editor."""
 
     model_config = ConfigDict(strict=True)
+    label: str | None = None
     retry: _Retry | None = None
     ray: _Ray | None = None
     pool: str | None = Field(default=None, pattern=r"^\S+$")
@@ -267,6 +268,8 @@ class _Settings(BaseModel):
 
 class _FlowOptions(BaseModel):
     model_config = ConfigDict(strict=True)
+    name: str | None = None
+    description: str | None = None
     on_error: Literal["stop", "continue"] | None = None
     settings: _Settings | None = None
     tags: dict[str, Any] | None = None

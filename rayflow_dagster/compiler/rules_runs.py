@@ -133,3 +133,42 @@ def liveness_of(flow: ResolvedFlow) -> Liveness | None:
 
 
 RUNS = (merges_exclusive, skipped_sources, several_returns, loose_exec_outputs)
+
+
+def check_runs(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Every rule of this module; a flow with too many branches to decide is told so."""
+    live = liveness_of(flow)
+    undecided = live is None
+    for rule in RUNS:
+        try:
+            yield from list(rule(flow, live))
+        except (TooComplexError, RecursionError):
+            undecided = True
+            yield from rule(flow, None)
+    if undecided:
+        yield Finding(
+            "too_many_branches",
+            "the flow has too many independent branches to work out which nodes can run together, "
+            "so inputs whose source may be skipped were not checked; split the flow, or give such "
+            "inputs a constant",
+            severity="warning",
+        )
+
+
+def uncertain_inputs(flow: ResolvedFlow) -> frozenset[tuple[str, str]]:
+    """(node, input) whose wired sources may all be skipped while the node runs."""
+    live = liveness_of(flow)
+    return frozenset(
+        (node.id, port)
+        for node, port, edges in _wired_inputs(flow)
+        if not _surely_comes(live, node, edges)
+    )
+
+
+def _surely_comes(live: Liveness | None, node: Node, edges: list[Edge]) -> bool:
+    if live is None:
+        return False
+    try:
+        return live.conditions.implies(live.runs[node.id], live.any_present(edges))
+    except (TooComplexError, RecursionError):
+        return False

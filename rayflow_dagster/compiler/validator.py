@@ -13,6 +13,7 @@ from .findings import Finding
 from .flow import canonicalize
 from .liveness import dependency_graph
 from .loader import NodeLoader
+from .process_check import process_problem
 from .resolved import Node, ResolvedFlow, resolve
 
 Rule = Callable[[ResolvedFlow], Iterable[Finding]]
@@ -67,9 +68,7 @@ class FlowValidator:
         for rule in (self._known_classes, self._runtime_env, *rules.SHAPE, *rules_values.VALUES):
             yield from rule(flow)
         if nx.is_directed_acyclic_graph(dependency_graph(flow)):
-            live = rules_runs.liveness_of(flow)
-            for run_rule in rules_runs.RUNS:
-                yield from run_rule(flow, live)
+            yield from rules_runs.check_runs(flow)
 
     def resolve(self, flow_data: Any) -> ResolvedFlow:
         """The flow with every name looked up.
@@ -107,10 +106,10 @@ class FlowValidator:
         if node.class_path.startswith("rayflow_dagster.nodes."):
             return None
         try:
-            self.node_loader.load_node_class(node.class_path)
+            node_class = self.node_loader.load_node_class(node.class_path)
         except NodeLoadError as error:
             return str(error)
-        return None
+        return process_problem(node_class, list(node.inputs))
 
     def _check_single_start(self, flow_data: FlowData) -> list[str]:
         """Ensure exactly one START node exists."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import Definitions, JobDefinition
 
 from rayflow_dagster.compiler.flow import parse_flow
-from rayflow_dagster.errors import FlowFormatError, NameCollisionError, RayflowError
+from rayflow_dagster.errors import FlowFormatError, NameCollisionError, ProjectError, RayflowError
 from rayflow_dagster.project import Project
 from rayflow_dagster.values import write_whole
 
@@ -53,8 +53,13 @@ def build_definitions(
         flows_dir: the folder of flow files.
         nodes: packages of node classes beside the project's own ``nodes``.
         ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
+
+    Raises:
+        ProjectError: there is no such folder, or the project's settings are wrong.
     """
     folder = Path(flows_dir).resolve()
+    if not folder.is_dir():
+        raise ProjectError(f"there is no folder of flows at {folder}; make it, or name another")
     project = Project.around(folder, nodes)
     files = _frozen_files(folder)
     parsed = {item.file: _parse(item) for item in files}

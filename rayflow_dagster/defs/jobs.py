@@ -19,8 +19,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.flow import canonicalize, flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
-from rayflow_dagster.compiler.resolved import ResolvedFlow
-from rayflow_dagster.compiler.rules_runs import liveness_of
+from rayflow_dagster.compiler.rules_runs import uncertain_inputs
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
@@ -104,20 +103,6 @@ def compile_flow(
         ray_settings=ray_settings,
         connect=connect,
     )
-
-
-def uncertain_inputs(flow: ResolvedFlow) -> frozenset[tuple[str, str]]:
-    """(node, input) whose wired sources may all be skipped while the node runs."""
-    live = liveness_of(flow)
-    found = set()
-    for node_id in flow.nodes:
-        for port in {edge.target_port for edge in flow.data_into(node_id)}:
-            edges = flow.data_into(node_id, port)
-            if live is None or not live.conditions.implies(
-                live.runs[node_id], live.any_present(edges)
-            ):
-                found.add((node_id, port))
-    return frozenset(found)
 
 
 def build_compiled_job(

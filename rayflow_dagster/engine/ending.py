@@ -13,8 +13,11 @@ def no_return_error(
 ) -> FlowFailedError:
     """Why a flow that ran to its end has no result: which exec output led nowhere."""
     ends = [f"'{output}' of node '{node}'" for node, output in planner.loose_ends(state)]
+    silent = [f"'{node}'" for node in planner.silent_nodes(state)]
     names = ", ".join(f"'{node_id}'" for node_id in graph["return_nodes"])
-    where = f"; the exec output {', '.join(ends)} led nowhere" if ends else ""
-    return FlowFailedError(
-        f"the flow ended without reaching a RETURN ({names}){where}; wire it to a RETURN"
-    )
+    text = f"the flow ended without reaching a RETURN ({names})"
+    if ends:
+        text += f"; the exec output {', '.join(ends)} led nowhere; wire it to a RETURN"
+    if silent:
+        text += f"; node {', '.join(silent)} fired none of its exec outputs"
+    return FlowFailedError(text)

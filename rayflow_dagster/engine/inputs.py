@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rayflow_dagster.errors import InvalidInputsError
-from rayflow_dagster.port_types import accepts, parse_type, value_type
+from rayflow_dagster.port_types import accepts, as_declared, parse_type, value_type
 from rayflow_dagster.preview import preview
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ExecutionGraph
@@ -25,7 +25,9 @@ def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str
     problems = list(_problems(metadata["outputs"], defaults, inputs))
     if problems:
         raise InvalidInputsError(problems)
-    return {**defaults, **inputs}
+    given = {**defaults, **inputs}
+    kinds = metadata["outputs"]
+    return {name: as_declared(parse_type(kinds[name]), value) for name, value in given.items()}
 
 
 def _problems(

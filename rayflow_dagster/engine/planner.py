@@ -104,6 +104,16 @@ class ExecutionPlanner:
                 ends += [(node_id, name) for name in fired if not self._targets(node_id, name)]
         return ends
 
+    def silent_nodes(self, current_state: ExecutionState) -> list[str]:
+        """The nodes that ran, have exec outputs, and fired none of them."""
+        found = []
+        for node_id, node in current_state["node_states"].items():
+            result, outputs = node["result"], self._exec_outputs(node_id)
+            ran = result is not None and result["status"] == "success"
+            if ran and outputs and result and not fired_outputs(result, outputs):
+                found.append(node_id)
+        return found
+
     def _plan(self, state: ExecutionState, results: "_Results", candidates: Iterable[str]) -> Plan:
         ready: dict[str, None] = {}
         skipped: dict[str, None] = {}

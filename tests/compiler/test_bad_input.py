@@ -108,9 +108,6 @@ FLOWS = {
         "nodes[0].type (id 'a'): must be text, not 5",
     ),
     "data no object": ({"nodes": [{"id": "a", "type": "start", "data": []}]}, "nodes[0].data"),
-    "name no text": ({**VALID, "name": 5}, "name: must be text, not 5"),
-    "name of an export no text": ({"flow": VALID, "name": 5}, "name: must be text, not 5"),
-    "tags no object": ({**VALID, "tags": []}, "tags: must be an object"),
     "a thousand levels": ({**VALID, "note": deep(1000)}, "nested deeper than 100 levels"),
     "a circle": ({**VALID, "note": circle()}, "nested deeper than 100 levels"),
     "a deep constant": (
@@ -285,3 +282,21 @@ def test_no_mutation_of_a_valid_flow_makes_the_validator_raise(chosen, value):
             ):
                 holder[last] = value
     assert_never_raises(flow)
+
+
+@pytest.mark.parametrize("extra", [{"name": 5}, {"tags": []}, {"description": {}}], ids=str)
+def test_a_wrong_title_does_not_hide_other_findings(extra):
+    broken = {**VALID, **extra, "edges": [*VALID.get("edges", []), {"source": "a", "target": "?"}]}
+
+    rules = {finding.rule for finding in FlowValidator().check(broken)}
+
+    assert {"flow_options", "unknown_node"} <= rules
+
+
+@pytest.mark.parametrize("node_id", ["  ", "a\nb", "a\x00", "\x1b[31m"])
+def test_an_id_that_cannot_be_seen_is_refused(node_id):
+    node = {"id": node_id, "type": "start"}
+
+    messages = [str(finding) for finding in FlowValidator().check({"nodes": [node]})]
+
+    assert "must be visible text on one line" in messages[0]
