@@ -76,7 +76,10 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_what_it_said():
 
 def test_an_exception_whose_class_is_not_here_arrives_as_what_it_said():
     sent = SentError("AwayError: gone", b"cnowhere\nAwayError\n.", None)
-    assert "AwayError: gone" in str(receive("n", sent))
+    error = receive("n", sent)
+    assert isinstance(error, NodeExecutionError)
+    assert type(error.original_error).__name__ == "AwayError"
+    assert str(error.original_error) == "gone"
 
 
 def test_endless_recursion_arrives_with_its_first_and_last_frames():
