@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rayflow_dagster.compiler.flow import read_flow
-from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
 from rayflow_dagster.suggest import did_you_mean
@@ -89,11 +88,6 @@ def find_flows(named: Iterable[str]) -> list[Path]:
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
-
-
-def validator_of(project: Project) -> FlowValidator:
-    """A validator that knows the project's nodes."""
-    return project.validator()
 
 
 def shown(path: Path) -> str:

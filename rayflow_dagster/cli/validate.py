@@ -14,7 +14,7 @@ from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
-from .flows import find_flows, shown, validator_of
+from .flows import find_flows, shown
 from .terminal import indented, json_text, open_console, plain, styled
 
 STYLES = {"error": "bold red", "warning": "yellow"}
@@ -69,7 +69,7 @@ def _check(path: Path, validators: dict[Path, FlowValidator]) -> CheckedFile:
     except FlowFormatError as error:
         return CheckedFile(path, [Finding("outline", text) for text in error.findings])
     project = Project.around(path)
-    validator = validators.setdefault(project.root, validator_of(project))
+    validator = validators.setdefault(project.root, project.validator())
     validator.validate(cast(FlowData, raw))
     return CheckedFile(path, list(validator.findings), raw)
 

@@ -11,7 +11,6 @@ from rayflow_dagster.port_types import type_text
 from rayflow_dagster.types import (
     ERROR_PORT,
     EXEC_OUT,
-    GET_VARIABLE_CLASS,
     RETURN_CLASS,
     SET_VARIABLE_CLASS,
     START_CLASS,
@@ -315,7 +314,3 @@ def _variable_ports(raw: FlowNode, known: NodeMetadata, flow: FlowData) -> dict[
 def is_variable_node(node: Node) -> bool:
     """Whether the node is a built-in that names one variable in its ``VARIABLE`` constant."""
     return node.class_path.startswith(VARIABLE_CLASSES_PACKAGE)
-
-
-def reads_variable(node: Node) -> bool:
-    return node.class_path == GET_VARIABLE_CLASS

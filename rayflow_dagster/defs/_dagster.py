@@ -257,11 +257,6 @@ def freeze(key: str, text: str) -> None:
     DefinitionsLoadContext.get().add_to_pending_reconstruction_metadata(key, text)
 
 
-def storage_directory(instance: DagsterInstance) -> str:
-    """The folder of the instance's file storage."""
-    return instance.storage_directory()
-
-
 ErrorInfo = SerializableErrorInfo
 
 # Dagster's public ``execute_job`` returns when the run is over; a person at a terminal wants to see

@@ -9,8 +9,6 @@ from dagster import DagsterInstance, InitResourceContext, InputContext, IOManage
 from rayflow_dagster.errors import DataNotAvailableError
 from rayflow_dagster.values import StoredValue, store_value
 
-from ._dagster import storage_directory
-
 
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
@@ -22,7 +20,7 @@ class NodeOutput:
 
 def values_folder(instance: DagsterInstance, run_id: str) -> Path:
     """Where the outputs and variables of a run are stored."""
-    return Path(storage_directory(instance)) / "rayflow" / run_id
+    return Path(instance.storage_directory()) / "rayflow" / run_id
 
 
 def step_folder(instance: DagsterInstance, run_id: str, step_key: str) -> Path:

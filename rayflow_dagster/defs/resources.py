@@ -55,11 +55,6 @@ class RunSession:
                 "not belong together with new ones; launch a new run instead of a re-execution"
             )
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether nodes can run."""
-        return self._connected
-
     def is_shared(self, steps: Sequence[str]) -> bool:
         """Whether other processes run other steps of this run: this one executes ``steps``."""
         return len(steps) < len(self._planned_nodes())
