@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +19,8 @@ START_SECONDS = 90.0
 RUN_SECONDS = 120.0
 STOP_SECONDS = 30.0
 
-# Without it, runs would wait in a queue for the daemon, which is not started here.
-INSTANCE = """\
-telemetry: {enabled: false}
-run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
-"""
+# What `make dev` uses. No daemon runs here; the tests launch what need not wait in its queue.
+INSTANCE = Path(__file__).parents[2] / "dagster.yaml"
 
 LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus
   locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
@@ -48,6 +46,8 @@ RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
     ... on ExecutionStepFailureEvent { error { message cause { message stack } } }
     ... on RunFailureEvent { error { message errorChain { error { message } } } }
     ... on LogsCapturedEvent { stepKeys fileKey } } } } } }"""
+STEPS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { stepStats { status } } } }"
+TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
 CAPTURED = "query($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }"
 
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -93,7 +93,7 @@ class Webserver:
 
     def __enter__(self) -> "Webserver":
         self.home.mkdir(parents=True)
-        (self.home / "dagster.yaml").write_text(INSTANCE)
+        shutil.copy(INSTANCE, self.home)
         self.port = _free_port()
         command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml"]
         with self._log.open("wb") as log:
@@ -144,14 +144,25 @@ class Webserver:
 
     def run(self, job: str, **inputs: Any) -> FinishedRun:
         """Launch a job and wait until its run has finished."""
+        return self.finished(self.launch(job, **inputs))
+
+    def launch(self, job: str, **inputs: Any) -> str:
+        """Launch a job; gives the run's id."""
         config = {"ops": {"Start": {"config": inputs}}} if inputs else {}
         params = {"selector": {**REPOSITORY, "jobName": job}, "runConfigData": config}
-        return self._finished(self.query(LAUNCH, params=params))
+        return _launched(self.query(LAUNCH, params=params))
+
+    def terminate_in_step(self, run_id: str) -> None:
+        """Press Terminate once a step of the run has started."""
+        while not self.query(STEPS, id=run_id)["stepStats"]:
+            time.sleep(0.1)
+        answer = self.query(TERMINATE, id=run_id)
+        assert answer["__typename"] == "TerminateRunSuccess", answer
 
     def reexecute_from_failure(self, run: FinishedRun) -> FinishedRun:
         """What the button does, until the new run has finished."""
         params = {"parentRunId": run.id, "strategy": "FROM_FAILURE"}
-        return self._finished(self.query(REEXECUTE, params=params))
+        return self.finished(_launched(self.query(REEXECUTE, params=params)))
 
     def reload(self) -> None:
         """What the reload button of the code location does."""
@@ -165,9 +176,8 @@ class Webserver:
         captured: dict[str, str] = self.query(CAPTURED, key=key)
         return captured
 
-    def _finished(self, launched: dict[str, Any]) -> FinishedRun:
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        run_id = launched["run"]["runId"]
+    def finished(self, run_id: str) -> FinishedRun:
+        """A run, once it has finished."""
         deadline = time.monotonic() + RUN_SECONDS
         while time.monotonic() < deadline:
             found = self.query(RUN, id=run_id)
@@ -206,6 +216,12 @@ def environment(ray_folder: Path, **more: str) -> dict[str, str]:
         if not name.startswith(("RAY_", "DAGSTER_", "RAYFLOW_"))
     }
     return {**kept, "RAYFLOW_RAY_DIR": str(ray_folder), **more}
+
+
+def _launched(answer: dict[str, Any]) -> str:
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    run_id: str = answer["run"]["runId"]
+    return run_id
 
 
 def _free_port() -> int:

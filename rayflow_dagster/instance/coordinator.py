@@ -1,0 +1,48 @@
+"""The run coordinator of the embedded default: a queue in which no run waits without a reason.
+
+Dagster's queue is polled, so a launch waits for the next look at it though nothing is in its way.
+Its limits are worth keeping: a backfill of a thousand partitions must not start a thousand
+processes. So a run is launched at once if none waits, fewer than the allowed number are in
+progress, and neither tags nor pools limit runs; else it is queued as ever. Processes that submit at
+the same moment may exceed the number by as many as they are.
+"""
+
+from dagster import (
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    QueuedRunCoordinator,
+    RunsFilter,
+)
+
+from ._dagster import SubmitRunContext, run_limit
+from .launcher import is_webserver
+
+_WAITING = [DagsterRunStatus.QUEUED]
+_IN_PROGRESS = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+
+class PromptRunCoordinator(QueuedRunCoordinator[DagsterInstance]):
+    """Named in ``dagster.yaml``; takes the configuration of ``QueuedRunCoordinator``."""
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        """In the webserver the launcher is made too, so that it can get ready for a first run."""
+        super().register_instance(instance)
+        if is_webserver():
+            _ = instance.run_launcher
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        """Launch a run, or queue it if it has to wait."""
+        run = context.dagster_run
+        if run.status != DagsterRunStatus.NOT_STARTED or not self._nothing_is_in_the_way():
+            return super().submit_run(context)
+        return self._instance.launch_run(run.run_id, context.workspace)
+
+    def _nothing_is_in_the_way(self) -> bool:
+        limit = run_limit(self._instance)
+        if limit is None or self._instance.get_run_ids(RunsFilter(statuses=_WAITING), limit=1):
+            return False
+        if limit == -1:
+            return True
+        in_progress = self._instance.get_run_ids(RunsFilter(statuses=_IN_PROGRESS), limit=limit)
+        return len(in_progress) < limit
