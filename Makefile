@@ -10,7 +10,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
-BENCHMARKS := $(wildcard benchmarks/*.py)
+INSTALLED_BENCH := .venv/.installed-bench
+BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 demo dev: export DAGSTER_HOME := $(CURDIR)/.dagster
 
@@ -31,9 +32,10 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED_DEV)
-	@$(if $(BENCHMARKS),,echo "there are no benchmarks in benchmarks/ yet")
-	@$(foreach file,$(BENCHMARKS),$(BIN)/python $(file) &&) true
+bench: $(INSTALLED_BENCH)
+	@failed=; for file in $(BENCHMARKS); do \
+	    $(BIN)/python $$file || failed="$$failed $$file"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 clean:
 	-@test ! -x $(BIN)/rayflow-dagster || $(BIN)/rayflow-dagster ray stop
@@ -57,6 +59,11 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into .venv; the first time takes a minute or two"
 	$(PIP) -e '.[dev]'
 	@touch $(INSTALLED) $@
+
+$(INSTALLED_BENCH): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into .venv; the first time takes a minute or two"
+	$(PIP) -e '.[dev,bench]'
+	@touch $(INSTALLED) $(INSTALLED_DEV) $@
 
 .dagster/dagster.yaml: dagster.yaml
 	@mkdir -p .dagster

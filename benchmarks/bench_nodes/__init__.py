@@ -1,0 +1,1 @@
+"""The nodes of the benchmarks, as an author would write them."""
