@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import re
 import textwrap
 import types
@@ -52,9 +53,11 @@ def build_metadata(class_path: str, attributes: Mapping[str, Any], file: str = "
         "icon": str(attributes.get("icon") or ""),
         "category": str(attributes.get("category") or ""),
         "ray_options": _ray_options(attributes, class_name),
-        "resident": bool(attributes.get("resident", False)),
+        "resident": _resident(attributes, class_name),
         "is_async": bool(attributes.get("is_async", False)),
     }
+    if "resident_ttl" in attributes:
+        metadata["resident_ttl"] = _resident_ttl(attributes["resident_ttl"], class_name)
     if file:
         metadata["file"] = file
     return metadata
@@ -117,6 +120,22 @@ def _ray_options(attributes: Mapping[str, Any], class_name: str) -> dict[str, An
     if not isinstance(declared, dict):
         raise ValueError(f"{class_name}.ray_options must be a dict, not {declared!r}")
     return dict(declared)
+
+
+def _resident(attributes: Mapping[str, Any], class_name: str) -> bool:
+    declared = attributes.get("resident", False)
+    if not isinstance(declared, bool):
+        raise ValueError(f"{class_name}.resident must be True or False, not {declared!r:.80}")
+    return declared
+
+
+def _resident_ttl(declared: Any, class_name: str) -> float:
+    is_number = isinstance(declared, (int, float)) and not isinstance(declared, bool)
+    if not is_number or not 0 < declared < math.inf:
+        raise ValueError(
+            f"{class_name}.resident_ttl must be a number of seconds above 0, not {declared!r:.80}"
+        )
+    return float(declared)
 
 
 def _exclusive(attributes: Mapping[str, Any], exec_outputs: tuple[str, ...]) -> bool:

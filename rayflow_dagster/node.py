@@ -46,7 +46,7 @@ class RayflowNode:
 
     ``process`` gets one keyword argument per input and returns a dict with every output. It may
     be ``async``. Upper-case class attributes are constants; a flow may override them per node.
-    An object of the class lives for one execution.
+    An object of the class lives for one execution, that of a ``resident`` class longer.
     """
 
     inputs: ClassVar[dict[str, Any]] = {}
@@ -71,6 +71,10 @@ class RayflowNode:
     """What Ray must give the node: ``num_cpus``, ``num_gpus``, ``memory`` (bytes), ``resources``,
     ``runtime_env``, ``max_concurrency``."""
     resident: ClassVar[bool] = False
+    """True keeps the node's actor for the next run of the flow, with the object and all that it
+    holds, such as a loaded model."""
+    resident_ttl: ClassVar[float] = 600.0
+    """Seconds without work after which the actor of a resident node ends."""
 
     node_id: str = ""
     log: logging.Logger | logging.LoggerAdapter[logging.Logger] = logging.getLogger("rayflow")

@@ -5,6 +5,9 @@ Settings stand in ``[tool.rayflow_dagster]`` of the project's ``pyproject.toml``
     [tool.rayflow_dagster]
     nodes = ["my_package.nodes"]     # packages beside pyproject.toml, besides "nodes"
     allow_runtime_env = false        # whether a flow may set Ray's runtime_env
+
+    [tool.rayflow_dagster.settings]  # where a flow's own ``settings`` do not say
+    durable = false
 """
 
 import tomllib
@@ -14,11 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import ValidationError as PydanticError
 
 from .compiler.loader import NodeLoader
 from .compiler.registry import NodeRegistry, NodeRoot
+from .compiler.rules_options import settings_problems
 from .compiler.validator import FlowValidator
 from .errors import ProjectError
 
@@ -34,6 +38,16 @@ class ProjectSettings(BaseModel):
     allow_runtime_env: bool = False
     settings: dict[str, Any] = {}
     """Defaults for the ``settings`` of every flow."""
+    runtime_env: dict[str, Any] = {}
+    """What the workers of an existing cluster need besides the project, as Ray takes it."""
+
+    @field_validator("settings")
+    @classmethod
+    def _known_settings(cls, given: dict[str, Any]) -> dict[str, Any]:
+        problems = settings_problems(given)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return given
 
 
 @dataclass(frozen=True)
@@ -76,10 +90,14 @@ class Project:
         roots = [NodeRoot(name, self.root.joinpath(*name.split("."))) for name in packages]
         return NodeRegistry.of([root for root in roots if root.path.is_dir()])
 
+    @cached_property
+    def loader(self) -> NodeLoader:
+        """Loads those classes; each is read once for all flows."""
+        return NodeLoader(self.registry)
+
     def validator(self) -> FlowValidator:
         """A validator that knows this project's nodes and what it allows."""
-        loader = NodeLoader(self.registry)
-        return FlowValidator(loader, allow_runtime_env=self.settings.allow_runtime_env)
+        return FlowValidator(self.loader, allow_runtime_env=self.settings.allow_runtime_env)
 
     def with_settings(self, flow: Mapping[str, Any]) -> dict[str, Any]:
         """The flow with the project's ``settings`` where it has none of its own."""

@@ -105,6 +105,9 @@ class NodeMetadata(TypedDict):
     category: NotRequired[str]
     ray_options: NotRequired[dict[str, Any]]
     resident: NotRequired[bool]
+    resident_ttl: NotRequired[float]
+    """Seconds without work after which a resident node's actor ends; absent when the class does
+    not say."""
     is_async: NotRequired[bool]
     file: NotRequired[str]
     """The file that defines the class; absent when known only from a flow's snapshot."""
@@ -142,6 +145,11 @@ class GraphNode(TypedDict):
     description: NotRequired[str]
     handles_error: NotRequired[bool]
     """True when the node's ``error`` exec output is wired."""
+    resident: NotRequired[bool]
+    """True when the node's actor outlives the run: what ``data.resident`` says, else the class."""
+    resident_ttl: NotRequired[float]
+    """Seconds without work after which the actor of a resident node ends; absent when neither the
+    flow nor the class says."""
 
 
 class GraphEdge(TypedDict):
@@ -162,6 +170,11 @@ class ExecutionGraph(TypedDict):
     execution_order: list[str]
     on_error: NotRequired[OnError]
     variables: NotRequired[dict[str, dict[str, Any]]]
+    durable: NotRequired[bool]
+    """Whether outputs are written where a re-execution finds them; absent means True."""
+    storage: NotRequired[str]
+    """The folder or fsspec URL that durable outputs are written under; absent means the default
+    place."""
 
 
 class ErrorValue(TypedDict):

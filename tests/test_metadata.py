@@ -19,6 +19,7 @@ class WordCountNode(RayflowNode):
     inputs = {"text": str, "minimum": {"type": int, "default": 1, "description": "letters"}}
     outputs = {"count": int}
     ray_options = {"num_cpus": 0.5}
+    resident_ttl = 90
     LOWERCASE = True
     NOTHING = None
     CHOICES = ("a", "b")
@@ -58,6 +59,7 @@ def test_inspection_tells_everything():
         "category": "text",
         "ray_options": {"num_cpus": 0.5},
         "resident": False,
+        "resident_ttl": 90.0,
         "is_async": True,
     }
 

@@ -50,12 +50,28 @@ def test_a_project_is_found_around_its_flows(folder):
         ("[tool.rayflow_dagster]\nnode = []", "node: Extra inputs are not permitted"),
         ("[tool.rayflow_dagster]\nnodes = 5", "nodes: Input should be a valid list"),
         ("[tool]\nrayflow_dagster = 5", r"\[tool.rayflow_dagster\]"),
+        (
+            "[tool.rayflow_dagster.settings]\ndurable = 'no'",
+            "settings: .*durable: input should be a valid boolean, not 'no'",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_with_the_file(folder, text, said):
     (folder / "pyproject.toml").write_text(text)
     with pytest.raises(ProjectError, match=rf"pyproject\.toml.*{said}"):
         Project.at(folder)
+
+
+def test_a_flows_own_settings_win_over_the_projects(folder):
+    (folder / "pyproject.toml").write_text(
+        "[tool.rayflow_dagster.settings]\ndurable = false\nstorage = '/mnt/shared'\n"
+    )
+    project = Project.at(folder)
+    assert project.with_settings({})["settings"] == {"durable": False, "storage": "/mnt/shared"}
+    assert project.with_settings({"settings": {"durable": True}})["settings"] == {
+        "durable": True,
+        "storage": "/mnt/shared",
+    }
 
 
 def test_a_project_without_settings_has_the_defaults(folder):

@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
-
-import networkx as nx
 
 from rayflow_dagster.errors import GraphBuildError
 from rayflow_dagster.types import (
@@ -19,8 +18,9 @@ from rayflow_dagster.types import (
 
 from .flow import canonicalize
 from .loader import builtin_registry
+from .ports import complete_metadata
 from .registry import NodeRegistry, NodeRoot
-from .resolved import Node, ResolvedFlow, complete_metadata, resolve
+from .resolved import Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
 
 
@@ -32,11 +32,6 @@ class GraphBuilder:
 
     def __init__(self, node_metadata_map: dict[str, NodeMetadata]) -> None:
         self.node_metadata_map = node_metadata_map
-        self._registry = NodeRegistry.of(_roots_of(node_metadata_map.values()))
-        self._by_path = {
-            class_path_of(spelling, self._registry): complete_metadata(metadata)
-            for spelling, metadata in node_metadata_map.items()
-        }
 
     def build_graph(self, flow_data: FlowData) -> ExecutionGraph:
         """The execution graph of ``flow_data`` (any spelling).
@@ -51,7 +46,7 @@ class GraphBuilder:
         """``build_graph`` for a flow that is resolved already."""
         _require_metadata(flow)
         special = _special_nodes(flow)
-        dependencies = _dependencies(flow)
+        dependencies = dict(flow.dependencies)
         dependents = _reversed(dependencies)
         graph: ExecutionGraph = {
             "nodes": {
@@ -65,7 +60,22 @@ class GraphBuilder:
             "on_error": flow.data.get("on_error") or "stop",
             "variables": {name: dict(spec) for name, spec in flow.variables.items()},
         }
+        settings = _settings(flow)
+        for key in ("durable", "storage"):
+            if settings.get(key) is not None:
+                graph[key] = settings[key]
         return graph
+
+    @cached_property
+    def _registry(self) -> NodeRegistry:
+        return NodeRegistry.of(_roots_of(self.node_metadata_map.values()))
+
+    @cached_property
+    def _by_path(self) -> Mapping[str, NodeMetadata]:
+        return {
+            class_path_of(spelling, self._registry): complete_metadata(metadata)
+            for spelling, metadata in self.node_metadata_map.items()
+        }
 
     def _resolve(self, flow_data: FlowData) -> ResolvedFlow:
         def lookup(class_path: str) -> NodeMetadata | None:
@@ -75,7 +85,7 @@ class GraphBuilder:
 
     def _build_dependency_graph(self, flow_data: FlowData) -> dict[str, list[str]]:
         """Node id -> the ids of the nodes that it waits for, over both kinds of edge."""
-        return _dependencies(self._resolve(flow_data))
+        return dict(self._resolve(flow_data).dependencies)
 
     def _topological_sort(self, dependencies: dict[str, list[str]]) -> list[str]:
         """Node ids so that each stands behind what it depends on; given order where free.
@@ -83,16 +93,10 @@ class GraphBuilder:
         Raises:
             GraphBuildError: the dependencies are cyclic.
         """
-        graph: nx.DiGraph[str] = nx.DiGraph()
-        graph.add_nodes_from(dependencies)
-        graph.add_edges_from(
-            (source, node) for node, sources in dependencies.items() for source in sources
-        )
-        position = {node: at for at, node in enumerate(graph)}
-        try:
-            return list(nx.lexicographical_topological_sort(graph, key=lambda n: position[n]))
-        except nx.NetworkXUnfeasible:
-            raise GraphBuildError("the flow's nodes wait for each other in a circle") from None
+        order = topological_order(dependencies)
+        if len(order) < len(dependencies):
+            raise GraphBuildError("the flow's nodes wait for each other in a circle")
+        return order
 
     def _identify_special_nodes(self, flow_data: FlowData) -> dict[str, Any]:
         """``{"start_node": id, "return_nodes": [id, ...]}``."""
@@ -133,13 +137,6 @@ def _special_nodes(flow: ResolvedFlow) -> dict[str, Any]:
     return {"start_node": flow.starts[0].id, "return_nodes": [node.id for node in flow.returns]}
 
 
-def _dependencies(flow: ResolvedFlow) -> dict[str, list[str]]:
-    return {
-        node_id: list(dict.fromkeys(edge.source for edge in flow.edges_into[node_id]))
-        for node_id in flow.nodes
-    }
-
-
 def _reversed(dependencies: Mapping[str, list[str]]) -> dict[str, list[str]]:
     dependents: dict[str, list[str]] = {node_id: [] for node_id in dependencies}
     for node_id, sources in dependencies.items():
@@ -168,7 +165,7 @@ def _graph_node(
     metadata = cast(NodeMetadata, node.metadata)
     constants = {name: spec["value"] for name, spec in node.constants.items()}
     constants |= {name: value for name, value in node.values.items() if name in constants}
-    settings: Any = flow.data.get("settings") or {}
+    settings = _settings(flow)
     graph_node: GraphNode = {
         "id": node.id,
         "class_path": node.class_path,
@@ -188,12 +185,27 @@ def _graph_node(
         "handles_error": flow.handles_error(node.id),
     }
     retry = _retry(data.get("retry") or settings.get("retry"))
-    if retry is not None and not node.is_start and not node.is_return:
+    is_end = node.is_start or node.is_return
+    if retry is not None and not is_end:
         graph_node["retry"] = retry
+    if not is_end:
+        _set_residence(graph_node, data, metadata)
     for key in ("pool", "priority"):
         if data.get(key) is not None:
             graph_node[key] = data[key]
     return graph_node
+
+
+def _settings(flow: ResolvedFlow) -> Mapping[str, Any]:
+    return flow.data.get("settings") or {}
+
+
+def _set_residence(graph_node: GraphNode, data: Mapping[str, Any], metadata: NodeMetadata) -> None:
+    said = data.get("resident")
+    graph_node["resident"] = metadata.get("resident", False) if said is None else said
+    seconds = data.get("resident_ttl") or metadata.get("resident_ttl")
+    if seconds is not None:
+        graph_node["resident_ttl"] = float(seconds)
 
 
 def _retry(given: Any) -> RetrySpec | None:

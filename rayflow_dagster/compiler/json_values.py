@@ -18,12 +18,9 @@ def json_problems(value: Any) -> list[str]:
     """What in ``value`` is not JSON, each with its place (``nodes[2].data.label``)."""
     problems: list[str] = []
     stack: list[tuple[Any, int, _Trail]] = [(value, 0, None)]
-    seen = 0
+    seen = 1
     while stack:
         item, depth, trail = stack.pop()
-        seen += 1
-        if seen > MAX_VALUES:
-            return [f"it holds more than {MAX_VALUES:,} values; keep data out of the flow"]
         if depth > MAX_DEPTH:
             return [f"it is nested deeper than {MAX_DEPTH} levels; no drawn flow needs that"]
         problem = _problem(item)
@@ -32,8 +29,21 @@ def json_problems(value: Any) -> list[str]:
             if len(problems) >= MAX_PROBLEMS:
                 return problems
             continue
-        stack.extend((child, depth + 1, (trail, key)) for key, child in _children(item))
+        if isinstance(item, (Mapping, list)):
+            seen += len(item)
+            if seen > MAX_VALUES:
+                return [f"it holds more than {MAX_VALUES:,} values; keep data out of the flow"]
+            stack.extend(_doubtful(item, depth + 1, trail))
     return problems
+
+
+def _doubtful(
+    item: Mapping[str, Any] | list[Any], depth: int, trail: _Trail
+) -> Iterator[tuple[Any, int, _Trail]]:
+    """The values in ``item`` that need a look of their own: most are plain text."""
+    for key, child in item.items() if isinstance(item, Mapping) else enumerate(item):
+        if not (type(child) is str and child.isascii() and depth <= MAX_DEPTH):
+            yield child, depth, (trail, key)
 
 
 def _problem(item: Any) -> str | None:
@@ -60,18 +70,13 @@ _HALF = "has half a character (a lone surrogate); type the text again"
 
 def _key_problem(item: Mapping[Any, Any]) -> str | None:
     for key in item:
+        if type(key) is str and key.isascii():
+            continue
         if not isinstance(key, str):
             return f"has a key that is not text but a Python {type(key).__name__}"
         if not is_unicode(key):
             return f"has a key that {_HALF}"
     return None
-
-
-def _children(item: Any) -> Iterator[tuple[str | int, Any]]:
-    if isinstance(item, Mapping):
-        yield from item.items()
-    elif isinstance(item, list):
-        yield from enumerate(item)
 
 
 def _place(trail: _Trail) -> str:

@@ -7,10 +7,8 @@ values came), with one simplification that only ever adds runs: nothing fails un
 output is wired, and no RETURN ends a run early.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import networkx as nx
 
 from rayflow_dagster.types import ERROR_PORT
 
@@ -43,7 +41,7 @@ class Liveness:
             TooComplexError: more conditions than can be decided.
         """
         liveness = cls()
-        for node_id in topological_order(flow):
+        for node_id in flow.order:
             liveness._add(flow, node_id)
         return liveness
 
@@ -86,10 +84,9 @@ class Liveness:
             return self.conditions.any_of([self.fired(edge) for edge in exec_edges])
         runs = TRUE
         node = flow.nodes[node_id]
-        for port in {edge.target_port for edge in flow.data_into(node_id)}:
+        for port, edges in flow.wired_inputs(node_id).items():
             if not node.has_value(port):
-                came = self.any_present(flow.data_into(node_id, port))
-                runs = self.conditions.both(runs, came)
+                runs = self.conditions.both(runs, self.any_present(edges))
         return runs
 
     def _shares(self, count: int, exclusive: bool) -> list[Condition]:
@@ -108,20 +105,3 @@ class Liveness:
     def _choice(self) -> Condition:
         self._variables += 1
         return self.conditions.variable(self._variables)
-
-
-def dependency_graph(flow: ResolvedFlow) -> "nx.DiGraph[str]":
-    """Nodes and both kinds of edges, in drawing order."""
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(flow.nodes)
-    for edge in flow.edges:
-        if edge.source in flow.nodes and edge.target in flow.nodes:
-            graph.add_edge(edge.source, edge.target)
-    return graph
-
-
-def topological_order(flow: ResolvedFlow) -> list[str]:
-    """Node ids, sources first, drawing order where free. The flow must be acyclic."""
-    position: Mapping[str, int] = {node_id: at for at, node_id in enumerate(flow.nodes)}
-    graph = dependency_graph(flow)
-    return list(nx.lexicographical_topological_sort(graph, key=lambda node: position[node]))

@@ -1,18 +1,15 @@
 """A canonical flow with every name looked up: what rules and graph passes read."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from heapq import heappop, heappush
+from typing import Any
 
-from rayflow_dagster.metadata import display_name
-from rayflow_dagster.port_types import type_text
 from rayflow_dagster.types import (
     ERROR_PORT,
-    EXEC_OUT,
     RETURN_CLASS,
-    SET_VARIABLE_CLASS,
     START_CLASS,
     ConstantSpec,
     EdgeKind,
@@ -22,8 +19,13 @@ from rayflow_dagster.types import (
     NodeMetadata,
 )
 
-VARIABLE = "VARIABLE"
-VARIABLE_CLASSES_PACKAGE = "rayflow_dagster.nodes.variables."
+from .ports import (
+    VARIABLE_CLASSES_PACKAGE,
+    complete_metadata,
+    declared_variables,
+    own_ports,
+    snapshot_metadata,
+)
 
 MetadataLookup = Callable[[str], NodeMetadata | None]
 
@@ -42,6 +44,10 @@ class Edge:
     @property
     def is_exec(self) -> bool:
         return self.kind == "exec"
+
+    def joins(self, nodes: Container[str]) -> bool:
+        """Whether both of its ends are among ``nodes``."""
+        return self.source in nodes and self.target in nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +123,58 @@ class ResolvedFlow:
     def exec_into(self, node_id: str) -> list[Edge]:
         return [edge for edge in self.edges_into[node_id] if edge.is_exec]
 
-    def data_into(self, node_id: str, port: str | None = None) -> list[Edge]:
-        return [
-            edge
-            for edge in self.edges_into[node_id]
-            if not edge.is_exec and port in (None, edge.target_port)
-        ]
+    def data_into(self, node_id: str) -> list[Edge]:
+        return [edge for edge in self.edges_into[node_id] if not edge.is_exec]
+
+    def wired_inputs(self, node_id: str) -> dict[str, list[Edge]]:
+        """The data edges into each wired input of a node."""
+        by_port: dict[str, list[Edge]] = {}
+        for edge in self.data_into(node_id):
+            by_port.setdefault(edge.target_port, []).append(edge)
+        return by_port
 
     def handles_error(self, node_id: str) -> bool:
         """Whether the implicit ``error`` exec output of the node is wired."""
-        declared = ERROR_PORT in self.nodes[node_id].exec_outputs
-        return not declared and any(
-            edge.is_exec and edge.source_port == ERROR_PORT for edge in self.edges_from[node_id]
+        return node_id in self._error_handlers
+
+    @cached_property
+    def _error_handlers(self) -> frozenset[str]:
+        return frozenset(
+            edge.source
+            for edge in self.edges
+            if edge.is_exec
+            and edge.source_port == ERROR_PORT
+            and edge.joins(self.nodes)
+            and ERROR_PORT not in self.nodes[edge.source].exec_outputs
         )
+
+    @cached_property
+    def dependencies(self) -> Mapping[str, list[str]]:
+        """Node id -> the ids of the nodes that it waits for, over both kinds of edge."""
+        return {
+            node_id: list(dict.fromkeys(edge.source for edge in self.edges_into[node_id]))
+            for node_id in self.nodes
+        }
+
+    @cached_property
+    def order(self) -> list[str]:
+        """Node ids, sources first, drawing order where free. Nodes of a circle, and those behind
+        one, are left out.
+        """
+        return topological_order(self.dependencies)
+
+    @property
+    def is_acyclic(self) -> bool:
+        return len(self.order) == len(self.nodes)
+
+    def behind(self, node_id: str) -> set[str]:
+        """The nodes that edges of either kind lead to from ``node_id``, and itself."""
+        found, queue = {node_id}, [node_id]
+        while queue:
+            targets = {edge.target for edge in self.edges_from[queue.pop()]} - found
+            found |= targets
+            queue.extend(targets)
+        return found
 
     @cached_property
     def starts(self) -> list[Node]:
@@ -147,9 +192,32 @@ class ResolvedFlow:
     def _grouped(self, end: str) -> Mapping[str, list[Edge]]:
         grouped: defaultdict[str, list[Edge]] = defaultdict(list)
         for edge in self.edges:
-            if edge.source in self.nodes and edge.target in self.nodes:
+            if edge.joins(self.nodes):
                 grouped[getattr(edge, end)].append(edge)
         return grouped
+
+
+def topological_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
+    """The keys so that each stands behind what it depends on; given order where free. Keys of a
+    circle, and those behind one, are left out.
+    """
+    keys = list(dependencies)
+    position = {key: at for at, key in enumerate(keys)}
+    missing = {key: len(sources) for key, sources in dependencies.items()}
+    dependents: dict[str, list[str]] = {key: [] for key in keys}
+    for key, sources in dependencies.items():
+        for source in sources:
+            dependents[source].append(key)
+    ready = [position[key] for key, count in missing.items() if not count]
+    order: list[str] = []
+    while ready:
+        key = keys[heappop(ready)]
+        order.append(key)
+        for dependent in dependents[key]:
+            missing[dependent] -= 1
+            if not missing[dependent]:
+                heappush(ready, position[dependent])
+    return order
 
 
 def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
@@ -163,15 +231,18 @@ def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
         if not edge.is_exec:
             wired_out[edge.source].append(edge.source_port)
             wired_in[edge.target].append(edge.target_port)
+    classes: dict[str, NodeMetadata | None] = {}
+    for class_path in {raw["type"] for raw in flow["nodes"]}:
+        looked_up = lookup(class_path)
+        classes[class_path] = complete_metadata(looked_up) if looked_up else None
     nodes: dict[str, Node] = {}
     duplicates: list[str] = []
     for raw in flow["nodes"]:
         if raw["id"] in nodes:
             duplicates.append(raw["id"])
             continue
-        looked_up = lookup(raw["type"])
-        known = complete_metadata(looked_up) if looked_up else snapshot_metadata(raw)
-        own = _own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], flow)
+        known = classes[raw["type"]] or snapshot_metadata(raw)
+        own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], flow)
         nodes[raw["id"]] = _node(raw, own)
     return ResolvedFlow(nodes, edges, flow, tuple(duplicates))
 
@@ -194,121 +265,6 @@ def _node(raw: FlowNode, metadata: NodeMetadata | None) -> Node:
         values=values if isinstance(values, dict) else {},
         data=data,
     )
-
-
-def declared_variables(flow: FlowData) -> dict[str, dict[str, Any]]:
-    """Declarations by name; empty where the flow declares none, or not in a readable way."""
-    declared: Any = flow.get("variables")
-    if not isinstance(declared, dict):
-        return {}
-    return {name: spec if isinstance(spec, dict) else {} for name, spec in declared.items()}
-
-
-def complete_metadata(known: NodeMetadata) -> NodeMetadata:
-    """``known`` with every port as a type word, and with what only this project's loader adds:
-    metadata from elsewhere has the documented keys alone.
-    """
-    inputs, defaults = declared_types(known.get("inputs"))
-    has_exec_output = bool(known.get("exec_output", True))
-    complete = {
-        "exec_input": True,
-        "exec_output": has_exec_output,
-        "exec_outputs": (EXEC_OUT,) if has_exec_output else (),
-        "exec_exclusive": len(known.get("exec_outputs", ())) <= 1,
-        "constants": {},
-        "defaults": defaults,
-        **known,
-        "inputs": inputs,
-        "outputs": declared_types(known.get("outputs"))[0],
-    }
-    return cast(NodeMetadata, complete)
-
-
-def snapshot_metadata(raw: FlowNode) -> NodeMetadata | None:
-    """What the editor's snapshot in ``data`` tells of a class that cannot be looked up."""
-    data = raw["data"]
-    if not (isinstance(data.get("inputs"), dict) and isinstance(data.get("outputs"), dict)):
-        return None
-    exec_output = bool(data.get("exec_output", True))
-    name = raw["type"].rpartition(".")[2]
-    inputs, defaults = declared_types(data["inputs"])
-    return {
-        "path": raw["type"],
-        "name": display_name(name),
-        "class_name": name,
-        "inputs": inputs,
-        "outputs": declared_types(data["outputs"])[0],
-        "exec_input": bool(data.get("exec_input", True)),
-        "exec_output": exec_output,
-        "exec_outputs": (EXEC_OUT,) if exec_output else (),
-        "exec_exclusive": True,
-        "constants": {},
-        "defaults": defaults,
-    }
-
-
-def declared_types(ports: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """Types and defaults of ports declared in a flow: ``{"a": "int", "b": {"type", "default"}}``.
-
-    A type that cannot be read counts as ``any`` here; a rule reports it.
-    """
-    types: dict[str, str] = {}
-    defaults: dict[str, Any] = {}
-    for name, spec in ports.items() if isinstance(ports, dict) else ():
-        types[name] = _type_or_any(spec.get("type", "any") if isinstance(spec, dict) else spec)
-        if isinstance(spec, dict) and "default" in spec:
-            defaults[name] = spec["default"]
-    return types, defaults
-
-
-def _descriptions(ports: Any) -> dict[str, str]:
-    specs = ports.items() if isinstance(ports, dict) else ()
-    described = {name: spec.get("description") for name, spec in specs if isinstance(spec, dict)}
-    return {name: text for name, text in described.items() if isinstance(text, str) and text}
-
-
-def _type_or_any(word: Any) -> str:
-    try:
-        return type_text("any" if word is None else word)
-    except ValueError:
-        return "any"
-
-
-def _own_ports(
-    raw: FlowNode,
-    known: NodeMetadata | None,
-    wired_in: list[str],
-    wired_out: list[str],
-    flow: FlowData,
-) -> NodeMetadata | None:
-    if known is None:
-        return None
-    if raw["type"] == START_CLASS:
-        types, defaults = declared_types(raw["data"].get("inputs"))
-        used = (name for name in wired_out if name not in ("", EXEC_OUT))
-        undeclared = {name: "any" for name in used if name not in types}
-        ports = {"outputs": {**types, **undeclared}, "defaults": defaults, "inputs": {}}
-        ports["input_descriptions"] = _descriptions(raw["data"].get("inputs"))
-    elif raw["type"] == RETURN_CLASS:
-        types, defaults = declared_types(raw["data"].get("inputs"))
-        wired = {name: "any" for name in wired_in if name and name not in types}
-        ports = {"inputs": {**types, **wired}, "defaults": defaults}
-    elif raw["type"].startswith(VARIABLE_CLASSES_PACKAGE):
-        ports = _variable_ports(raw, known, flow)
-    else:
-        return known
-    return cast(NodeMetadata, {**known, **ports})
-
-
-def _variable_ports(raw: FlowNode, known: NodeMetadata, flow: FlowData) -> dict[str, Any]:
-    values = raw["data"].get("constantValues")
-    name = values.get(VARIABLE) if isinstance(values, dict) else None
-    spec = declared_variables(flow).get(name, {}) if isinstance(name, str) else {}
-    kind = _type_or_any(spec.get("type", "any"))
-    ports: dict[str, Any] = {"outputs": dict.fromkeys(known["outputs"], kind)}
-    if raw["type"] == SET_VARIABLE_CLASS:
-        ports["inputs"] = dict.fromkeys(known["inputs"], kind)
-    return ports
 
 
 def is_variable_node(node: Node) -> bool:

@@ -1,22 +1,17 @@
 """The rules about a flow's shape: which nodes and edges there are, and whether they hang together.
 
-One rule is one function from a resolved flow to findings. Rules about values and types stand in
-``rules_values.py``, rules about what can happen in a run in ``rules_runs.py``.
+One rule is one function from a resolved flow to findings. Rules about options stand in
+``rules_options.py``, about values and types in ``rules_values.py``, about what can happen in a run
+in ``rules_runs.py``.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
-
-import networkx as nx
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic import ValidationError as PydanticError
+from collections.abc import Iterator
 
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ERROR_PORT, EXEC_IN
 
 from .findings import Finding
-from .liveness import dependency_graph
 from .resolved import Edge, Node, ResolvedFlow
 
 
@@ -164,7 +159,15 @@ def repeated_edges(flow: ResolvedFlow) -> Iterator[Finding]:
 
 def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
     """No node may wait for itself, over exec and data edges alike."""
-    graph = dependency_graph(flow)
+    if flow.is_acyclic:
+        return
+    import networkx as nx  # local: few flows have a circle, and it takes long to import
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(flow.nodes)
+    graph.add_edges_from(
+        (edge.source, edge.target) for edge in flow.edges if edge.joins(flow.nodes)
+    )
     position = {node_id: at for at, node_id in enumerate(flow.nodes)}
     for component in nx.strongly_connected_components(graph):
         first = min(component, key=position.__getitem__)
@@ -195,9 +198,7 @@ def all_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 def _reached(flow: ResolvedFlow) -> set[str]:
-    graph = dependency_graph(flow)
-    start = flow.starts[0].id
-    reached = {start, *nx.descendants(graph, start)}
+    reached = flow.behind(flow.starts[0].id)
     queue = list(reached)
     while queue:
         found = _data_sources(flow, queue.pop()) - reached
@@ -215,7 +216,7 @@ def _data_sources(flow: ResolvedFlow, node_id: str) -> set[str]:
 def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
     if len(flow.starts) != 1 or not flow.returns:
         return
-    reached = nx.descendants(dependency_graph(flow), flow.starts[0].id)
+    reached = flow.behind(flow.starts[0].id)
     if not any(node.id in reached for node in flow.returns):
         yield Finding(
             "return_nodes_reachable",
@@ -225,109 +226,7 @@ def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-class _Retry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    max: int = Field(ge=0, le=1000)
-    delay: float = Field(default=0.0, ge=0)
-    backoff: Literal["linear", "exponential"] | None = None
-    jitter: bool = False
-
-
-class _Ray(BaseModel):
-    """What ``RayflowNode.ray_options`` lists."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    num_cpus: float | None = Field(default=None, ge=0)
-    num_gpus: float | None = Field(default=None, ge=0)
-    memory: float | None = Field(default=None, ge=0)
-    resources: dict[str, float] | None = None
-    runtime_env: dict[str, Any] | None = None
-    max_concurrency: int | None = Field(default=None, ge=1)
-
-
-class _NodeOptions(BaseModel):
-    """The per-node settings in ``data``; other keys belong to the editor."""
-
-    model_config = ConfigDict(strict=True)
-    label: str | None = None
-    retry: _Retry | None = None
-    ray: _Ray | None = None
-    pool: str | None = Field(default=None, pattern=r"^\S+$")
-    priority: int | None = None
-    tags: dict[str, Any] | None = None
-    description: str | None = None
-
-
-class _Settings(BaseModel):
-    """The flow's ``settings`` that stand in for a node's own; other keys are others' business."""
-
-    model_config = ConfigDict(strict=True)
-    retry: _Retry | None = None
-    ray: _Ray | None = None
-
-
-class _FlowOptions(BaseModel):
-    model_config = ConfigDict(strict=True)
-    name: str | None = None
-    description: str | None = None
-    on_error: Literal["stop", "continue"] | None = None
-    settings: _Settings | None = None
-    tags: dict[str, Any] | None = None
-
-
-def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
-    for node in flow.nodes.values():
-        for place, problem in _option_problems(_NodeOptions, node.data):
-            message = f"node {node} data.{place}: {problem}"
-            yield Finding("node_options", message, node=node.id)
-
-
-def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
-    for place, problem in _option_problems(_FlowOptions, flow.data):
-        yield Finding("flow_options", f"flow key {place}: {problem}")
-
-
-def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
-    """A flow file that could choose its own environment could run any code."""
-    settings: Any = flow.data.get("settings")
-    places: list[tuple[str, str | None, Any]] = [("flow key settings", None, settings)]
-    places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
-    for where, node_id, options in places:
-        ray = options.get("ray") if isinstance(options, dict) else None
-        if isinstance(ray, dict) and ray.get("runtime_env") is not None:
-            yield Finding(
-                "runtime_env",
-                f"{where}.ray.runtime_env: this project does not let flows choose their "
-                "environment; put it into the node class's ray_options, or allow it with "
-                "allow_runtime_env = true in [tool.rayflow_dagster] of pyproject.toml",
-                node=node_id,
-            )
-
-
-def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(place, what is wrong there) of the options that ``model`` knows."""
-    chosen = {key: given[key] for key in model.model_fields if key in given}
-    try:
-        model.model_validate(chosen)
-    except PydanticError as error:
-        for item in error.errors(include_url=False, include_context=False):
-            place = ".".join(str(part) for part in item["loc"])
-            yield place, _option_problem(item["type"], item["msg"], item["input"], place)
-
-
-def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
-    if kind == "extra_forbidden":
-        options = _Ray if place.startswith(("ray.", "settings.ray.")) else _Retry
-        known = list(options.model_fields)
-        hint = did_you_mean(place.rpartition(".")[2], known)
-        return f"there is no such option (known: {', '.join(known)}){hint}"
-    if kind == "missing":
-        return "is missing"
-    return f"{message.lower()}, not {given!r:.80}"
-
-
 SHAPE = (
     duplicate_ids, single_start, at_least_one_return, known_endpoints, known_ports,
-    repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable, node_options,
-    flow_options,
+    repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable,
 )  # fmt: skip

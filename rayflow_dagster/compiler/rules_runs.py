@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 def merges_exclusive(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
     """Several data edges into one input: no run may fire more than one of their sources."""
-    for node, port, edges in _wired_inputs(flow):
+    for node, port, wires in _wired_inputs(flow):
+        # The same wire drawn twice is what the rule repeated_edges reports.
+        edges = list({(wire.source, wire.source_port): wire for wire in reversed(wires)}.values())
+        edges.reverse()
         pair = (edges[0], edges[-1]) if live is None else _both_present(edges, live)
         if len(edges) > 1 and pair is not None:
             yield _merge_finding(node, port, *pair, proven=live is not None)
@@ -117,10 +120,7 @@ def loose_exec_outputs(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Fi
 def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
     """(node, input, the data edges into it) for every wired input."""
     for node in flow.nodes.values():
-        by_port: dict[str, list[Edge]] = {}
-        for edge in flow.data_into(node.id):
-            by_port.setdefault(edge.target_port, []).append(edge)
-        for port, edges in by_port.items():
+        for port, edges in flow.wired_inputs(node.id).items():
             yield node, port, edges
 
 

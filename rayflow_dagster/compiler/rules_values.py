@@ -9,7 +9,8 @@ from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ERROR_PORT
 
 from .findings import Finding
-from .resolved import VARIABLE, Edge, Node, ResolvedFlow, is_variable_node
+from .ports import VARIABLE
+from .resolved import Edge, Node, ResolvedFlow, is_variable_node
 from .variable_reads import unscheduled_reads
 
 
@@ -143,7 +144,7 @@ def _check_values(node: Node) -> Iterator[Finding]:
 
 def required_inputs(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
-        wired = {edge.target_port for edge in flow.data_into(node.id)}
+        wired = flow.wired_inputs(node.id)
         for name, kind in node.inputs.items():
             if name not in wired and not node.has_value(name):
                 yield Finding(

@@ -13,7 +13,7 @@ from rayflow_dagster.types import NodeMetadata
 
 DECLARATIONS = frozenset(
     {"inputs", "outputs", "exec_input", "exec_output", "exec_outputs", "exec_exclusive"}
-    | {"ray_options", "resident", "description", "icon", "category"}
+    | {"ray_options", "resident", "resident_ttl", "description", "icon", "category"}
 )
 PORTS = ("inputs", "outputs")
 UNKNOWN_BASE = "?"

@@ -3,15 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import networkx as nx
-
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
-from . import rules, rules_runs, rules_values
+from . import rules, rules_options, rules_runs, rules_values
 from .findings import Finding
 from .flow import canonicalize
-from .liveness import dependency_graph
 from .loader import NodeLoader
 from .process_check import process_problem
 from .resolved import Node, ResolvedFlow, resolve
@@ -49,25 +46,43 @@ class FlowValidator:
             (is_valid, errors): the messages of all errors; none when the flow is valid.
         """
         self.findings = list(self.check(flow_data))
-        errors = [finding.message for finding in self.findings if finding.severity == "error"]
+        errors = self._errors()
         return not errors, errors
 
-    def require_valid(self, flow_data: FlowData, name: str | None = None) -> None:
-        """Raise ``ValidationError`` with every error, if there is one."""
-        valid, errors = self.validate(flow_data)
-        if not valid:
+    def require_valid(self, flow_data: FlowData, name: str | None = None) -> ResolvedFlow:
+        """The flow with every name looked up.
+
+        Raises:
+            ValidationError: with every error, if there is one.
+        """
+        self.findings = []
+        try:
+            flow = self.resolve(flow_data)
+            self.findings = list(self._check(flow))
+        except FlowFormatError as error:
+            self.findings = _outline_findings(error)
+        errors = self._errors()
+        if errors:
             raise ValidationError(errors, name)
+        return flow
+
+    def _errors(self) -> list[str]:
+        return [finding.message for finding in self.findings if finding.severity == "error"]
 
     def check(self, flow_data: FlowData) -> Iterator[Finding]:
         """The findings of every rule, in the rules' order."""
         try:
             flow = self.resolve(flow_data)
         except FlowFormatError as error:
-            yield from (Finding("outline", text) for text in error.findings)
+            yield from _outline_findings(error)
             return
-        for rule in (self._known_classes, self._runtime_env, *rules.SHAPE, *rules_values.VALUES):
+        yield from self._check(flow)
+
+    def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
+        own = (self._known_classes, self._runtime_env)
+        for rule in (*own, *rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES):
             yield from rule(flow)
-        if nx.is_directed_acyclic_graph(dependency_graph(flow)):
+        if flow.is_acyclic:
             yield from rules_runs.check_runs(flow)
 
     def resolve(self, flow_data: Any) -> ResolvedFlow:
@@ -96,7 +111,7 @@ class FlowValidator:
 
     def _runtime_env(self, flow: ResolvedFlow) -> Iterator[Finding]:
         if not self.allow_runtime_env:
-            yield from rules.no_runtime_env(flow)
+            yield from rules_options.no_runtime_env(flow)
 
     def _class_problem(self, node: Node) -> str | None:
         try:
@@ -141,3 +156,7 @@ class FlowValidator:
         except FlowFormatError as error:
             return error.findings
         return [finding.message for finding in rule(flow) if finding.severity == "error"]
+
+
+def _outline_findings(error: FlowFormatError) -> list[Finding]:
+    return [Finding("outline", text) for text in error.findings]

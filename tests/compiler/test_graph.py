@@ -231,6 +231,45 @@ def test_what_is_set_nearer_wins(loader):
     assert "retry" not in graph["s"] | graph["r"]
 
 
+@pytest.mark.parametrize("settings", [None, {}, {"durable": None, "storage": None}])
+def test_a_flow_that_does_not_say_leaves_durability_open(loader, settings):
+    options = {} if settings is None else {"settings": settings}
+    graph = build(draw({"s": "start", "r": "return"}, "s > r", **options), loader)
+    assert not {"durable", "storage"} & set(graph)
+
+
+def test_a_flow_says_whether_and_where_values_are_kept(loader):
+    settings = {"durable": False, "storage": "s3://bucket/flows"}
+    graph = build(draw({"s": "start", "r": "return"}, "s > r", settings=settings), loader)
+    assert graph["durable"] is False
+    assert graph["storage"] == "s3://bucket/flows"
+
+
+@pytest.mark.parametrize(
+    ("of_class", "of_flow", "resident", "seconds"),
+    [
+        ({}, {}, False, None),
+        ({}, {"resident": True}, True, None),
+        ({}, {"resident": True, "resident_ttl": 5}, True, 5.0),
+        ({"resident": True, "resident_ttl": 30.0}, {}, True, 30.0),
+        ({"resident": True}, {"resident": None, "resident_ttl": None}, True, None),
+        ({"resident": True}, {"resident": False}, False, None),
+        ({"resident": True, "resident_ttl": 30.0}, {"resident_ttl": 0.5}, True, 0.5),
+    ],
+)
+def test_the_flow_overrides_whether_a_class_is_resident(
+    loader, of_class, of_flow, resident, seconds
+):
+    flow = draw({"s": "start", "x": node("sleep", **of_flow), "r": "return"}, "s > x, x > r")
+    known = loader.load_all_metadata(flow)
+    graph = GraphBuilder({path: {**each, **of_class} for path, each in known.items()}).build_graph(
+        flow
+    )["nodes"]
+    assert graph["x"]["resident"] is resident
+    assert graph["x"].get("resident_ttl") == seconds
+    assert "resident" not in graph["s"] | graph["r"]
+
+
 def test_start_and_return_have_the_ports_of_this_flow(loader):
     graph = build(load_fixture("linear"), loader)["nodes"]
     assert graph["start"]["metadata"]["outputs"] == {"a": "int", "b": "int"}

@@ -4,7 +4,7 @@ import pytest
 from drawing import draw, node
 from shapes import SHAPES, fixture_names, load_fixture
 
-from rayflow_dagster.compiler.liveness import Liveness, topological_order
+from rayflow_dagster.compiler.liveness import Liveness
 from rayflow_dagster.compiler.rules_runs import liveness_of
 from rayflow_dagster.compiler.validator import FlowValidator
 
@@ -43,7 +43,7 @@ def test_what_completed_together_can_run_together(shape, loader):
 def test_every_node_of_a_fixture_can_run(name, loader):
     runs = Runs(load_fixture(name), loader)
     assert all(runs.together(node_id, node_id) for node_id in runs.flow.nodes)
-    assert set(topological_order(runs.flow)) == set(runs.flow.nodes)
+    assert set(runs.flow.order) == set(runs.flow.nodes)
 
 
 def test_the_sides_of_a_branch_exclude_each_other_and_the_join_always_runs(loader):

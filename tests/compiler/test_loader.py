@@ -196,6 +196,12 @@ def test_a_module_that_fails_to_import_is_refused_with_its_own_error(package, li
         ("exec_outputs = 'true'", "exec_outputs must be a tuple of names"),
         ("exec_outputs = 5", "exec_outputs must be a tuple of names"),
         ("ray_options = 5", "ray_options must be a dict"),
+        ("resident = 'yes'", "GoodNode.resident must be True or False, not 'yes'"),
+        ("resident = None", "resident must be True or False, not None"),
+        ("resident_ttl = 0", "GoodNode.resident_ttl must be a number of seconds above 0, not 0"),
+        ("resident_ttl = '60'", "resident_ttl must be a number of seconds"),
+        ("resident_ttl = True", "resident_ttl must be a number of seconds"),
+        ("resident_ttl = float('inf')", "resident_ttl must be a number of seconds"),
         ("inputs = {[]: int}", "fails to import"),
     ],
 )
@@ -257,6 +263,8 @@ class Base(RayflowNode):
         "exec_outputs = ('a', 'b')\n    def process(self): return {'exec_next': 'a'}",
         "exec_outputs = ['a', 'b']\n    def process(self): return {'exec_next': ['a', 'b']}",
         "ray_options = {'num_cpus': 0.5}\n    resident = True\n    description = 'd'",
+        "resident = False\n    resident_ttl = 90",
+        "resident = not False\n    resident_ttl = 60 * 60.0",
         "exec_input = False\n    exec_output = False",
     ],
 )

@@ -71,6 +71,13 @@ def test_node_ids_that_differ_only_in_case_are_refused(only):
     said(finding, "'Straße'", "'STRASSE'", "differ only in case", "rename")
 
 
+def test_a_data_wire_drawn_twice_is_one_finding(only):
+    flow = draw({"s": START_A, "r": "return"}, "s > r, s.a - r.a, s.a - r.a")
+    finding = only("repeated_edge", flow)
+    assert finding.edge == "e3"
+    said(finding, "the same wire as edge 'e2'", "delete one")
+
+
 def test_an_edge_id_that_stands_twice_is_refused(only):
     flow = draw({"s": "start", "x": "sleep", "r": "return"}, "s > x, x > r")
     flow["edges"][1]["id"] = "e1"
@@ -463,6 +470,11 @@ def test_an_unscheduled_read_with_several_consumers_is_refused(only):
         ({"priority": "1"}, "data.priority"),
         ({"tags": ["a"]}, "data.tags"),
         ({"description": 1}, "data.description"),
+        ({"resident": "yes"}, "data.resident: input should be a valid boolean, not 'yes'"),
+        ({"resident": 1}, "data.resident"),
+        ({"resident_ttl": 0}, "data.resident_ttl: input should be greater than 0, not 0"),
+        ({"resident_ttl": "60"}, "data.resident_ttl"),
+        ({"resident_ttl": True}, "data.resident_ttl"),
     ],
 )
 def test_a_malformed_option_of_a_node_is_refused(only, options, text):
@@ -481,6 +493,11 @@ def test_a_malformed_option_of_a_node_is_refused(only, options, text):
         ({"settings": 1}, "settings"),
         ({"settings": {"retry": {"max": -1}}}, "settings.retry.max"),
         ({"settings": {"ray": {"num_cpu": 1}}}, "did you mean 'num_cpus'?"),
+        ({"settings": {"durable": "no"}}, "settings.durable: input should be a valid boolean"),
+        ({"settings": {"durable": 0}}, "settings.durable"),
+        ({"settings": {"storage": ""}}, "settings.storage"),
+        ({"settings": {"storage": "  "}}, "settings.storage"),
+        ({"settings": {"storage": ["s3://x"]}}, "settings.storage"),
     ],
 )
 def test_a_malformed_option_of_the_flow_is_refused(only, options, text):

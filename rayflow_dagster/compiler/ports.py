@@ -1,0 +1,133 @@
+"""Which ports a drawn node has: its class's, made its own for START, RETURN and variable nodes."""
+
+from typing import Any, cast
+
+from rayflow_dagster.metadata import display_name
+from rayflow_dagster.port_types import type_text
+from rayflow_dagster.types import (
+    EXEC_OUT,
+    RETURN_CLASS,
+    SET_VARIABLE_CLASS,
+    START_CLASS,
+    FlowData,
+    FlowNode,
+    NodeMetadata,
+)
+
+VARIABLE = "VARIABLE"
+VARIABLE_CLASSES_PACKAGE = "rayflow_dagster.nodes.variables."
+
+
+def declared_variables(flow: FlowData) -> dict[str, dict[str, Any]]:
+    """Declarations by name; empty where the flow declares none, or not in a readable way."""
+    declared: Any = flow.get("variables")
+    if not isinstance(declared, dict):
+        return {}
+    return {name: spec if isinstance(spec, dict) else {} for name, spec in declared.items()}
+
+
+def complete_metadata(known: NodeMetadata) -> NodeMetadata:
+    """``known`` with every port as a type word, and with what only this project's loader adds:
+    metadata from elsewhere has the documented keys alone.
+    """
+    inputs, defaults = declared_types(known.get("inputs"))
+    has_exec_output = bool(known.get("exec_output", True))
+    complete = {
+        "exec_input": True,
+        "exec_output": has_exec_output,
+        "exec_outputs": (EXEC_OUT,) if has_exec_output else (),
+        "exec_exclusive": len(known.get("exec_outputs", ())) <= 1,
+        "constants": {},
+        "defaults": defaults,
+        **known,
+        "inputs": inputs,
+        "outputs": declared_types(known.get("outputs"))[0],
+    }
+    return cast(NodeMetadata, complete)
+
+
+def snapshot_metadata(raw: FlowNode) -> NodeMetadata | None:
+    """What the editor's snapshot in ``data`` tells of a class that cannot be looked up."""
+    data = raw["data"]
+    if not (isinstance(data.get("inputs"), dict) and isinstance(data.get("outputs"), dict)):
+        return None
+    exec_output = bool(data.get("exec_output", True))
+    name = raw["type"].rpartition(".")[2]
+    inputs, defaults = declared_types(data["inputs"])
+    return {
+        "path": raw["type"],
+        "name": display_name(name),
+        "class_name": name,
+        "inputs": inputs,
+        "outputs": declared_types(data["outputs"])[0],
+        "exec_input": bool(data.get("exec_input", True)),
+        "exec_output": exec_output,
+        "exec_outputs": (EXEC_OUT,) if exec_output else (),
+        "exec_exclusive": True,
+        "constants": {},
+        "defaults": defaults,
+    }
+
+
+def declared_types(ports: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """Types and defaults of ports declared in a flow: ``{"a": "int", "b": {"type", "default"}}``.
+
+    A type that cannot be read counts as ``any`` here; a rule reports it.
+    """
+    types: dict[str, str] = {}
+    defaults: dict[str, Any] = {}
+    for name, spec in ports.items() if isinstance(ports, dict) else ():
+        types[name] = _type_or_any(spec.get("type", "any") if isinstance(spec, dict) else spec)
+        if isinstance(spec, dict) and "default" in spec:
+            defaults[name] = spec["default"]
+    return types, defaults
+
+
+def _descriptions(ports: Any) -> dict[str, str]:
+    specs = ports.items() if isinstance(ports, dict) else ()
+    described = {name: spec.get("description") for name, spec in specs if isinstance(spec, dict)}
+    return {name: text for name, text in described.items() if isinstance(text, str) and text}
+
+
+def _type_or_any(word: Any) -> str:
+    try:
+        return type_text("any" if word is None else word)
+    except ValueError:
+        return "any"
+
+
+def own_ports(
+    raw: FlowNode,
+    known: NodeMetadata | None,
+    wired_in: list[str],
+    wired_out: list[str],
+    flow: FlowData,
+) -> NodeMetadata | None:
+    if known is None:
+        return None
+    if raw["type"] == START_CLASS:
+        types, defaults = declared_types(raw["data"].get("inputs"))
+        used = (name for name in wired_out if name not in ("", EXEC_OUT))
+        undeclared = {name: "any" for name in used if name not in types}
+        ports = {"outputs": {**types, **undeclared}, "defaults": defaults, "inputs": {}}
+        ports["input_descriptions"] = _descriptions(raw["data"].get("inputs"))
+    elif raw["type"] == RETURN_CLASS:
+        types, defaults = declared_types(raw["data"].get("inputs"))
+        wired = {name: "any" for name in wired_in if name and name not in types}
+        ports = {"inputs": {**types, **wired}, "defaults": defaults}
+    elif raw["type"].startswith(VARIABLE_CLASSES_PACKAGE):
+        ports = _variable_ports(raw, known, flow)
+    else:
+        return known
+    return cast(NodeMetadata, {**known, **ports})
+
+
+def _variable_ports(raw: FlowNode, known: NodeMetadata, flow: FlowData) -> dict[str, Any]:
+    values = raw["data"].get("constantValues")
+    name = values.get(VARIABLE) if isinstance(values, dict) else None
+    spec = declared_variables(flow).get(name, {}) if isinstance(name, str) else {}
+    kind = _type_or_any(spec.get("type", "any"))
+    ports: dict[str, Any] = {"outputs": dict.fromkeys(known["outputs"], kind)}
+    if raw["type"] == SET_VARIABLE_CLASS:
+        ports["inputs"] = dict.fromkeys(known["inputs"], kind)
+    return ports
