@@ -3,20 +3,27 @@
 Whoever upgrades Ray reads this page; nothing outside it should break.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import ray
 from ray._common.utils import get_system_memory
 from ray._private import ray_constants, services, worker
-from ray._private.state import state
+from ray._private.runtime_env import packaging
+from ray._private.state import GlobalState, state
 from ray._raylet import (  # type: ignore[attr-defined]  # Ray's stub leaves them out
     AuthenticationTokenLoader,
     Config,
     GcsClient,
+    GcsClientOptions,
 )
 
+_RAYLET_SECONDS = 5.0
+_YEAR_SECONDS = 365 * 86400
 _SESSION_KEY = b"session_name"
 _SESSION_NAMESPACE = b"session"
 
@@ -110,3 +117,92 @@ def autoscales() -> bool:
     """Whether an autoscaler has told the connected cluster of node groups it may add."""
     config = state.get_cluster_config()
     return config is not None and len(config.node_group_configs) > 0
+
+
+def files_to_ship(folder: Path, left_out: Sequence[str]) -> Iterator[Path]:
+    """The files under ``folder`` that Ray would ship as a ``working_dir``.
+
+    ``left_out`` are patterns written like those of .gitignore; .gitignore and .rayignore files
+    count too. Generated while the folder is walked.
+    """
+    excludes = [packaging._get_excludes(folder, list(left_out))]
+    yield from _walk(folder, excludes)
+
+
+def _walk(folder: Path, excludes: list[Callable[[Path], bool]]) -> Iterator[Path]:
+    own = packaging.get_excludes_from_ignore_files(folder, include_gitignore=True)
+    every = [*excludes, *own]
+    for path in sorted(folder.iterdir()):
+        if any(is_excluded(path) for is_excluded in every):
+            continue
+        if path.is_dir():
+            yield from _walk(path, every)
+        elif path.is_file():
+            yield path
+
+
+def detached_actors(address: str | None = None) -> list[tuple[str, str]]:
+    """(name, IP address) of the live detached actors, of all namespaces.
+
+    Of the connected cluster or, without connecting as a driver, of the one at ``host:port``.
+    """
+    known = state
+    if address is not None:
+        known = GlobalState()  # type: ignore[no-untyped-call]
+        options = GcsClientOptions.create(
+            address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+        )
+        known._initialize_global_state(options)
+    table = known.actor_table(None, actor_state_name="ALIVE")
+    return [
+        (actor["Name"], actor["Address"]["IPAddress"])
+        for actor in table.values()
+        if actor["IsDetached"]
+    ]
+
+
+def is_referenced(object_id: str) -> bool:
+    """Whether the connected cluster still has a reference to an object that this process made.
+
+    ``object_id`` is what ``ObjectRef.hex`` says.
+    """
+    core: Any = worker.global_worker
+    return object_id.encode() in core.core_worker.get_all_reference_counts()
+
+
+def idle_workers() -> int:
+    """How many worker processes of the head's raylet are idle. Linux only.
+
+    Ray names an idle worker process ``ray::IDLE``.
+    """
+    reply = _call_raylet("GetWorkerPIDs")
+    return sum(_title(pid).startswith(b"ray::IDLE") for pid in reply.pids)
+
+
+def start_workers(count: int) -> None:
+    """Have the head's raylet start so many worker processes more, for actors to come."""
+    # Without the last word Ray would end some of them after a second.
+    _call_raylet("PrestartWorkers", num_workers=count, keep_alive_duration_secs=_YEAR_SECONDS)
+
+
+def _call_raylet(method: str, **request: int) -> Any:
+    """Call the raylet of the only machine of the connected cluster, in Ray's own protocol."""
+    import grpc
+    from ray.core.generated import node_manager_pb2 as messages
+    from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+
+    (machine,) = ray.nodes()  # type: ignore[no-untyped-call]
+    address = f"{machine['NodeManagerAddress']}:{machine['NodeManagerPort']}"
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text().strip()
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = NodeManagerServiceStub
+        call = getattr(stub(channel), method)
+        body = getattr(messages, f"{method}Request")(**request)
+        return call(body, metadata=[("authorization", f"Bearer {token}")], timeout=_RAYLET_SECONDS)
+
+
+def _title(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""

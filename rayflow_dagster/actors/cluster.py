@@ -10,45 +10,45 @@ variables and the working folder of its keeper, not those of the driver that use
 import logging
 import os
 import signal
-import socket
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
 
-from rayflow_dagster.actors import _ray, embedded
+from rayflow_dagster.actors import _ray, addresses, embedded
+from rayflow_dagster.actors import residents as _residents
 from rayflow_dagster.actors.embedded import EmbeddedRay
+from rayflow_dagster.actors.feasible import check_feasible, cluster_resources
+from rayflow_dagster.actors.residents import NAMESPACE, Resident
+from rayflow_dagster.actors.shipping import Shipment
+from rayflow_dagster.actors.watch import HeadWatch, Listener
 from rayflow_dagster.errors import ClusterError
 
 __all__ = [
+    "NAMESPACE",
     "EmbeddedRay",
     "RaySettings",
+    "Resident",
+    "Shipment",
     "check_feasible",
     "cluster_resources",
     "connect",
     "disconnect",
+    "end_residents",
+    "existing_address",
+    "is_embedded",
+    "on_lost",
+    "residents",
     "start",
     "status",
     "stop",
 ]
 
-NAMESPACE = "rayflow"
-
-# What a node may ask for: "num_cpus", "num_gpus" and "memory" (bytes), custom resources either
-# under "resources" or by their own names.
-Request = Mapping[str, float | Mapping[str, float]]
-
-_PROBE_SECONDS = 3.0
-# RFC 9113: the client's preface and an empty SETTINGS frame; a frame header is length (3 bytes),
-# type, flags, stream.
-_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-_FRAME_HEADER = 9
-_SETTINGS_FRAME = 4
-
-_RAY_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +66,106 @@ class RaySettings:
     idle_seconds: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Connection:
-    """A connection that ``connect()`` made, and the environment to put back when it ends."""
+    """A connection that ``connect()`` made, and the environment to put back when it ends.
+
+    ``shipment`` is None for the embedded Ray. ``lost`` is why it is of no use any more.
+    """
 
     address: str
     previous: dict[str, str | None]
+    shipment: Shipment | None
+    watch: HeadWatch | None = None
+    lost: ClusterError | None = None
 
 
 @dataclass(slots=True)
 class _Process:
-    """What this process is connected to by ``connect()``; None when it is not."""
+    """What this process is connected to by ``connect()``, and who asked to hear of its loss."""
 
     connection: _Connection | None = None
+    listeners: list[Listener] = field(default_factory=list)
 
 
 _guard = threading.RLock()
 _process = _Process()
 
 
-def connect(settings: RaySettings | None = None) -> None:
+def connect(settings: RaySettings | None = None, shipment: Shipment | None = None) -> None:
     """Connect this process to Ray, starting the embedded Ray where that is meant.
 
-    A process that is connected already keeps its connection, whoever made it. Raises
-    ClusterError within seconds when the cluster cannot be reached.
+    ``shipment`` is what the workers of any other cluster get; the embedded Ray has the project's
+    folder before it. A process that is connected already keeps its connection, whoever made it,
+    unless the head of that cluster is gone. Raises ClusterError within seconds when the cluster
+    cannot be reached.
     """
-    settings = settings or RaySettings()
+    settings, shipment = settings or RaySettings(), shipment or Shipment()
     with _guard:
+        if _process.connection is not None and _process.connection.lost:
+            disconnect()
         if ray.is_initialized():
+            _check_same_shipment(shipment)
             return
-        address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
-        if address == "local":
-            _process.connection = _connect_embedded(settings)
+        address = existing_address(settings)
+        if address is None:
+            connection = _connect_embedded(settings)
         else:
-            _process.connection = _connect_cluster(address, settings)
+            connection = _connect_cluster(address, shipment)
+        connection.watch = HeadWatch(
+            connection.address, lambda error: _lose(connection, error), disconnect
+        )
+        _process.connection = connection
 
 
 def disconnect() -> None:
     """End the connection that ``connect()`` made; any other connection is left alone."""
     with _guard:
-        if _process.connection is None:
+        connection = _process.connection
+        if connection is None:
             return
+        if connection.watch is not None:
+            connection.watch.stop()
         ray.shutdown()
-        _restore(_process.connection.previous)
+        _restore(connection.previous)
         _process.connection = None
+
+
+def on_lost(listener: Listener) -> Callable[[], None]:
+    """Call ``listener`` with a ClusterError when the head of the connected cluster is gone.
+
+    It is called once, on a thread of its own or, when the head is gone already, at once. It must
+    end or fail whatever waits for Ray, which will not answer any more: ``connect()`` or the watch
+    disconnects this process soon after. Returns what takes the listener back.
+    """
+
+    def take_back() -> None:
+        with _guard:
+            if listener in _process.listeners:
+                _process.listeners.remove(listener)
+
+    with _guard:
+        connection = _process.connection
+        lost = connection.lost if connection is not None else None
+        if lost is None:
+            _process.listeners.append(listener)
+    if lost is not None:
+        listener(lost)
+    return take_back
+
+
+def is_embedded() -> bool:
+    """Whether this process is connected to the embedded Ray, which shares this machine's disk.
+
+    False for every other cluster, even one whose machines all happen to be this one.
+    """
+    with _guard:
+        if not ray.is_initialized():
+            return False
+        if _process.connection is not None:
+            return _process.connection.shipment is None
+        running = embedded.status()
+        return running is not None and running.address == _ray.gcs_address()
 
 
 def start(settings: RaySettings | None = None) -> EmbeddedRay:
@@ -140,136 +196,82 @@ def stop() -> bool:
         return embedded.stop()
 
 
-def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has in total: "CPU", "GPU", "memory" (bytes), custom ones."""
-    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return {name: float(amount) for name, amount in total.items()}
+def existing_address(settings: RaySettings | None = None) -> str | None:
+    """The address of the existing cluster that is meant, as given; None for the embedded Ray."""
+    address = (settings or RaySettings()).address or os.environ.get("RAY_ADDRESS") or "local"
+    running = embedded.status()
+    return None if address == "local" or (running and running.address == address) else address
 
 
-def check_feasible(requests: Mapping[str, Request]) -> None:
-    """Refuse what the connected cluster can never run; Ray itself would wait for ever.
+def residents(settings: RaySettings | None = None) -> list[Resident]:
+    """The resident actors of the Ray that is meant; none where no embedded Ray runs.
 
-    ``requests``: node -> its request. A request must fit one machine of the cluster. A cluster
-    with an autoscaler may grow, so there nothing is refused. Raises ClusterError naming every
-    node that cannot run.
+    Without connecting, so that looking does not keep the embedded Ray from ending when idle.
+    Raises ClusterError when an existing cluster cannot be reached.
     """
-    if _ray.autoscales():
-        return
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    machines = [_resources(node["Resources"]) for node in nodes if node["Alive"]]
-    problems = [
-        f"node '{name}' asks for {_listed(wanted)}"
-        for name, wanted in ((name, _resources(request)) for name, request in requests.items())
-        if not any(_fits(wanted, machine) for machine in machines)
-    ]
-    if problems:
-        has = "; ".join(_listed(machine) for machine in machines) or "no live machine"
-        raise ClusterError(
-            f"{'; '.join(problems)}: no machine of the Ray cluster at {_ray.gcs_address()} can "
-            f"ever satisfy that. It has {has}. Ask for less, or use a larger cluster"
-        )
+    with _guard:
+        given, running = existing_address(settings), embedded.status()
+        if given is not None:
+            address, environment = addresses.resolve(given), addresses.authentication()
+        elif running is not None:
+            address, environment = (
+                running.address,
+                embedded.authentication(embedded.private_folder()),
+            )
+        else:
+            return []
+        addresses.probe(address)
+        previous = _set_environment(environment)
+        try:
+            addresses.ask(address)
+            return _residents.residents(address)
+        finally:
+            _restore(previous)
+
+
+def end_residents(settings: RaySettings | None = None) -> list[Resident]:
+    """End the resident actors of an existing cluster; returns who they were."""
+    connect(settings)
+    try:
+        return _residents.end_residents()
+    finally:
+        disconnect()
 
 
 def _connect_embedded(settings: RaySettings) -> _Connection:
     # Locked until connected: the keeper takes the same lock before it ends for want of drivers.
     with _ray.standing_alone(), embedded.locked() as folder:
         running = embedded.find_or_start(folder, settings.num_cpus, settings.idle_seconds)
-        return _open(running.address, embedded.authentication(folder))
+        return _open(running.address, embedded.authentication(folder), None)
 
 
-def _connect_cluster(address: str, settings: RaySettings) -> _Connection:
-    running = embedded.status()
-    if running and running.address == address:
-        return _connect_embedded(settings)
-    resolved = _resolve(address)
+def _connect_cluster(address: str, shipment: Shipment) -> _Connection:
+    resolved = addresses.resolve(address)
     try:
-        return _open(resolved, _external_authentication())
+        return _open(resolved, addresses.authentication(), shipment)
     except ClusterError as error:
         if resolved == address:
             raise
         raise ClusterError(f"{error} (Ray takes {address!r} for {resolved})") from error
 
 
-def _resolve(address: str) -> str:
-    """The ``host:port`` behind an address; refuses what is none."""
-    if "://" in address:
-        raise ClusterError(
-            f"Ray address {address!r} is not supported: a node's values stay in the object store, "
-            "which a Ray client cannot reach. Run on a machine of the cluster and give host:port "
-            "of its head, or 'auto'"
-        )
-    host, _, port = address.rpartition(":")
-    if address != "auto" and not (host and port.isdigit() and 0 < int(port) < 2**16):
-        raise ClusterError(
-            f"Ray address {address!r} is not host:port, for example 10.0.0.1:6379, nor 'auto'"
-        )
-    try:
-        return _ray.resolve(address)
-    except ConnectionError as error:
-        raise ClusterError(
-            "Ray address 'auto' means a cluster that runs on this machine, and no single one was "
-            "found; `ray start --head` starts one, and no address at all uses the embedded Ray"
-        ) from error
-
-
-def _external_authentication() -> dict[str, str]:
-    """The mode a user's token asks for; Ray looks at it only when it finds the address itself."""
-    configured = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    if "RAY_AUTH_MODE" not in os.environ and (
-        configured or (Path.home() / ".ray" / "auth_token").exists()
-    ):
-        return {"RAY_AUTH_MODE": "token"}
-    return {}
-
-
-def _open(address: str, environment: Mapping[str, str]) -> _Connection:
+def _open(address: str, environment: Mapping[str, str], shipment: Shipment | None) -> _Connection:
     """Connect; ``environment`` stays set until the connection ends, as Ray reads it again."""
-    _probe(address)
+    addresses.probe(address)
     previous = _set_environment(environment)
     try:
-        _ask(address)
-        _init(address)
+        addresses.ask(address)
+        with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
+            archive = Path(folder, "project.zip")
+            _init(address, shipment.packed(archive) if shipment is not None else None)
     except BaseException:
         ray.shutdown()
         _restore(previous)
         raise
-    return _Connection(address, previous)
+    return _Connection(address, previous, shipment)
 
 
-def _probe(address: str) -> None:
-    """Refuse an address where nothing listens, or no gRPC server; Ray would try for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS) as probe:
-            speaks_grpc = "RAY_USE_TLS" in os.environ or _greets_in_http2(probe)
-    except OSError as error:
-        raise ClusterError(
-            f"nothing answers at Ray address {address} ({error}); is the cluster's head running, "
-            "and is this its address? With neither RAY_ADDRESS nor an address in the settings, "
-            "the embedded Ray is used"
-        ) from error
-    if not speaks_grpc:
-        raise ClusterError(
-            f"what listens at Ray address {address} is not the head of a Ray cluster; the port of "
-            "a head is 6379 unless it was started with another"
-        )
-
-
-def _greets_in_http2(connection: socket.socket) -> bool:
-    """Whether the first frame that answers a client's greeting is SETTINGS, as HTTP/2 demands."""
-    connection.sendall(_HTTP2_GREETING)
-    first = connection.recv(_FRAME_HEADER)
-    return len(first) == _FRAME_HEADER and first[3] == _SETTINGS_FRAME
-
-
-def _ask(address: str) -> None:
-    try:
-        _ray.ask_gcs(address, _PROBE_SECONDS)
-    except Exception as error:  # Ray raises RpcError, RuntimeError, AuthenticationError, ...
-        raise ClusterError(_refusal(address, error)) from error
-
-
-def _init(address: str) -> None:
+def _init(address: str, runtime_env: Mapping[str, object] | None) -> None:
     try:
         with _signal_handlers_kept():
             ray.init(
@@ -277,19 +279,38 @@ def _init(address: str) -> None:
                 namespace=NAMESPACE,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
+                runtime_env=runtime_env,
             )
-    except Exception as error:  # as above, and ConnectionError, ValueError
-        raise ClusterError(_refusal(address, error)) from error
+    except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, ...
+        raise ClusterError(addresses.refusal(address, error)) from error
 
 
-def _refusal(address: str, error: Exception) -> str:
-    mode = os.environ.get("RAY_AUTH_MODE", "unset")
-    return (
-        f"cannot connect to Ray at {address}: {error}. Something listens there; check that it is "
-        f"the head of a Ray {ray.__version__} cluster which this machine belongs to, and that the "
-        f"cluster's token, if it wants one, is in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH "
-        f"(RAY_AUTH_MODE is {mode})"
-    )
+def _check_same_shipment(wanted: Shipment) -> None:
+    """What is shipped is shipped when connecting, so a second project would miss its nodes."""
+    connection = _process.connection
+    if connection is None or connection.shipment is None or wanted.folder is None:
+        return
+    if connection.shipment.folder != wanted.folder:
+        raise ClusterError(
+            f"this process is connected to the Ray cluster at {connection.address} for the "
+            f"project {connection.shipment.folder}, and the cluster's workers have nothing of "
+            f"{wanted.folder}; call rayflow_dagster.actors.cluster.disconnect() in between, or "
+            "run each project in a process of its own"
+        )
+
+
+def _lose(connection: _Connection, error: ClusterError) -> None:
+    """Tell everyone who asked that the connection is of no use any more."""
+    with _guard:
+        if _process.connection is not connection:
+            return
+        connection.lost = error
+        listeners, _process.listeners = _process.listeners, []
+    for listener in listeners:
+        try:
+            listener(error)
+        except Exception:
+            logger.exception("a listener failed to hear that the cluster is gone")
 
 
 @contextmanager
@@ -325,25 +346,3 @@ def _restore(values: Mapping[str, str | None]) -> None:
         else:
             os.environ[name] = value
     _ray.reload_authentication()
-
-
-def _resources(request: Request) -> dict[str, float]:
-    """Ray's own names and amounts; zero amounts are left out."""
-    flat: dict[str, float] = {}
-    for name, amount in request.items():
-        entries = amount if isinstance(amount, Mapping) else {_RAY_NAMES.get(name, name): amount}
-        flat.update(entries)
-    return {name: float(amount) for name, amount in flat.items() if amount}
-
-
-def _fits(wanted: Mapping[str, float], machine: Mapping[str, float]) -> bool:
-    return all(amount <= machine.get(name, 0.0) for name, amount in wanted.items())
-
-
-def _listed(resources: Mapping[str, float]) -> str:
-    shown = {
-        name: amount
-        for name, amount in sorted(resources.items())
-        if not name.startswith("node:") and name != "object_store_memory"
-    }
-    return ", ".join(f"{name} {amount:g}" for name, amount in shown.items()) or "nothing"

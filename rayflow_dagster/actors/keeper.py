@@ -3,7 +3,7 @@
 Started by `embedded.py` only. It forks once, so that its starter has no child to wait for, then
 starts Ray, announces it in the folder's record, and ends it together with itself
 
-- after ``--idle-seconds`` without a driver connected,
+- after ``--idle-seconds`` without a driver connected or a resident actor alive,
 - on SIGTERM,
 - when a process of the Ray head has died.
 
@@ -26,6 +26,8 @@ import ray
 
 from rayflow_dagster.actors import _ray, embedded
 from rayflow_dagster.actors.embedded import EmbeddedRay, Folder
+from rayflow_dagster.actors.residents import residents
+from rayflow_dagster.actors.spares import Spares
 
 # A ceiling, not a reservation: Ray takes memory as values arrive and spills to disk beyond this.
 # Its own default is 30 % without a ceiling, too much for a guest on a desktop. Where /dev/shm is
@@ -91,7 +93,7 @@ def _keep(folder: Folder, num_cpus: int, idle_seconds: float) -> None:
     embedded.write_record(folder, running)
     logger.info("Ray is up: %s", running)
     try:
-        reason = _watch(folder, terminated, idle_seconds)
+        reason = _watch(folder, terminated, idle_seconds, Spares(num_cpus))
     finally:
         folder.record.unlink(missing_ok=True)
     logger.info("ending: %s", reason)
@@ -133,7 +135,7 @@ def _start_ray(folder: Folder, num_cpus: int) -> str:
     return _ray.gcs_address()
 
 
-def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float) -> str:
+def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float, spares: Spares) -> str:
     """Return, with the reason, when it is time to end."""
     newest = ""
     used = time.monotonic()
@@ -142,20 +144,26 @@ def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float) -> 
         if dead := _ray.dead_head_processes():
             return f"Ray's {', '.join(dead)} died"
         drivers = _ray.other_drivers()
-        if drivers.live or drivers.newest != newest:
+        if not drivers.live:
+            spares.refill()
+        if drivers.live or drivers.newest != newest or residents():
             newest, used = drivers.newest, time.monotonic()
         elif time.monotonic() - used >= idle_seconds and _retire(folder):
-            return f"no driver for {idle_seconds:g} s"
+            return f"no driver and no resident actor for {idle_seconds:g} s"
     return "SIGTERM"
 
 
 def _retire(folder: Folder) -> bool:
     """Take the record away unless someone is joining just now."""
     with folder.lock.open("a") as file:
-        if not embedded.try_lock(file.fileno()) or _ray.other_drivers().live:
+        if not embedded.try_lock(file.fileno()) or _in_use():
             return False
         folder.record.unlink(missing_ok=True)
         return True
+
+
+def _in_use() -> bool:
+    return _ray.other_drivers().live > 0 or bool(residents())
 
 
 def _end_ray() -> None:

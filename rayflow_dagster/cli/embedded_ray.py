@@ -1,17 +1,26 @@
-"""``rayflow-dagster ray``: the embedded Ray from the command line."""
+"""``rayflow-dagster ray``: the embedded Ray, and our actors on a cluster, from the command line."""
 
 import time
+from collections.abc import Sequence
 
 import click
 
 from rayflow_dagster.actors import cluster
-from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings
+from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings, Resident
 
 
 def print_status() -> None:
-    """Say whether the embedded Ray runs."""
-    running = cluster.status()
-    click.echo(_described(running) if running else "the embedded Ray is not running")
+    """Say whether the embedded Ray runs, or which cluster is used, and who resides there."""
+    address, running = cluster.existing_address(), cluster.status()
+    residents = cluster.residents()
+    if address is not None:
+        click.echo(f"RAY_ADDRESS names an existing cluster, which answers: {address}")
+    if running is not None:
+        click.echo(_described(running))
+    elif address is None:
+        click.echo("the embedded Ray is not running")
+    for resident in residents:
+        click.echo(f"  resident {resident.name} on {resident.machine}")
 
 
 def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
@@ -23,9 +32,27 @@ def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
 
 
 def stop_ray() -> None:
-    """End the embedded Ray."""
+    """End the embedded Ray; of an existing cluster only what runs left there."""
+    address = cluster.existing_address()
+    if address is not None:
+        ended = cluster.end_residents()
+        click.echo(
+            f"the cluster at {address} is not ours to stop; of it ended: {_named(ended)}. For the "
+            "embedded Ray unset RAY_ADDRESS"
+        )
+        return
+    residents = cluster.residents()
     stopped = cluster.stop()
-    click.echo("the embedded Ray is stopped" if stopped else "the embedded Ray was not running")
+    with_them = f", and with it {_named(residents)}" if stopped and residents else ""
+    state = "is stopped" if stopped else "was not running"
+    click.echo(f"the embedded Ray {state}{with_them}")
+
+
+def _named(residents: Sequence[Resident]) -> str:
+    names = ", ".join(resident.name for resident in residents)
+    return (
+        f"{len(residents)} resident(s): {names}" if names else "nothing, as no node resides there"
+    )
 
 
 def _described(running: EmbeddedRay, already: str = "") -> str:

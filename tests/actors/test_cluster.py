@@ -5,90 +5,30 @@ Whatever connects runs in a process of its own: this one may be connected to ano
 
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import (
+    PATIENCE,
+    driver,
+    eventually,
+    family,
+    living,
+    private_folder,
+    process_named,
+    said,
+)
 
-from rayflow_dagster.actors import cluster, embedded
+from rayflow_dagster.actors import addresses, cluster, embedded
 from rayflow_dagster.actors.cluster import RaySettings
 from rayflow_dagster.errors import ClusterError
 
 SETTINGS = RaySettings(num_cpus=1, idle_seconds=120.0)
-PATIENCE = 60.0  # seconds; how long a test waits before it gives up, not what it asserts
-ROOT = Path(__file__).parents[2]
-
-
-def eventually(is_so: Callable[[], bool]) -> bool:
-    """Wait until it is so; False when patience ends."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def family(pid: int) -> set[int]:
-    """A process and all that descend from it."""
-    parents = {child: parent for child, parent, _state in processes()}
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def living(pids: set[int]) -> set[int]:
-    return pids & {pid for pid, _parent, state in processes() if not state.startswith("Z")}
-
-
-def processes() -> list[tuple[int, int, str]]:
-    listing = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split() for line in listing.stdout.splitlines()]
-    return [(int(pid), int(parent), state) for pid, parent, state in rows]
-
-
-def driver(source: str, **environment: str) -> subprocess.Popen[str]:
-    """A process of its own that runs the source."""
-    prelude = "from rayflow_dagster.actors.cluster import *\nimport os, ray, signal\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", prelude + source],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-    )
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    """What the process prints until it ends well, in silence otherwise."""
-    out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (0, "")
-    return out
-
-
-def private_folder() -> Iterator[Path]:
-    """A short folder of the test's own as RAYFLOW_RAY_DIR; nothing stays in it or runs after."""
-    path = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYFLOW_RAY_DIR", str(path))
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield path
-        patch.setenv("RAYFLOW_RAY_DIR", str(path))
-        cluster.stop()
-    assert not embedded.is_alive(embedded.Folder(path))
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
@@ -130,10 +70,11 @@ connect(RaySettings())
 connect(RaySettings())
 identity = ray.remote(lambda value: value)
 print(ray.get(identity.remote(41)), cluster_resources()["CPU"], ray.get_runtime_context().namespace)
+print(is_embedded())
 disconnect()
-print(ray.is_initialized())
+print(ray.is_initialized(), is_embedded())
 """
-    assert said(driver(source)).split() == ["41", "1.0", "rayflow", "False"]
+    assert said(driver(source)).split() == ["41", "1.0", "rayflow", "True", "False", "False"]
 
 
 def test_a_driver_given_the_embedded_address_joins_it(running: embedded.EmbeddedRay) -> None:
@@ -168,9 +109,9 @@ from rayflow_dagster.actors import cluster
 cluster._process.connection = None  # as if the user had made it
 connect(RaySettings(address="127.0.0.1:1"))
 disconnect()
-print(ray.is_initialized())
+print(ray.is_initialized(), is_embedded())
 """
-    assert said(driver(source)).strip() == "True"
+    assert said(driver(source)).split() == ["True", "True"]
 
 
 def test_the_token_is_for_its_user_only(running: embedded.EmbeddedRay) -> None:
@@ -258,12 +199,12 @@ def test_an_address_where_something_else_answers_is_refused() -> None:
 @pytest.mark.parametrize("address", ["somewhere", "host:port", ":6379", "host:0", "host:99999"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ClusterError, match=r"is not host:port.*nor 'auto'"):
-        cluster._resolve(address)
+        addresses.resolve(address)
 
 
 def test_a_ray_client_address_is_refused() -> None:
     with pytest.raises(ClusterError, match="which a Ray client cannot reach"):
-        cluster._resolve("ray://head:10001")
+        addresses.resolve("ray://head:10001")
 
 
 # --- the private folder --------------------------------------------------------------------------
@@ -362,11 +303,3 @@ def test_the_keeper_ends_when_the_head_dies(folder: Path) -> None:
     os.kill(process_named("gcs_server", everything), signal.SIGKILL)
     assert eventually(lambda: not living(everything))
     assert "gcs_server died" in (folder / "keeper.log").read_text()
-
-
-def process_named(name: str, among: set[int]) -> int:
-    listing = subprocess.run(
-        ["ps", "-ww", "-eo", "pid=,command="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split(maxsplit=1) for line in listing.stdout.splitlines()]
-    return next(int(pid) for pid, command in rows if int(pid) in among and name in command)

@@ -1,0 +1,66 @@
+"""What the connected cluster has, and what it can never give."""
+
+from collections.abc import Mapping
+
+import ray
+
+from rayflow_dagster.actors import _ray
+from rayflow_dagster.errors import ClusterError
+
+# What a node may ask for: "num_cpus", "num_gpus" and "memory" (bytes), custom resources either
+# under "resources" or by their own names.
+Request = Mapping[str, float | Mapping[str, float]]
+
+_RAY_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the connected cluster has in total: "CPU", "GPU", "memory" (bytes), custom ones."""
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return {name: float(amount) for name, amount in total.items()}
+
+
+def check_feasible(requests: Mapping[str, Request]) -> None:
+    """Refuse what the connected cluster can never run; Ray itself would wait for ever.
+
+    ``requests``: node -> its request. A request must fit one machine of the cluster. A cluster
+    with an autoscaler may grow, so there nothing is refused. Raises ClusterError naming every
+    node that cannot run.
+    """
+    if _ray.autoscales():
+        return
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    machines = [_resources(node["Resources"]) for node in nodes if node["Alive"]]
+    problems = [
+        f"node '{name}' asks for {_listed(wanted)}"
+        for name, wanted in ((name, _resources(request)) for name, request in requests.items())
+        if not any(_fits(wanted, machine) for machine in machines)
+    ]
+    if problems:
+        has = "; ".join(_listed(machine) for machine in machines) or "no live machine"
+        raise ClusterError(
+            f"{'; '.join(problems)}: no machine of the Ray cluster at {_ray.gcs_address()} can "
+            f"ever satisfy that. It has {has}. Ask for less, or use a larger cluster"
+        )
+
+
+def _resources(request: Request) -> dict[str, float]:
+    """Ray's own names and amounts; zero amounts are left out."""
+    flat: dict[str, float] = {}
+    for name, amount in request.items():
+        entries = amount if isinstance(amount, Mapping) else {_RAY_NAMES.get(name, name): amount}
+        flat.update(entries)
+    return {name: float(amount) for name, amount in flat.items() if amount}
+
+
+def _fits(wanted: Mapping[str, float], machine: Mapping[str, float]) -> bool:
+    return all(amount <= machine.get(name, 0.0) for name, amount in wanted.items())
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    shown = {
+        name: amount
+        for name, amount in sorted(resources.items())
+        if not name.startswith("node:") and name != "object_store_memory"
+    }
+    return ", ".join(f"{name} {amount:g}" for name, amount in shown.items()) or "nothing"

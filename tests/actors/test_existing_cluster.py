@@ -1,0 +1,253 @@
+"""Runs on a cluster of several machines, from a driver that is not on its head."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Machines, said, three_machines
+from drawing import draw, node
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs loopback addresses of their own"),
+]
+
+WIDE = [f"where{number}" for number in range(8)]
+NODES = '''
+import os
+import time
+
+import numpy
+from helpers import double
+
+from rayflow_dagster import RayflowNode
+
+
+def machine():
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    return next(n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == here)
+
+
+class WhereNode(RayflowNode):
+    """Says where it runs, when others run beside it."""
+
+    outputs = {"machine": str}
+
+    def process(self):
+        time.sleep(0.5)
+        return {"machine": machine()}
+
+
+class SpecialNode(WhereNode):
+    ray_options = {"resources": {"special": 1}}
+
+
+class MakeNode(RayflowNode):
+    inputs = {"text": str}
+    outputs = {"array": "numpy.ndarray", "machine": str}
+    ray_options = {"resources": {"special": 1}}
+
+    def process(self, text):
+        return {"array": numpy.full(4_000_000, double(len(text))), "machine": machine()}
+
+
+class SumNode(RayflowNode):
+    inputs = {"array": "numpy.ndarray", "there": str}
+    outputs = {"total": float, "elsewhere": bool}
+    ray_options = {"resources": {"node:127.0.0.3": 0.01}}
+
+    def process(self, array, there):
+        return {"total": float(array.sum()), "elsewhere": machine() != there}
+
+
+class ReadNode(RayflowNode):
+    """Uses what only the shipment brings: a file, the package, the project's runtime_env."""
+
+    outputs = {"text": str, "folder": str, "package": str, "greeting": str}
+
+    def process(self):
+        import rayflow_dagster
+
+        with open("words.txt") as file:
+            text = file.read()
+        return {
+            "text": text,
+            "folder": os.getcwd(),
+            "package": rayflow_dagster.__file__,
+            "greeting": os.environ["GREETING"],
+        }
+
+
+class GreedyNode(RayflowNode):
+    ray_options = {"resources": {"unheard_of": 1}}
+
+    def process(self):
+        return {}
+'''
+SETTINGS = """
+[tool.rayflow_dagster.runtime_env]
+env_vars = { GREETING = "hello" }
+"""
+RUN = """
+import asyncio, json, os, sys
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+from rayflow_dagster.actors import cluster
+
+def run(flow):
+    orchestrator = FlowOrchestrator(Project.at(__import__("pathlib").Path.cwd()))
+    return asyncio.run(orchestrator.execute_flow(flow, {}))
+"""
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    with three_machines() as running:
+        yield running
+
+
+def write_project(folder: Path) -> None:
+    """A project with nodes, which import a module and read a file beside them."""
+    (folder / "nodes").mkdir(parents=True)
+    (folder / "nodes" / "__init__.py").write_text("")
+    (folder / "nodes" / "far.py").write_text(NODES)
+    (folder / "helpers.py").write_text("def double(x):\n    return 2 * x\n")
+    (folder / "words.txt").write_text("some words")
+    (folder / "pyproject.toml").write_text(SETTINGS)
+
+
+def run(machines: Machines, project: Path, *flows: Any, before: str = "") -> list[Any]:
+    """What ``execute_flow`` answers to each flow, in a driver of its own without its noise."""
+    source = f"{RUN}\n{before}\nprint(json.dumps([run(flow) for flow in json.load(sys.stdin)]))"
+    process = machines.driver(source, project)
+    answers: list[Any] = json.loads(said(process, json.dumps(flows)))
+    return answers
+
+
+def far(name: str, **data: Any) -> dict[str, Any]:
+    return node(f"nodes.far.{name}Node", **data)
+
+
+def wide_flow() -> dict[str, Any]:
+    nodes = {name: far("Where") for name in WIDE}
+    wires = [f"start > {name}, {name} > return, {name}.machine - return.{name}" for name in WIDE]
+    return draw(
+        {"start": "start", **nodes, "special": far("Special"), "return": "return"},
+        ",".join([*wires, "start > special, special > return, special.machine - return.special"]),
+    )
+
+
+def array_flow() -> dict[str, Any]:
+    return draw(
+        {
+            "start": "start",
+            "make": far("Make", values={"text": "abc"}),
+            "sum": far("Sum"),
+            "return": "return",
+        },
+        "start > make, make > sum, sum > return, make.array - sum.array, make.machine - sum.there,"
+        "sum.total - return.total, sum.elsewhere - return.elsewhere",
+    )
+
+
+def greedy_flow() -> dict[str, Any]:
+    return draw(
+        {"start": "start", "greedy": far("Greedy"), "return": "return"},
+        "start > greedy, greedy > return",
+    )
+
+
+def reading_flow() -> dict[str, Any]:
+    outputs = ("text", "folder", "package", "greeting")
+    wires = [f"read.{name} - return.{name}" for name in outputs]
+    return draw(
+        {"start": "start", "read": far("Read"), "return": "return"},
+        ",".join(["start > read", "read > return", *wires]),
+        settings={"durable": False},
+    )
+
+
+@pytest.fixture(scope="module")
+def answers(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Three flows, run by one driver."""
+    project = tmp_path_factory.mktemp("project")
+    write_project(project)
+    return run(machines, project, wide_flow(), array_flow(), greedy_flow())
+
+
+def test_a_wide_flow_spreads_over_the_machines_and_special_nodes_go_where_they_must(answers):
+    assert answers[0]["error"] is None
+    found = answers[0]["result"]
+    assert len({found[name] for name in WIDE}) == 2
+    assert found["special"] == "127.0.0.4"
+
+
+def test_a_large_array_made_on_one_machine_is_used_on_another(answers):
+    assert answers[1]["error"] is None
+    assert answers[1]["result"] == {"total": 4_000_000 * 6.0, "elsewhere": True}
+
+
+def test_what_no_machine_has_is_refused_before_the_run(answers):
+    error = answers[2]["error"]
+    assert "node 'greedy' asks for" in error
+    assert "unheard_of 1" in error
+    assert "special 1" in error
+    assert answers[2]["nodes_executed"] == 0
+
+
+def test_workers_without_the_project_find_it_where_it_was_shipped(machines, tmp_path):
+    write_project(tmp_path / "project")
+    before = """
+connect = cluster.connect
+
+def connect_and_move(*arguments):
+    connect(*arguments)
+    os.rename(os.getcwd(), os.getcwd() + "-moved")
+
+cluster.connect = connect_and_move
+"""
+    (answer,) = run(machines, tmp_path / "project", reading_flow(), before=before)
+    assert answer["error"] is None
+    found = answer["result"]
+    assert (found["text"], found["greeting"]) == ("some words", "hello")
+    assert str(machines.folder) in found["folder"]
+    assert str(machines.folder) in found["package"]
+
+
+def test_a_second_project_in_one_process_is_refused(machines, tmp_path):
+    source = f"""
+from pathlib import Path
+from rayflow_dagster.actors import cluster
+from rayflow_dagster.errors import ClusterError
+
+one, two = (cluster.Shipment(Path({str(tmp_path)!r}, name)) for name in ("one", "two"))
+cluster.connect(shipment=one)
+cluster.connect(shipment=one)
+print(cluster.is_embedded())
+try:
+    cluster.connect(shipment=two)
+except ClusterError as error:
+    print(error)
+"""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    embedded, refusal = said(machines.driver(source)).splitlines()
+    assert embedded == "False"
+    assert f"the cluster's workers have nothing of {tmp_path / 'two'}" in refusal
+
+
+@pytest.mark.parametrize("way", [[], ["--direct"]], ids=["recorded", "direct"])
+def test_the_command_line_prints_what_the_flow_says_and_no_noise(machines, tmp_path, way):
+    write_project(tmp_path)
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "reading.json").write_text(json.dumps(reading_flow()))
+    main = "import sys; from rayflow_dagster.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = machines.driver(main, tmp_path, arguments=["run", "reading", *way])
+    out = said(process)
+    assert "some words" in out
+    assert not [word for word in ("Warning", "WARNING", "ERROR", "pid=", "ray::") if word in out]

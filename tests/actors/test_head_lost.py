@@ -1,0 +1,123 @@
+"""What becomes of a process whose cluster loses its head, which Ray itself says nothing about."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from clusters import PATIENCE, three_machines
+from drawing import draw, node
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs loopback addresses of their own"),
+]
+
+LISTEN = """
+import threading, time
+from rayflow_dagster.actors import cluster
+from rayflow_dagster.errors import ClusterError
+
+cluster.connect()
+heard, told = [], threading.Event()
+cluster.on_lost(lambda error: 1 / 0)
+cluster.on_lost(lambda error: (heard.append(str(error)), told.set()))
+cluster.on_lost(lambda error: heard.append("taken back"))()
+print("ready", flush=True)
+told.wait()
+cluster.on_lost(lambda error: heard.append("late"))
+try:
+    cluster.connect()
+except ClusterError as error:
+    heard.append(str(error))
+time.sleep(14)  # Ray ends the process 20 s after the head's death, unless it has disconnected
+print(*heard, ray.is_initialized(), sep="\\n")
+"""
+
+RUN = """
+import asyncio, json, sys
+from pathlib import Path
+from rayflow_dagster.actors import cluster
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+
+flow = json.loads(sys.stdin.readline())
+project = Project.at(Path("tests"), ["flow_nodes"])
+settled = lambda result: print("settled", result["node_id"], flush=True)
+orchestrator = FlowOrchestrator(project, on_settled=settled)
+print(json.dumps(asyncio.run(orchestrator.execute_flow(flow, {}))))
+"""
+
+
+FLOW = draw(
+    {
+        "start": "start",
+        "first": node("identity", values={"value": 1}),
+        "hangs": node("sleep", values={"SECONDS": 3600}),
+        "return": "return",
+    },
+    "start > first, first > hangs, hangs > return",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A driver that has ended, and the address of the head that it lost."""
+
+    address: str
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def ended() -> Iterator[dict[str, Ended]]:
+    """Two drivers, one that listens and one that runs a flow, and what their head's end did."""
+    with three_machines() as machines:
+        drivers = {
+            "listening": machines.driver(LISTEN, RAY_gcs_rpc_server_reconnect_timeout_s="20"),
+            "running": machines.driver(RUN),
+        }
+        running = drivers["running"].stdin
+        assert running is not None
+        print(json.dumps(FLOW), file=running, flush=True)
+        wait_for(drivers["listening"], "ready")
+        wait_for(drivers["running"], "settled first")
+        os.kill(machines.gcs, signal.SIGKILL)
+        said = {name: driver.communicate(timeout=PATIENCE) for name, driver in drivers.items()}
+        yield {
+            name: Ended(machines.address, driver.returncode, *said[name])
+            for name, driver in drivers.items()
+        }
+
+
+def wait_for(driver: subprocess.Popen[str], line: str) -> None:
+    assert driver.stdout is not None
+    for said in driver.stdout:
+        if said.strip() == line:
+            return
+    _out, err = driver.communicate(timeout=PATIENCE)
+    pytest.fail(f"{line!r} was never said: {err}")
+
+
+def test_whoever_asked_hears_of_it_and_the_process_lives_on(ended):
+    driver = ended["listening"]
+    assert driver.code == 0, driver.err
+    lost, late, refused, connected = driver.out.splitlines()
+    assert f"the head of the Ray cluster at {driver.address} stopped answering" in lost
+    assert late == "late"
+    assert "nothing answers at Ray address" in refused
+    assert connected == "False"
+    assert "a listener failed to hear" in driver.err
+
+
+def test_a_flow_ends_with_the_reason(ended):
+    driver = ended["running"]
+    assert driver.code == 0, driver.err
+    answer = json.loads(driver.out.splitlines()[-1])
+    assert not answer["success"]
+    assert "stopped answering" in answer["error"]
