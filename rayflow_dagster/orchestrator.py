@@ -3,9 +3,8 @@
 The Dagster ops call ``run_node`` too, so that a flow means the same in both.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,12 @@ from .compiler.graph import GraphBuilder
 from .compiler.loader import NodeLoader
 from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
-from .engine.ending import AFTER_RETURN, no_return_error
 from .engine.error_handler import ErrorHandler
 from .engine.executor import Dispatcher, NodeExecutor, success_result
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
+from .engine.loop import FlowLoop
 from .engine.planner import ExecutionPlanner, skipped_result
-from .engine.retries import retry_delay
-from .engine.tasks import Tasks
 from .engine.tracker import StateTracker
 from .errors import (
     NodeExecutionError,
@@ -82,11 +79,10 @@ class FlowOrchestrator:
         self.graph: ExecutionGraph | None = None
         self.variables_snapshot: Mapping[str, Any] | None = None
         self.variables_name: str | None = None
+        self.flow_name = ""
         self._ray_settings = ray_settings
         self._connect: Connect = connect or _connect_to_ray
         self._on_settled: Listener = on_settled or (lambda _: None)
-        self._start_inputs: dict[str, Any] = {}
-        self._is_over = False
         self._problem: RayflowError | None = None
 
     @property
@@ -228,96 +224,12 @@ class FlowOrchestrator:
         Returns:
             ``{"result": dict, "error": str | None}``.
         """
-        _, planner, _ = self._require_ready()
-        tracker = self._require_tracker()
-        self._start_inputs = start_inputs
-        self._is_over = False
-        tasks = Tasks(self._run_until_settled)
-        errors: list[str] = []
-        self._start(tasks, planner.get_next_nodes(tracker.get_state(), None))
-        try:
-            while tasks.running:
-                result = await tasks.next_result()
-                if result is None:  # the node was dropped while it waited to retry
-                    continue
-                errors += self._settle(result)
-                if self._ends(errors):
-                    self._drop_waiting(tasks)
-                    continue
-                plan = planner.plan_after(tracker.get_state(), result)
-                for node_id in plan.skipped:
-                    self._store(skipped_result(node_id, "no exec edge into it fired"))
-                self._start(tasks, plan.ready)
-        finally:
-            tasks.cancel()
-        return self._outcome(errors)
-
-    def _start(self, tasks: "Tasks", node_ids: Iterable[str]) -> None:
-        for node_id in node_ids:
-            self._require_tracker().update_node_status(node_id, "running")
-            tasks.start(node_id)
-
-    async def _run_until_settled(self, node_id: str) -> NodeResult | None:
-        """Run a node, and again while it fails and its ``retry`` allows it.
-
-        None if the flow ended before it could be tried again; then it is as if it never ran.
-        """
-        tracker = self._require_tracker()
-        retry = self._require_graph()["nodes"][node_id].get("retry")
-        attempt = 0
-        while True:
-            result = await self.run_node(
-                node_id, tracker.get_state(), attempt=attempt, start_inputs=self._start_inputs
-            )
-            if result["status"] != "error" or retry is None or attempt >= retry["max"]:
-                return result
-            attempt += 1
-            tracker.update_node_status(node_id, "pending")  # waiting to retry
-            if self._is_over:
-                return None
-            await asyncio.sleep(retry_delay(retry, attempt))
-            tracker.update_node_status(node_id, "running")
-
-    def _settle(self, result: NodeResult) -> list[str]:
-        """Store a result; returns the message of a failure."""
-        self._store(result)
-        if result["status"] != "error":
-            return []
-        error = result.get("exception") or RuntimeError(result["error"])
-        state = self._require_tracker().get_state()
-        info = self.error_handler.handle_node_error(result["node_id"], error, state)
-        return [self.error_handler.format_error_message(info)]
-
-    def _store(self, result: NodeResult) -> None:
-        self._require_tracker().store_node_result(result["node_id"], result)
-        self._on_settled(result)
-
-    def _ends(self, errors: list[str]) -> bool:
-        """Whether nothing new may start any more."""
-        stops = bool(errors) and self.error_handler.on_error == "stop"
-        self._is_over = stops or self._require_tracker().is_complete()
-        return self._is_over
-
-    def _drop_waiting(self, tasks: "Tasks") -> None:
-        """Give up nodes that wait for another attempt."""
-        states = self._require_tracker().get_state()["node_states"]
-        for node_id in [id_ for id_ in tasks.running if states[id_]["status"] == "pending"]:
-            tasks.drop(node_id)
-
-    def _outcome(self, errors: list[str]) -> dict[str, Any]:
         graph, planner, _ = self._require_ready()
-        tracker = self._require_tracker()
-        state = tracker.get_state()
-        reached = tracker.reached_return()
-        if reached is not None:
-            if not errors:
-                for node_id in planner.leftovers(state):
-                    self._store(skipped_result(node_id, AFTER_RETURN))
-            result = tracker.get_cached_output(reached, "result")
-            return {"result": result, "error": "; ".join(errors) or None}
-        if not errors:
-            errors = [str(no_return_error(graph, planner, state))]
-        return {"result": {}, "error": "; ".join(errors)}
+        loop = FlowLoop(
+            graph, planner, self._require_tracker(), self.error_handler, self.run_node,
+            self._on_settled,
+        )  # fmt: skip
+        return await loop.run(start_inputs)
 
     def _finalize(self) -> None:
         """End the actors and the variable store."""
@@ -354,19 +266,15 @@ def _metadata_of(flow: ResolvedFlow) -> dict[str, Any]:
 
 def _connect_to_ray(orchestrator: FlowOrchestrator) -> Dispatcher:
     """Connect to the cluster and start the variable store, if the flow has variables."""
-    from .actors import cluster
-    from .actors.manager import ActorManager
-    from .actors.variables import VariableStoreManager
+    from .actors.session import RunPlace, connect_to_ray
 
+    place = RunPlace(
+        orchestrator.ray_settings,
+        orchestrator.project,
+        orchestrator.flow_name,
+        orchestrator.variables_name,
+        orchestrator.variables_snapshot,
+    )
     graph = orchestrator._require_graph()
-    cluster.connect(orchestrator.ray_settings)
-    store = None
-    if graph.get("variables"):
-        orchestrator.variable_manager = VariableStoreManager(orchestrator.variables_name)
-        store = orchestrator.variable_manager.create_store(
-            graph["variables"], orchestrator.variables_snapshot
-        )
-    folder = str(orchestrator.project.root)
-    manager = ActorManager(orchestrator.node_loader, store, folder)
-    manager.prepare(graph)
+    manager, orchestrator.variable_manager = connect_to_ray(graph, orchestrator.node_loader, place)
     return manager

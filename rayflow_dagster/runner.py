@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 import cloudpickle
 
 from .errors import NodeExecutionError, OutputError, describe
-from .node import RayflowNode, VariableAccess
+from .node import RayflowNode
 from .port_types import accepts, parse_type, value_type
 from .preview import preview
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
+from .values import is_inline, store_value
 from .variables import WriteTracking
 
 MAX_LOG_RECORDS = 1000
@@ -51,34 +52,116 @@ class NodeReply:
 
 
 def run_node_class(
-    node_class: type[RayflowNode],
+    make: Callable[[], RayflowNode],
     metadata: NodeMetadata,
     call: NodeCall,
     inputs: Mapping[str, Any],
     variables: WriteTracking,
 ) -> NodeReply:
-    """Run ``process`` of a fresh object of ``node_class``. Never raises for a fault of the node.
+    """Run ``process`` of the object that ``make`` gives. Never raises for a fault of the node.
 
-    An ``async`` process runs in an event loop of its own.
+    ``make`` is the node class, or what hands out a resident object of it. An ``async`` process
+    runs in an event loop of its own.
     """
-    log = _RecordingLogger(call.node_id)
-    reply = NodeReply(details={"logs": log.records})
-    started = time.perf_counter()
-    try:
-        check_inputs(call.node_id, metadata, inputs)
-        node = _make_node(node_class, call, log, variables)
-        returned = node.process(**inputs)
+    turn = _Turn(metadata, call, inputs, variables)
+    with turn:
+        returned = turn.process(make)
         if inspect.isawaitable(returned):
             returned = _finished(returned)
-        reply.outputs, reply.exec_fired = check_returned(call.node_id, metadata, returned)
-    except BaseException as error:  # the author's code may fail in any way
-        reply.exception = _as_exception(call.node_id, error)
-        reply.details["input_previews"] = previews(inputs)
-    reply.details["seconds"] = time.perf_counter() - started
-    reply.details["previews"] = previews(reply.outputs)
-    if variables.written:
-        _keep_variables(call.node_id, reply, variables)
-    return reply
+        turn.finish(returned)
+    return turn.reply
+
+
+async def await_node_class(
+    make: Callable[[], RayflowNode],
+    metadata: NodeMetadata,
+    call: NodeCall,
+    inputs: Mapping[str, Any],
+    variables: WriteTracking,
+) -> NodeReply:
+    """As ``run_node_class``, with an ``async`` process on the event loop that runs already."""
+    turn = _Turn(metadata, call, inputs, variables)
+    with turn:
+        returned = turn.process(make)
+        if inspect.isawaitable(returned):
+            returned = await returned
+        turn.finish(returned)
+    return turn.reply
+
+
+class _Turn:
+    """One execution: what surrounds ``process``. As a block, it makes any error the node's."""
+
+    def __init__(
+        self,
+        metadata: NodeMetadata,
+        call: NodeCall,
+        inputs: Mapping[str, Any],
+        variables: WriteTracking,
+    ) -> None:
+        self._metadata = metadata
+        self._call = call
+        self._inputs = inputs
+        self._variables = variables
+        self._log = _RecordingLogger(call.node_id)
+        self.reply = NodeReply()
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def process(self, make: Callable[[], RayflowNode]) -> Any:
+        """Call ``process``; what it returns, an awaitable where it is ``async``."""
+        check_inputs(self._call.node_id, self._metadata, self._inputs)
+        node = make()
+        for name, value in self._call.constants.items():
+            setattr(node, name, value)
+        node.node_id = self._call.node_id
+        node.log = self._log
+        node.variables = self._variables
+        return node.process(**self._inputs)
+
+    def finish(self, returned: Any) -> None:
+        """Take what ``process`` returned apart."""
+        reply, node_id = self.reply, self._call.node_id
+        reply.outputs, reply.exec_fired = check_returned(node_id, self._metadata, returned)
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        details = self.reply.details
+        if error is not None:  # the author's code may fail in any way
+            self.reply.exception = _as_exception(self._call.node_id, error)
+            details["input_previews"] = previews(self._inputs)
+        details["seconds"] = time.perf_counter() - self._started
+        if self._log.records:
+            details["logs"] = self._log.records
+        if self._variables.written:
+            _keep_variables(self._call.node_id, self.reply, self._variables)
+        return True
+
+
+def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) -> dict[str, Any]:
+    """Take those outputs out of ``reply`` that do not travel inline, and return them.
+
+    Each has a preview in the reply's details and, with ``store_in``, is written to that folder or
+    URL. A failure to write is the node's.
+    """
+    apart = {name: value for name, value in reply.outputs.items() if not is_inline(value)}
+    if not apart:
+        return apart
+    for name in apart:
+        del reply.outputs[name]
+    reply.details["previews"] = previews(apart)
+    if store_in is None:
+        return apart
+    try:
+        reply.details["stored"] = {
+            name: store_value(store_in, name, value) for name, value in apart.items()
+        }
+    except Exception as error:  # a value that cannot be pickled, a full disk
+        text = f"an output could not be stored: {describe(error)}"
+        reply.exception = NodeExecutionError(call.node_id, RuntimeError(text))
+        reply.outputs, reply.exec_fired = {}, ()
+        return {}
+    return apart
 
 
 def _keep_variables(node_id: str, reply: NodeReply, variables: WriteTracking) -> None:
@@ -116,21 +199,6 @@ async def _awaited(awaitable: Any) -> Any:
 def previews(values: Mapping[str, Any]) -> dict[str, str]:
     """A bounded text of every value."""
     return {name: preview(value) for name, value in values.items()}
-
-
-def _make_node(
-    node_class: type[RayflowNode],
-    call: NodeCall,
-    log: logging.Logger,
-    variables: VariableAccess,
-) -> RayflowNode:
-    node = node_class()
-    for name, value in call.constants.items():
-        setattr(node, name, value)
-    node.node_id = call.node_id
-    node.log = log
-    node.variables = variables
-    return node
 
 
 def check_inputs(node_id: str, metadata: NodeMetadata, inputs: Mapping[str, Any]) -> None:

@@ -9,16 +9,15 @@
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from .errors import NodeExecutionError
 from .metadata import inspect_class
 from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
-from .runner import NodeCall, NodeReply, run_node_class
+from .runner import NodeCall, NodeReply, part_outputs, run_node_class
 from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph
-from .values import StoredValue, store_value
+from .values import StoredValue
 from .variables import GlobalVariableStore, WriteTracking
 
 
@@ -78,6 +77,9 @@ class InProcessActors:
     ``workers``: how many nodes run at the same time.
     """
 
+    shares_disk = True
+    """Stored outputs are files of this machine."""
+
     def __init__(
         self, orchestrator: FlowOrchestrator, graph: ExecutionGraph, workers: int = 4
     ) -> None:
@@ -86,7 +88,13 @@ class InProcessActors:
         self.store = GlobalVariableStore(
             graph.get("variables", {}), orchestrator.variables_snapshot
         )
+        self.slots = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rayflow-node")
+
+    def needs_worker(self, node_id: str) -> bool:
+        """Whether the node takes one of the threads."""
+        graph = self._graph
+        return node_id != graph["start_node"] and node_id not in graph["return_nodes"]
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
@@ -107,11 +115,11 @@ class InProcessActors:
         metadata = self._loader.get_node_metadata(node["class_path"])
         opened = {name: _opened(value) for name, value in inputs.items()}
         reply = run_node_class(node_class, metadata, call, opened, WriteTracking(self.store))
-        if store_in is not None and reply.exception is None:
-            reply.details["stored"] = {
-                name: str(store_value(Path(store_in), name, value))
-                for name, value in reply.outputs.items()
-            }
+        declared = list(reply.outputs)
+        apart = part_outputs(call, reply, store_in)
+        if reply.exception is None:
+            values = reply.outputs | apart
+            reply.outputs = {name: values[name] for name in declared}
         return reply
 
 

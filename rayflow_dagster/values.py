@@ -1,17 +1,67 @@
-"""Values on disk: how an output is stored for re-execution, and found again."""
+"""Values at rest: which travel inline, and how the others are stored and found again.
 
+A small plain value (JSON, up to ``INLINE_BYTES``) costs no object and no file: it goes from
+process to process inside the messages that are sent anyway. Any other value is an object of its
+own, and where a run is durable its actor writes it to a file or, by fsspec, to any place that a
+URL names.
+"""
+
+import math
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
+import fsspec
+
+INLINE_BYTES = 2048
+"""Above this size a value is an object of its own. Counted roughly: a character is a byte."""
+_OVERHEAD = 8
+_PLAIN = frozenset({type(None), bool, int, float, str})
+_LOCAL = ("file://", "local://")
+
+
+def is_inline(value: Any) -> bool:
+    """Whether ``value`` is plain JSON and small, so that it equals what its JSON text gives."""
+    return _rest(value, INLINE_BYTES) >= 0
+
+
+def _rest(value: Any, budget: int) -> int:
+    """What is left of ``budget`` bytes after ``value``; negative if it does not fit, or at all."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return budget - _OVERHEAD - _size(value)
+    if kind is list:
+        return _rest_of_items(value, budget - _OVERHEAD)
+    if kind is dict and all(type(key) is str for key in value):
+        keys = sum(map(len, value))
+        return _rest_of_items(value.values(), budget - _OVERHEAD - keys)
+    return -1
+
+
+def _size(value: Any) -> int:
+    if type(value) is str:
+        return len(value)
+    if type(value) is float and not math.isfinite(value):
+        return INLINE_BYTES  # JSON has no word for it
+    return value.bit_length() // 3 if type(value) is int else 0  # digits, nearly
+
+
+def _rest_of_items(items: Iterable[Any], budget: int) -> int:
+    for item in items:
+        if budget < 0:
+            break
+        budget = _rest(item, budget)
+    return budget
 
 
 @dataclass(frozen=True, slots=True)
 class StoredValue:
-    """A value in a file, opened only where it is used."""
+    """A value in a file, opened only where it is used. ``path`` is a path or an fsspec URL."""
 
     path: str
 
@@ -21,28 +71,101 @@ class StoredValue:
         Raises:
             OSError: the file is gone.
         """
-        with open(self.path, "rb") as file:
+        with _open(self.path) as file:
             return cloudpickle.load(file)
 
 
-def store_value(folder: Path, name: str, value: Any) -> Path:
-    """Write ``value`` as ``folder/name.pkl`` and return that path. It appears whole or not at all.
+def store_value(folder: str | Path, name: str, value: Any) -> str:
+    """Write ``value`` as ``folder/name.pkl`` and return that path or URL.
+
+    It appears whole or not at all. ``folder`` is a path or an fsspec URL.
 
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
     """
-    return write_whole(folder / f"{name}.pkl", cloudpickle.dumps(value, protocol=5))
+    place = join(str(folder), f"{name}.pkl")
+    if is_url(place):
+        return store_bytes(place, cloudpickle.dumps(value, protocol=5))
+    with _renamed(Path(place)) as file:
+        cloudpickle.dump(value, file, protocol=5)
+    return place
+
+
+def store_bytes(place: str, content: bytes) -> str:
+    """Write ``content`` to a path or URL, whole or not at all, and return it.
+
+    Raises:
+        OSError: as ``store_value``.
+    """
+    if not is_url(place):
+        return str(write_whole(Path(place), content))
+    # In one piece: an object store would show what a broken-off upload had written.
+    filesystem, path = fsspec.core.url_to_fs(place)
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    filesystem.pipe_file(path, content)
+    return place
+
+
+def read_bytes(place: str) -> bytes:
+    """What ``store_bytes`` wrote.
+
+    Raises:
+        OSError: the file is gone.
+    """
+    with _open(place) as file:
+        return file.read()
+
+
+def stored_exists(place: str) -> bool:
+    """Whether a value was stored at this path or URL."""
+    if not is_url(place):
+        return os.path.isfile(place)
+    filesystem, path = fsspec.core.url_to_fs(place)
+    return bool(filesystem.exists(path))
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is an fsspec URL rather than a path; ``file://`` is spelled as a path."""
+    return "://" in place
+
+
+def local_or_url(place: str) -> str:
+    """``place`` with ``file://`` taken off, so that only what is elsewhere is a URL."""
+    for prefix in _LOCAL:
+        if place.startswith(prefix):
+            return place.removeprefix(prefix)
+    return place
+
+
+def join(folder: str, name: str) -> str:
+    """``folder/name`` for paths and URLs alike."""
+    return f"{folder.rstrip('/')}/{name}"
 
 
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file under another name and rename it: a full disk leaves no partial file."""
+    with _renamed(path) as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, under another name until the block has ended well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
-    return path
+
+
+def _open(place: str) -> IO[bytes]:
+    if is_url(place):
+        opened: IO[bytes] = fsspec.open(place, "rb").open()
+        return opened
+    return open(place, "rb")

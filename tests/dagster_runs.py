@@ -1,6 +1,5 @@
 """Running flows inside Dagster, and reading what became of each node, for tests."""
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from dagster._core.execution.api import execute_run
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.compiled import CompiledFlow
-from rayflow_dagster.defs.io_manager import step_folder
 from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
+from rayflow_dagster.values import StoredValue
 
 TESTS = Path(__file__).parent
 PROJECT = Project(TESTS, ("flow_nodes",))
@@ -101,7 +101,7 @@ def _result(
     for event in events:
         key = event.step_key
         if event.is_step_success and key and flow.nodes[key] in flow.graph["return_nodes"]:
-            file = step_folder(instance, run_id, key) / "result.pkl"
-            value: dict[str, Any] = pickle.loads(file.read_bytes())
-            return value
+            value = StoredOutputs(instance, run_id).find(key, "result")
+            result: dict[str, Any] = value.load() if isinstance(value, StoredValue) else value
+            return result
     return {}

@@ -71,7 +71,10 @@ def test_the_fake_stores_outputs_and_opens_stored_ones(tmp_path):
     orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
     orchestrator.load(load_fixture("linear"))
     actors = in_process(orchestrator)
-    reply = actors.dispatch("add", {"x": 1, "y": 2}, str(tmp_path)).result()
-    stored = StoredValue(reply.details["stored"]["result"])
-    assert actors.fetch({"a": stored, "b": 4}).result() == {"a": 3, "b": 4}
+    small = actors.dispatch("add", {"x": 1, "y": 2}, str(tmp_path)).result()
+    assert (small.outputs, "stored" in small.details) == ({"result": 3}, False)
+    large = actors.dispatch("add", {"x": 2**20_000, "y": 1}, str(tmp_path)).result()
+    stored = StoredValue(large.details["stored"]["result"])
+    assert large.outputs == {"result": 2**20_000 + 1}
+    assert actors.fetch({"a": stored, "b": 4}).result() == {"a": 2**20_000 + 1, "b": 4}
     actors.cleanup_actors()

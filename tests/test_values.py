@@ -1,16 +1,109 @@
-"""Values on disk."""
+"""Values at rest."""
 
+import enum
+import json
+import math
 import threading
+from collections import OrderedDict
 
+import fsspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rayflow_dagster.values import StoredValue, store_value, write_whole
+from rayflow_dagster.values import (
+    INLINE_BYTES,
+    StoredValue,
+    is_inline,
+    local_or_url,
+    read_bytes,
+    store_bytes,
+    store_value,
+    stored_exists,
+    write_whole,
+)
 
 
 def test_a_stored_value_is_found_again(tmp_path):
     path = store_value(tmp_path / "run" / "node", "value", {"a": [1, 2]})
-    assert path == tmp_path / "run" / "node" / "value.pkl"
-    assert StoredValue(str(path)).load() == {"a": [1, 2]}
+    assert path == str(tmp_path / "run" / "node" / "value.pkl")
+    assert stored_exists(path)
+    assert StoredValue(path).load() == {"a": [1, 2]}
+
+
+def test_a_value_is_stored_at_a_url_and_found_again():
+    place = store_value("memory://bucket/run/node", "value", {"a": (1, 2)})
+    try:
+        assert place == "memory://bucket/run/node/value.pkl"
+        assert stored_exists(place)
+        assert StoredValue(place).load() == {"a": (1, 2)}
+        assert not stored_exists("memory://bucket/run/node/other.pkl")
+    finally:
+        fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
+def test_bytes_are_stored_at_paths_and_urls_alike(tmp_path):
+    for folder in (str(tmp_path), "memory://bytes"):
+        place = store_bytes(f"{folder}/deep/file", b"content")
+        assert read_bytes(place) == b"content"
+    fsspec.filesystem("memory").rm("/bytes", recursive=True)
+
+
+def test_a_file_url_means_the_path():
+    assert local_or_url("file:///data/values") == "/data/values"
+    assert local_or_url("s3://bucket/values") == "s3://bucket/values"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+)
+
+
+@given(json_values)
+def test_what_travels_inline_equals_what_its_json_gives(value):
+    if is_inline(value):
+        again = json.loads(json.dumps(value))
+        assert again == value
+        assert repr(again) == repr(value)
+
+
+@pytest.mark.parametrize("value", [None, True, 0, -5, 2.5, "text", [], {}, {"a": [1, {"b": None}]}])
+def test_small_plain_values_travel_inline(value):
+    assert is_inline(value)
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (1, 2),
+        {1, 2},
+        b"bytes",
+        math.nan,
+        math.inf,
+        {1: "a key that JSON would make a text"},
+        Colour.RED,
+        OrderedDict(a=1),
+        [[object()]],
+        "x" * INLINE_BYTES,
+        1 << (4 * INLINE_BYTES),
+        [0] * INLINE_BYTES,
+        {"k" * INLINE_BYTES: 0},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_other_and_larger_values_are_objects_of_their_own(value):
+    assert not is_inline(value)
+
+
+def test_a_value_that_contains_itself_is_an_object_of_its_own():
+    endless = []
+    endless.append(endless)
+    assert not is_inline(endless)
 
 
 def test_a_value_that_cannot_be_pickled_leaves_nothing_behind(tmp_path):

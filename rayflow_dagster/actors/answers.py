@@ -1,6 +1,6 @@
 """What an actor answered, or why it did not: replies, failures, and the futures they settle."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
@@ -10,6 +10,8 @@ from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.values import StoredValue
 
+from .hand import Hand
+from .requests import Request
 from .sending import receive
 from .worker import Envelope
 
@@ -26,14 +28,60 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"num_cpus": 1, **asked}
 
 
-def reply(node_id: str, envelope: Envelope, refs: dict[str, Any]) -> NodeReply:
-    """The reply with its outputs as object refs, or with its exception."""
-    reply = envelope.reply
+def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeReply:
+    """The reply: small outputs as values, the others as object refs; or its exception."""
+    exec_fired, details = envelope.exec_fired, envelope.details
+    if envelope.error is not None:
+        error = receive(request.node_id, envelope.error)
+        return NodeReply({}, exec_fired, error, details)
+    small = envelope.outputs
+    outputs = {
+        name: small.get(name, ref) for name, ref in zip(request.spec.outputs, refs, strict=True)
+    }
+    return NodeReply(outputs, exec_fired, None, details)
+
+
+def call(
+    run: Any,
+    request: Request,
+    *before: Any,
+    on_answer: Callable[[BaseException | None, Any], None],
+) -> None:
+    """Send a request to an actor's ``run``, with ``before`` ahead of the usual arguments.
+
+    ``on_answer`` is told, on Ray's own thread, the error or None, and what ``settle`` wants; it
+    must not wait there nor end an actor. The request's inputs are let go of: Ray keeps them alive
+    until the actor has them.
+
+    Raises:
+        Exception: an input cannot be pickled.
+    """
+    refs = request.send(run, *before)
+    *outputs, envelope = refs if request.spec.outputs else [refs]
+    done = envelope.future()
+    done.add_done_callback(lambda done: on_answer(done.exception(), (done, outputs)))
+
+
+def settle(request: Request, hand: Hand, error: BaseException | None, answer: Any) -> None:
+    """Settle a request with what ``on_answer`` was told: at once, if no author's code is in it."""
+    if error is not None:
+        fail(request.future, lost(request.node_id, error))
+        return
+    done, outputs = answer
+    envelope = Envelope.unpacked(done.result())
     if envelope.error is None:
-        reply.outputs = refs
+        succeed(request.future, reply(request, envelope, outputs))
+    else:  # unpickling an exception runs its author's code, which may call Ray
+        hand.do(lambda: _settle_failed(request, envelope))
+
+
+def _settle_failed(request: Request, envelope: Envelope) -> None:
+    try:
+        answer = reply(request, envelope, ())
+    except Exception as problem:  # the author's exception may misbehave in any way
+        fail(request.future, NodeExecutionError(request.node_id, problem))
     else:
-        reply.exception = receive(node_id, envelope.error)
-    return reply
+        succeed(request.future, answer)
 
 
 def lost(node_id: str, error: BaseException) -> NodeExecutionError:

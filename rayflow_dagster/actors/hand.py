@@ -35,7 +35,11 @@ class Hand:
             self._work.put(work)
             return True
 
-    def close(self, last: Work) -> None:
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self, last: Work, *, wait: bool = True) -> None:
         """Do ``last`` after what is asked for already, and end. Waits, but not for ever."""
         with self._lock:
             first_time, self._closed = not self._closed, True
@@ -46,7 +50,7 @@ class Hand:
         if thread is None:
             if first_time:
                 self._loop()
-        elif thread is not threading.current_thread():
+        elif wait and thread is not threading.current_thread():
             thread.join(CLOSE_SECONDS)
 
     def _loop(self) -> None:

@@ -1,128 +1,113 @@
-"""``ActorManager``: runs nodes on worker actors, and keeps an actor for whoever asks for one.
+"""``ActorManager``: runs nodes where they belong, and keeps an actor for whoever asks for one.
 
-A node that asks for nothing special runs on a worker that it leases for one execution; workers
-start as the queue needs them, two at a time at most (starting many at once delays the first), and
-never more than the cluster has CPU slots. A node with ``ray_options`` gets an actor of its own,
-for one execution; idle workers end where it needs their slots.
+A node that asks for nothing special runs on a worker that it leases for one execution
+(``pool.py``); one with ``ray_options`` gets an actor of its own for that. All ``async`` nodes share
+one event loop (``event_loop.py``), resident nodes have actors that outlive the run
+(``resident_nodes.py``), and control nodes run in this process (``control.py``).
 """
 
 import os
 import threading
-from collections import deque
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
-from rayflow_dagster.runner import NodeCall, NodeReply
-from rayflow_dagster.types import ExecutionGraph
+from rayflow_dagster.errors import ClusterError, NodeExecutionError
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
 from rayflow_dagster.values import StoredValue
+from rayflow_dagster.variables import GlobalVariableStore
 
-from .answers import START_SECONDS, fail, lost, not_started, opened, reply, requested, succeed
-from .cluster import check_feasible, cluster_resources
+from . import cluster
+from .answers import START_SECONDS, call, fail, not_started, opened, requested, settle, succeed
+from .control import ControlNodes, is_control
+from .event_loop import OPTIONS as LOOP_OPTIONS
+from .event_loop import EventLoop, SharedLoopWorker
 from .hand import Hand
-from .worker import Envelope, NodeWorker, WorkerSettings
+from .pool import WorkerPool, end
+from .requests import NodeSpec, Request
+from .resident_nodes import ResidentNodes
+from .variables import StoreProxy
+from .worker import NodeWorker, WorkerSettings
 
-MAX_STARTING = 2
 # Every failure reaches whoever asked for the node; Ray would print it to the terminal as well.
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-_ACTOR: Any = ray.remote(NodeWorker)
+_WORKER: Any = ray.remote(NodeWorker)
+_SHARED_LOOP: Any = ray.remote(SharedLoopWorker)
 _OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 # Ray's own retries stay off: a node runs again only when its author allowed it.
+_RUN_ENDED = "the run has ended"
 
 Handle = ActorHandle[Any]
-
-
-@dataclass(slots=True)
-class _Request:
-    """One execution that waits for an actor."""
-
-    spec: "_NodeSpec"
-    inputs: dict[str, Any]
-    store_in: str | None
-    future: "Future[NodeReply]" = field(default_factory=Future)
-
-    @property
-    def node_id(self) -> str:
-        return self.spec.call.node_id
-
-
-@dataclass(frozen=True, slots=True)
-class _NodeSpec:
-    call: NodeCall
-    outputs: tuple[str, ...]
-    ray_options: Mapping[str, Any]
-
-    @property
-    def cpus(self) -> float:
-        return float(self.ray_options.get("num_cpus", 1))
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """A live actor that this manager started. ``is_own``: made for one execution of one node."""
-
-    handle: Handle
-    cpus: float = 1.0
-    is_up: bool = False
-    is_own: bool = False
 
 
 class ActorManager:
     """Creates and manages the Ray actors of one run.
 
-    All that happens to workers and to the queue happens on one thread of the manager, in the
-    order in which it was asked for; Ray's own threads must not call Ray back (``ray.kill`` would
-    never return there).
-
     Args:
         node_loader: knows the node classes and the roots they may come from.
-        variable_store: the store's handle; None for a flow without variables.
+        variable_store: the store's handle, or the store itself where no node but the variable
+            nodes uses it; None for a flow without variables.
         folder: the project's folder, which relative paths in nodes are meant from.
         slots: how many workers may live at once; by default the cluster's CPUs.
+        flow: the flow's name; with the folder it tells whose a resident actor is.
     """
 
     def __init__(
         self,
         node_loader: NodeLoader,
-        variable_store: Handle | None,
+        variable_store: Handle | GlobalVariableStore | None,
         folder: str | None = None,
         slots: int | None = None,
+        flow: str = "",
     ) -> None:
         self._loader = node_loader
-        self._store = variable_store
-        self._settings = WorkerSettings.of_this_process(node_loader.registry.roots, folder)
-        self._slots = slots
-        self._specs: dict[str, _NodeSpec] = {}
+        self._store: Handle | None = None
+        store: GlobalVariableStore | StoreProxy | None = None
+        if isinstance(variable_store, GlobalVariableStore):
+            store = variable_store
+        elif variable_store is not None:
+            self._store, store = variable_store, StoreProxy(variable_store)
+        self._settings = WorkerSettings.of_this_process(
+            node_loader.registry.roots, folder, has_variables=variable_store is not None
+        )
+        self._specs: dict[str, NodeSpec] = {}
         self._actors: dict[str, Handle] = {}
-        self._workers: list[_Worker] = []
-        self._idle: list[_Worker] = []
-        self._queue: deque[_Request] = deque()
         self._running: set[Future[NodeReply]] = set()
         self._hand = Hand("rayflow-actors")
+        self._control = ControlNodes(node_loader, store, self._running)
+        self._pool = WorkerPool(self._new_worker, self._hand, self._running, slots)
+        self._loop = EventLoop(self._new_loop, self._hand, self._running)
+        self._residents = ResidentNodes(self._settings, self._store, flow, self._hand)
+        self._stop_listening = cluster.on_lost(self._lost)
 
-    def prepare(self, graph: ExecutionGraph) -> None:
+    @property
+    def shares_disk(self) -> bool:
+        """Whether the actors see this machine's files."""
+        return cluster.is_embedded()
+
+    def prepare(self, graph: ExecutionGraph, *, starts_early: bool = False) -> None:
         """Tell the manager the nodes of a flow, so that ``dispatch`` can run them.
+
+        ``starts_early``: start the workers that it will need, before they are asked for.
 
         Raises:
             ClusterError: a node asks for what the cluster can never give.
         """
         asked = {}
         for node_id, node in graph["nodes"].items():
-            call = NodeCall(node_id, node["class_path"], node["constants"])
-            options = node.get("ray_options", {})
-            outputs = tuple(node["metadata"]["outputs"])
-            self._specs[node_id] = _NodeSpec(call, outputs, options)
-            if options:
-                asked[node_id] = requested(options)
+            spec = self._specs[node_id] = NodeSpec.of(node_id, node)
+            if spec.ray_options:
+                asked[node_id] = requested(spec.ray_options)
         if asked:
-            check_feasible(asked)
+            cluster.check_feasible(asked)
+        if starts_early:
+            self._start_early(graph)
 
     def create_actor(self, node_id: str, class_path: str, constants: Mapping[str, Any]) -> Handle:
         """Create an actor of its own for a node; ``handle.process.remote(**inputs)`` runs it.
@@ -137,16 +122,22 @@ class ActorManager:
         metadata = self._loader.get_node_metadata(class_path)
         options = metadata.get("ray_options", {})
         if options:
-            check_feasible({node_id: requested({"num_cpus": 0, **options})})
-        call = NodeCall(node_id, metadata["path"], dict(constants))
-        self._specs[node_id] = _NodeSpec(call, tuple(metadata["outputs"]), options)
-        self._end(self._actors.pop(node_id, None))
-        actor = self._actors[node_id] = self._new_actor(options)
+            cluster.check_feasible({node_id: requested({"num_cpus": 0, **options})})
+        path = metadata["path"]
+        node: Any = {
+            "class_path": path,
+            "constants": dict(constants),
+            "metadata": metadata,
+            "ray_options": options,
+        }
+        self._specs[node_id] = NodeSpec.of(node_id, node)
+        end(self._actors.pop(node_id, None))
+        actor = self._actors[node_id] = self._new_worker(options)
         try:
-            ray.get(actor.assign.remote(node_id, metadata["path"]), timeout=START_SECONDS)
+            ray.get(actor.assign.remote(node_id, path), timeout=START_SECONDS)
             self._configure_actor(actor, dict(constants))
         except BaseException as error:
-            self._end(self._actors.pop(node_id))
+            end(self._actors.pop(node_id))
             raise not_started(node_id, error) from None
         return actor
 
@@ -159,21 +150,44 @@ class ActorManager:
         return self._actors[node_id]
 
     def cleanup_actors(self) -> None:
-        """End every actor of this manager, for good. What still runs or waits fails."""
-        self._hand.close(self._end_all)
+        """End every actor of this manager, for good. What still runs or waits fails.
+
+        A resident actor lives on, unless it is at work for this run: only its end stops that.
+        """
+        self._stop_listening()
+        self._hand.close(lambda: self._end_all(ClusterError(_RUN_ENDED)))
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
-        """Start one execution of a node; its outputs come back as object refs.
+        """Start one execution of a node; never waits for it.
 
-        ``inputs`` are values, object refs or stored values by name; ``store_in`` is a folder that
-        the actor writes every output to, or None.
+        ``inputs`` are values, object refs or stored values by name; ``store_in`` is a folder or
+        URL that the actor writes outputs to, or None. A small plain output comes back as it is
+        and is not written; any other as an object ref.
         """
-        request = _Request(self._specs[node_id], inputs, store_in)
-        if not self._hand.do(lambda: self._take(request)):
-            fail(request.future, ClusterError("the run has ended"))
+        request = Request(self._specs[node_id], inputs, store_in)
+        actor = self._actors.get(node_id)
+        if self._hand.is_closed:
+            fail(request.future, ClusterError(_RUN_ENDED))
+        elif actor is not None:
+            self._run_on(actor, request)
+        elif not self._control.take(request):
+            places = {"async": self._loop.run, "resident": self._residents.run}
+            places.get(request.spec.place, self._pool.run)(request)
         return request.future
+
+    @property
+    def slots(self) -> int:
+        """How many nodes can run on workers at the same time."""
+        return self._pool.slots
+
+    def needs_worker(self, node_id: str) -> bool:
+        """Whether the node takes a CPU slot of the cluster while it runs."""
+        spec = self._specs[node_id]
+        path = spec.call.class_path
+        rests = path in (START_CLASS, RETURN_CLASS) or is_control(path, self._loader)
+        return spec.place in ("worker", "own") and not rests
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs or files of stored values."""
@@ -194,186 +208,75 @@ class ActorManager:
         threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
         return fetched
 
-    # All that follows runs on the manager's thread.
+    def _lost(self, error: BaseException) -> None:
+        """The cluster's head is gone: nothing will answer any more."""
+        self._pool.fail_all(error)
+        self._residents.fail_all(error)
+        self._fail_running(error)
 
-    def _take(self, request: _Request) -> None:
-        actor = self._actors.get(request.node_id)
-        if actor is not None:
-            self._submit(actor, request, None)
-            return
-        self._queue.append(request)
-        self._pump()
-
-    def _pump(self) -> None:
-        """Serve the queue; if Ray itself fails us, so does all that waits."""
-        try:
-            self._serve()
-        except Exception as error:
-            problem = ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
-            while self._queue:
-                fail(self._queue.popleft().future, problem)
-
-    def _serve(self) -> None:
-        """Serve the queue in order: by idle workers, by own actors, or by starting workers."""
-        while self._queue:
-            request = self._queue[0]
-            if request.future.cancelled():
-                self._queue.popleft().future.set_running_or_notify_cancel()
-            elif request.spec.ray_options:
-                if not self._make_room(request.spec.cpus):
-                    return
-                self._run_on_own(self._queue.popleft())
-            elif self._idle:
-                worker = self._idle.pop()
-                self._submit(worker.handle, self._queue.popleft(), worker)
-            else:
-                break
-        self._start_workers()
-
-    def _start_workers(self) -> None:
-        """Start workers for what waits for one."""
-        starting = sum(not (worker.is_up or worker.is_own) for worker in self._workers)
-        while starting < min(MAX_STARTING, len(self._queue)) and self._make_room(1):
-            worker = _Worker(self._new_actor({"num_cpus": 1}))
-            self._workers.append(worker)
-            starting += 1
-            self._watch(worker)
-
-    def _make_room(self, cpus: float) -> bool:
-        """Whether an actor of so many CPUs may start. Ends idle workers for it.
-
-        Even where slots are left: another run on the cluster may hold them and wait for ours.
-        """
-        if self._slots is None:
-            self._slots = max(1, int(cluster_resources().get("CPU", 1)))
-        given = 0.0
-        while self._idle and given < cpus:
-            given += 1
-            self._drop(self._idle[-1])
-        used = sum(worker.cpus for worker in self._workers)
-        return used == 0 or used + cpus <= self._slots
-
-    def _run_on_own(self, request: _Request) -> None:
-        try:
-            handle = self._new_actor({"num_cpus": 1, **request.spec.ray_options})
-        except Exception as error:  # Ray refuses an option
-            fail(request.future, NodeExecutionError(request.node_id, error))
-            return
-        worker = _Worker(handle, request.spec.cpus, is_own=True)
-        self._workers.append(worker)
-        self._watch(worker)
-        self._submit(handle, request, worker)
-
-    def _watch(self, worker: _Worker) -> None:
-        """Learn when the worker is up."""
-        ready: Future[Any] = worker.handle.ready.remote().future()
-        ready.add_done_callback(
-            lambda done: self._hand.do(lambda: self._started(worker, done.exception()))
-        )
-
-    def _started(self, worker: _Worker, error: BaseException | None) -> None:
-        if worker not in self._workers:
-            return
-        if error is None:
-            worker.is_up = True
-            if not worker.is_own:
-                self._release(worker)
-        elif not worker.is_own:  # the answer of an own actor's one execution tells of it
-            self._drop(worker)
-            # With others at work the queue goes on; to start another at once might fail for ever.
-            if not any(other.is_up for other in self._workers):
-                if self._queue:
-                    request = self._queue.popleft()
-                    fail(request.future, not_started(request.node_id, error))
-                self._pump()
-
-    def _release(self, worker: _Worker) -> None:
-        """A worker has nothing to do any more."""
-        if worker.is_own:
-            self._drop(worker)
-        elif worker in self._workers:
-            self._idle.append(worker)
-            if not self._queue and any(not w.is_up and w.is_own for w in self._workers):
-                self._drop(worker)  # the actor that is starting may wait for this very slot
-        self._pump()
-
-    def _drop(self, worker: _Worker) -> None:
-        if worker in self._idle:
-            self._idle.remove(worker)
-        if worker in self._workers:
-            self._workers.remove(worker)
-            self._end(worker.handle)
-
-    def _submit(self, actor: Handle, request: _Request, worker: _Worker | None) -> None:
-        """Send one execution to ``actor`` and settle its future when the answer is there."""
-        spec = request.spec
-        try:
-            refs: Any = actor.run.options(num_returns=1 + len(spec.outputs)).remote(
-                spec.call, spec.outputs, request.store_in, tuple(request.inputs),
-                *request.inputs.values(),
-            )  # fmt: skip
-        except Exception as error:  # an input that cannot be pickled
-            fail(request.future, NodeExecutionError(request.node_id, error))
-            if worker is not None:
-                self._hand.do(lambda: self._release(worker))
-            return
-        *outputs, envelope = refs if spec.outputs else [refs]
-        self._running.add(request.future)
-
-        def answered(done: "Future[Envelope]") -> None:
-            self._hand.do(lambda: self._answered(request, worker, done, outputs))
-
-        envelope.future().add_done_callback(answered)
-
-    def _answered(
-        self,
-        request: _Request,
-        worker: _Worker | None,
-        done: "Future[Envelope]",
-        outputs: list[Any],
-    ) -> None:
-        self._running.discard(request.future)
-        error = done.exception()
-        if worker is not None:
-            if isinstance(error, ray.exceptions.RayActorError):
-                self._drop(worker)
-                self._pump()
-            else:
-                self._release(worker)
-        if error is not None:
-            fail(request.future, lost(request.node_id, error))
-            return
-        refs = dict(zip(request.spec.outputs, outputs, strict=True))
-        try:
-            answer = reply(request.node_id, done.result(), refs)
-        except Exception as problem:  # the author's exception may misbehave in any way
-            fail(request.future, NodeExecutionError(request.node_id, problem))
-        else:
-            succeed(request.future, answer)
-
-    def _end_all(self) -> None:
-        handles = [*self._actors.values(), *(worker.handle for worker in self._workers)]
-        futures = [*self._running, *(request.future for request in self._queue)]
-        self._actors.clear()
-        self._workers.clear()
-        self._idle.clear()
-        self._queue.clear()
+    def _fail_running(self, error: BaseException) -> None:
+        for future in list(self._running):
+            fail(future, error)
         self._running.clear()
-        for handle in handles:
-            self._end(handle)
-        for future in futures:
-            fail(future, ClusterError("the run has ended"))
 
-    def _new_actor(self, options: Mapping[str, Any]) -> Handle:
-        handle: Handle = _ACTOR.options(**{**options, **_OPTIONS}).remote(
+    def _start_early(self, graph: ExecutionGraph) -> None:
+        places = [self._specs[node_id].place for node_id in graph["nodes"]]
+        if "async" in places:
+            self._loop.start()
+        width = self._width(graph)
+        if width:
+            self._pool.start_early(width)
+
+    def _width(self, graph: ExecutionGraph) -> int:
+        """The most nodes for workers on one level: how many may want one at the same time."""
+        levels: dict[str, int] = {}
+        widths: Counter[int] = Counter()
+        for node_id in graph["execution_order"]:
+            node = graph["nodes"][node_id]
+            levels[node_id] = 1 + max(
+                (levels[before] for before in node["dependencies"]), default=0
+            )
+            if self._specs[node_id].place == "worker" and self.needs_worker(node_id):
+                widths[levels[node_id]] += 1
+        return max(widths.values(), default=0)
+
+    def _run_on(self, actor: Handle, request: Request) -> None:
+        """Run on the actor that ``create_actor`` made."""
+
+        def answered(error: BaseException | None, answer: Any) -> None:
+            self._running.discard(request.future)
+            settle(request, self._hand, error, answer)
+
+        self._running.add(request.future)
+        try:
+            call(actor.run, request, on_answer=answered)
+        except Exception as error:  # an input that cannot be pickled
+            self._running.discard(request.future)
+            fail(request.future, NodeExecutionError(request.node_id, error))
+
+    def _end_all(self, error: ClusterError) -> None:
+        handles = list(self._actors.values())
+        self._actors.clear()
+        # First, so that all hear why, and not that their actor died.
+        self._fail_running(error)
+        self._residents.close(error)
+        self._pool.close(error)
+        self._loop.close()
+        for handle in handles:
+            end(handle)
+        self._control.close()
+
+    def _new_worker(self, options: Mapping[str, Any]) -> Handle:
+        handle: Handle = _WORKER.options(**{**options, **_OPTIONS}).remote(
             self._settings, self._store
         )
         return handle
 
-    def _end(self, handle: Handle | None) -> None:
-        if handle is not None:
-            with suppress(Exception):  # the cluster may be gone, and the actor with it
-                ray.kill(handle)
+    def _new_loop(self) -> Handle:
+        handle: Handle = _SHARED_LOOP.options(**LOOP_OPTIONS, **_OPTIONS).remote(
+            self._settings, self._store
+        )
+        return handle
 
     def _configure_actor(self, actor: Handle, constants: Mapping[str, Any]) -> None:
         """Apply constants to an actor that ``create_actor`` made."""

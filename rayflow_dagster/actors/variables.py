@@ -1,22 +1,32 @@
 """The variable store as a Ray actor."""
 
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import cloudpickle
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflow_dagster.errors import ClusterError, VariableError
 from rayflow_dagster.variables import NO_VARIABLES_IN_UPDATE, GlobalVariableStore
 
 __all__ = ["GlobalVariableStore", "StoreProxy", "VariableStoreManager"]
 
+IDLE_SECONDS = 3600.0
+"""When a shared store ends that nobody calls, if nothing tells it that the run has ended."""
+_LOOK_SECONDS = 1.0
 # The store must not restart by itself: a restarted actor has silently forgotten everything.
-_OPTIONS = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
+_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
 
 
 class _StoreActor(GlobalVariableStore):
@@ -31,14 +41,73 @@ class _StoreActor(GlobalVariableStore):
         super().__init__(declarations, snapshot)
 
 
+class _SharedStoreActor(_StoreActor):
+    """A store that several processes share, and that therefore nobody of them ends.
+
+    It ends when the process that started them is gone or, where that cannot be seen from here,
+    after ``IDLE_SECONDS`` without a call.
+    """
+
+    def __init__(self, paths: list[str], pickled: bytes, owner: "Owner") -> None:
+        super().__init__(paths, pickled)
+        self._used = time.monotonic()
+        watch = partial(self._end_with, owner if owner.is_alive() else None)
+        threading.Thread(target=watch, name="rayflow-reaper", daemon=True).start()
+
+    def snapshot(self) -> tuple[int, dict[str, Any]]:
+        self._used = time.monotonic()
+        return super().snapshot()
+
+    def _require(self, name: str) -> dict[str, Any]:
+        self._used = time.monotonic()
+        return super()._require(name)
+
+    def _end_with(self, owner: "Owner | None") -> None:
+        while owner.is_alive() if owner else time.monotonic() - self._used < IDLE_SECONDS:
+            time.sleep(_LOOK_SECONDS)
+        os._exit(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process: its machine, its id, and when it started, as ids are used again."""
+
+    host: str
+    pid: int
+    started: str
+
+    @classmethod
+    def parent(cls) -> "Owner":
+        """The process that started this one."""
+        pid = os.getppid()
+        return cls(os.uname().nodename, pid, _start_of(pid))
+
+    def is_alive(self) -> bool:
+        """Whether it lives, seen from here; False on another machine."""
+        here = os.uname().nodename == self.host
+        return here and self.started != "" and _start_of(self.pid) == self.started
+
+
+def _start_of(pid: int) -> str:
+    """When a process started; "" when it is gone, or is the ancestor of all, or cannot be seen."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if pid == 1 or state == "Z" else fields[18]
+
+
 _STORE: Any = ray.remote(_StoreActor)
+_SHARED_STORE: Any = ray.remote(_SharedStoreActor)
 
 
 class VariableStoreManager:
     """Manages the variable store actor of one run.
 
     ``name``: given when several processes of one run share the store (a detached actor that each
-    of them finds by this name); without one, the store dies with this process.
+    of them finds by this name, and that ends with the process that started them all); without
+    one, the store dies with this process.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -54,11 +123,16 @@ class VariableStoreManager:
             initial_variables: declarations (``{name: {"type", "default"}}``) or plain values.
             snapshot: values to go on from instead of the defaults.
         """
-        options: dict[str, Any] = dict(_OPTIONS)
-        if self._name:
-            options |= {"name": self._name, "lifetime": "detached", "get_if_exists": True}
         pickled = cloudpickle.dumps((dict(initial_variables), snapshot))
-        store = _STORE.options(**options).remote(list(sys.path), pickled)
+        arguments = list(sys.path), pickled
+        if self._name:
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), True)
+            store = _SHARED_STORE.options(
+                **_OPTIONS, name=self._name, lifetime="detached", get_if_exists=True,
+                scheduling_strategy=here,
+            ).remote(*arguments, Owner.parent())  # fmt: skip
+        else:
+            store = _STORE.options(**_OPTIONS).remote(*arguments)
         self._store_actor = cast("ActorHandle[Any]", store)
         return self._store_actor
 

@@ -1,22 +1,33 @@
 """The actors that run nodes: plain classes, made Ray actors by ``ActorManager``."""
 
+import asyncio
+import inspect
 import os
+import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.actor import ActorHandle
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import NodeRegistry, NodeRoot
-from rayflow_dagster.errors import NodeExecutionError, VariableError, describe
-from rayflow_dagster.runner import NodeCall, NodeReply, run_node_class
-from rayflow_dagster.values import StoredValue, store_value
+from rayflow_dagster.errors import NodeExecutionError, VariableError
+from rayflow_dagster.node import RayflowNode
+from rayflow_dagster.runner import (
+    NodeCall,
+    NodeReply,
+    await_node_class,
+    part_outputs,
+    run_node_class,
+)
+from rayflow_dagster.types import NodeMetadata, RunDetails
+from rayflow_dagster.values import StoredValue
 from rayflow_dagster.variables import WriteTracking
 
 from .capture import captured_output
+from .places import found_here
 from .sending import SentError, receive, send
 from .variables import StoreProxy
 
@@ -27,19 +38,22 @@ class WorkerSettings:
 
     ``folder`` is the project's. ``environment`` are the variables of the process on ``host``; a
     worker on the same machine takes them over, because those of an embedded Ray are of whoever
-    happened to start it.
+    happened to start it. ``has_variables``: whether the flow declares any.
     """
 
     roots: tuple[NodeRoot, ...] = ()
     folder: str | None = None
     host: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    has_variables: bool = False
 
     @classmethod
-    def of_this_process(cls, roots: tuple[NodeRoot, ...], folder: str | None) -> "WorkerSettings":
+    def of_this_process(
+        cls, roots: tuple[NodeRoot, ...], folder: str | None, *, has_variables: bool = False
+    ) -> "WorkerSettings":
         """With this process's environment, but for what Ray keeps in it for itself."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return cls(roots, folder, os.uname().nodename, own)
+        return cls(roots, folder, os.uname().nodename, own, has_variables)
 
     def apply(self) -> None:
         """Take over the environment, on the same machine."""
@@ -47,30 +61,138 @@ class WorkerSettings:
             os.environ.update(self.environment)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A reply without its values, which travel beside it, and with its exception as sent."""
+class Job(NamedTuple):
+    """What a worker is told of a node; pickled once, sent with every execution, known by then."""
 
-    reply: NodeReply
+    call: NodeCall
+    outputs: tuple[str, ...]
+
+    def packed(self) -> bytes:
+        return pickle.dumps(tuple(self), protocol=5)
+
+
+class Given(NamedTuple):
+    """What one execution brings besides its object refs, which are arguments of their own.
+
+    ``store_in`` is where outputs are written to, or None; ``values`` are inputs by name;
+    ``ref_names`` are the inputs that the refs stand for.
+    """
+
+    store_in: str | None
+    values: Mapping[str, Any]
+    ref_names: tuple[str, ...]
+
+    def packed(self) -> bytes:
+        """As bytes, which Ray passes on as they are; for small plain values alone."""
+        return pickle.dumps(tuple(self), protocol=5)
+
+    @classmethod
+    def unpacked(cls, sent: "Given | bytes") -> "Given":
+        return cls(*pickle.loads(sent)) if isinstance(sent, bytes) else sent
+
+
+class Envelope(NamedTuple):
+    """A reply with its small values; the others travel beside it. ``error`` is as sent."""
+
+    outputs: dict[str, Any]
+    exec_fired: tuple[str, ...]
+    details: RunDetails
     error: SentError | None = None
 
+    def packed(self) -> bytes:
+        return pickle.dumps(tuple(self), protocol=5)
 
-class NodeWorker:
-    """Runs any node class under the allowed roots, one node at a time."""
+    @classmethod
+    def unpacked(cls, sent: bytes) -> "Envelope":
+        return cls(*pickle.loads(sent))
+
+
+IN_ENVELOPE = b""
+"""Stands in the place of an output that travels in the envelope."""
+
+
+class KnownJob(NamedTuple):
+    """A job whose class is loaded."""
+
+    call: NodeCall
+    outputs: tuple[str, ...]
+    node_class: type[RayflowNode]
+    metadata: NodeMetadata
+
+
+class NodeHost:
+    """What all actors that run nodes share: the project's code, the jobs they know, replies."""
 
     def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
+        folder, roots = found_here(settings.folder, settings.roots, settings.host)
         settings.apply()
-        folder = settings.folder
         self._folder = folder if folder and os.path.isdir(folder) else None
         if self._folder and self._folder not in sys.path:
             sys.path.insert(0, self._folder)
-        self._loader = NodeLoader(NodeRegistry.of(settings.roots))
-        self._store = StoreProxy(store) if store is not None else _NoVariables()
-        self._assigned: NodeCall | None = None
+        self._loader = NodeLoader(NodeRegistry.of(roots))
+        self._has_variables = settings.has_variables
+        self._store = self._variables(store)
+        self._known: dict[bytes, KnownJob] = {}
+        self._place = os.getpid(), os.uname().nodename
 
     def ready(self) -> tuple[int, str]:
         """(process id, host): answers once the worker is up."""
-        return os.getpid(), os.uname().nodename
+        return self._place
+
+    def _variables(self, store: "ActorHandle[Any] | None") -> Any:
+        return StoreProxy(store) if store is not None else NoVariables(self._has_variables)
+
+    def _job(self, packed: bytes) -> KnownJob:
+        """The job, its class loaded.
+
+        Raises:
+            NodeLoadError: the class cannot be loaded.
+        """
+        known = self._known.get(packed)
+        if known is None:
+            known = self._known[packed] = self._loaded(*Job(*pickle.loads(packed)))
+        return known
+
+    def _loaded(self, call: NodeCall, outputs: tuple[str, ...]) -> KnownJob:
+        node_class = self._loader.load_node_class(call.class_path)
+        metadata = self._loader.get_node_metadata(call.class_path)
+        return KnownJob(call, outputs, node_class, metadata)
+
+    def _enter_folder(self) -> None:
+        """Relative paths mean the project's files, for every node."""
+        if self._folder:
+            os.chdir(self._folder)
+
+    def _answer(
+        self, packed: bytes, reply: NodeReply, apart: Mapping[str, Any], printed: tuple[str, str]
+    ) -> Any:
+        """(one value per output name, envelope), or the envelope alone where no output is named.
+
+        The envelope comes last: where a value before it cannot be pickled, the envelope's ref has
+        that error. With num_returns=1 Ray would hand a tuple of one over as it is.
+        """
+        details = reply.details
+        details["pid"], details["host"] = self._place
+        if printed[0]:
+            details["stdout"] = printed[0]
+        if printed[1]:
+            details["stderr"] = printed[1]
+        error = None
+        if reply.exception is not None:
+            reply.outputs, error = {}, send(reply.exception)
+        envelope = Envelope(reply.outputs, reply.exec_fired, details, error).packed()
+        known = self._known.get(packed)
+        names = known.outputs if known else Job(*pickle.loads(packed)).outputs
+        given = (apart.get(name, IN_ENVELOPE) for name in names)
+        return (*given, envelope) if names else envelope
+
+
+class NodeWorker(NodeHost):
+    """Runs any node class under the allowed roots, one node at a time."""
+
+    def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
+        super().__init__(settings, store)
+        self._assigned: NodeCall | None = None
 
     def assign(self, node_id: str, class_path: str) -> None:
         """Make this the actor of one node, for ``process``.
@@ -95,79 +217,105 @@ class NodeWorker:
         if self._assigned is None:
             raise NodeExecutionError("?", RuntimeError("the actor has no node assigned"))
         node_id = self._assigned.node_id
-        reply = self._run(self._assigned, inputs)
+        with captured_output():
+            reply = self._run(self._loaded(self._assigned, ()), inputs)
         if reply.exception is not None:
-            error = receive(node_id, send(reply.exception))
-            raise NodeExecutionError(node_id, error)
+            raise NodeExecutionError(node_id, receive(node_id, send(reply.exception)))
         return reply.outputs
 
-    def run(
-        self,
-        call: NodeCall,
-        output_names: Sequence[str],
-        store_in: str | None,
-        input_names: Sequence[str],
-        *values: Any,
-    ) -> Any:
-        """Run one node once, as ``call`` says.
+    def run(self, packed: bytes, given: Given | bytes, *refs: Any) -> Any:
+        """Run one node once, as the ``Job`` in ``packed`` says.
 
-        ``output_names`` are the outputs to give back, each as an object of its own; ``store_in``
-        is a folder to write every output to, or None; ``input_names`` are the names of
-        ``values``, where refs have been resolved by Ray.
+        ``refs`` are the values that Ray resolved. Small outputs come in the envelope, the others
+        each as an object of its own, in its place among the returned ones.
 
         Returns:
-            (one value per output name, envelope), or the envelope alone where no output is named.
+            (one value per output, ``IN_ENVELOPE`` for those in it; the packed envelope), or the
+            envelope alone where the node has no outputs.
         """
-        inputs = dict(zip(input_names, map(_opened, values), strict=True))
-        reply = self._run(call, inputs)
-        if reply.exception is None and store_in is not None:
-            reply = _stored(call, reply, store_in)
-        outputs = {} if reply.exception is not None else reply.outputs
-        error = send(reply.exception) if reply.exception is not None else None
-        envelope = Envelope(NodeReply({}, reply.exec_fired, None, reply.details), error)
-        # The envelope comes last: where a value before it cannot be pickled, the envelope's ref
-        # has that error. With num_returns=1 Ray would hand a tuple of one over as it is.
-        given = tuple(outputs.get(name) for name in output_names)
-        return (*given, envelope) if given else envelope
-
-    def _run(self, call: NodeCall, inputs: Mapping[str, Any]) -> NodeReply:
-        if self._folder:
-            os.chdir(self._folder)  # relative paths mean the project's files, for every node
-        variables = WriteTracking(self._store)
+        given, apart = Given.unpacked(given), dict[str, Any]()
         with captured_output() as captured:
             try:
-                node_class = self._loader.load_node_class(call.class_path)
-                metadata = self._loader.get_node_metadata(call.class_path)
-                reply = run_node_class(node_class, metadata, call, inputs, variables)
-            except ImportError as error:
+                job = self._job(packed)
+                reply = self._run(job, opened_inputs(given, refs))
+            except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
-        reply.details["pid"], reply.details["host"] = self.ready()
-        reply.details["stdout"], reply.details["stderr"] = captured.texts()
-        return reply
+            else:
+                apart = part_outputs(job.call, reply, given.store_in)
+        return self._answer(packed, reply, apart, captured.texts())
+
+    def _run(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
+        self._enter_folder()
+        variables = WriteTracking(self._store)
+        return run_node_class(job.node_class, job.metadata, job.call, inputs, variables)
 
 
-class _NoVariables:
-    """Stands where the flow declares no variables."""
+class AsyncNodeWorker(NodeHost):
+    """Runs ``async`` nodes, all on one event loop, any number at once."""
+
+    async def run(self, packed: bytes, given: Given | bytes, *refs: Any) -> Any:
+        """As ``NodeWorker.run``; waits, imports and files do not hold the other nodes up."""
+        given, apart = Given.unpacked(given), dict[str, Any]()
+        with captured_output() as captured:
+            try:
+                if packed not in self._known:
+                    await asyncio.to_thread(self._job, packed)
+                inputs = await _opened_apart(given, refs)
+                job = self._known[packed]
+                reply = await self._await(job, inputs)
+            except Exception as error:  # its class cannot be loaded, or a stored input opened
+                reply = NodeReply(exception=error)
+            else:
+                if given.store_in is None:
+                    apart = part_outputs(job.call, reply)
+                else:
+                    apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
+        return self._answer(packed, reply, apart, captured.texts())
+
+    async def _await(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
+        self._enter_folder()
+        variables = WriteTracking(self._store)
+        if inspect.iscoroutinefunction(job.node_class.process):
+            run = await_node_class(job.node_class, job.metadata, job.call, inputs, variables)
+            return await run
+        # Only its source looked async, and what blocks must not block the loop.
+        return await asyncio.to_thread(
+            run_node_class, job.node_class, job.metadata, job.call, inputs, variables
+        )
+
+
+class NoVariables:
+    """Stands where a node cannot reach variables, and says why."""
+
+    def __init__(self, are_declared: bool) -> None:
+        self._are_declared = are_declared
 
     def __getattr__(self, name: str) -> Any:
+        if self._are_declared:
+            raise VariableError(
+                "no module of this node's project mentions 'variables', so that the run keeps "
+                "them where only its variable nodes reach them; write `self.variables` in the "
+                "module of the node that uses them"
+            )
         raise VariableError(
             "this flow declares no variables; add the variable to the flow's 'variables'"
         )
 
 
-def _opened(value: Any) -> Any:
-    return value.load() if isinstance(value, StoredValue) else value
+def opened_inputs(given: Given, refs: tuple[Any, ...]) -> dict[str, Any]:
+    """Every input by name, with stored values opened.
+
+    Raises:
+        OSError: the file of one is gone.
+    """
+    inputs = dict(given.values) | dict(zip(given.ref_names, refs, strict=True))
+    return {
+        name: value.load() if isinstance(value, StoredValue) else value
+        for name, value in inputs.items()
+    }
 
 
-def _stored(call: NodeCall, reply: NodeReply, folder: str) -> NodeReply:
-    """The reply after every output was written to ``folder``; a failure to write is the node's."""
-    try:
-        reply.details["stored"] = {
-            name: str(store_value(Path(folder), name, value))
-            for name, value in reply.outputs.items()
-        }
-    except Exception as error:  # a value that cannot be pickled, a full disk
-        text = f"an output could not be stored: {describe(error)}"
-        reply.exception = NodeExecutionError(call.node_id, RuntimeError(text))
-        reply.exec_fired = ()
-    return reply
+async def _opened_apart(given: Given, refs: tuple[Any, ...]) -> dict[str, Any]:
+    if any(isinstance(value, StoredValue) for value in given.values.values()):
+        return await asyncio.to_thread(opened_inputs, given, refs)
+    return opened_inputs(given, refs)

@@ -138,6 +138,38 @@ def graph(flow: str, svg: bool) -> None:
     click.echo(draw_flow(flow, as_svg=svg))
 
 
+@main.command()
+@click.option(
+    "--older-than", metavar="AGE",
+    help="Also the outputs of runs that ended longer ago: 30d, 2w, 12h.",
+)  # fmt: skip
+@click.option(
+    "--storage", "storages", multiple=True, metavar="URL",
+    help="Another folder or URL to look in, where only this Dagster instance stores outputs. "
+    "Repeatable.",
+)  # fmt: skip
+@click.option("--dry-run", "dry", is_flag=True, help="Print what would go, and remove nothing.")
+@click.pass_context
+def prune(
+    context: click.Context, older_than: str | None, storages: tuple[str, ...], dry: bool
+) -> None:
+    """Remove stored outputs of runs that were deleted in Dagster, and saved flows that no
+    process has loaded.
+
+    Runs in progress keep theirs, and so do the runs that they re-execute. A run that has lost its
+    outputs can be run again as a whole, not from its failure.
+
+    \b
+    Example:
+      rayflow-dagster prune --dry-run
+      rayflow-dagster prune --older-than 30d
+    """
+    from .prune import prune as remove_unneeded
+
+    if not remove_unneeded(older_than, storages, dry=dry):
+        context.exit(1)
+
+
 @main.group()
 def ray() -> None:
     """Look after the embedded Ray, which starts by itself and ends by itself when idle.

@@ -21,9 +21,10 @@ from rayflow_dagster.defs._dagster import (
     was_interrupted,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.defs.early import start_early
 from rayflow_dagster.defs.executor import flow_executor
-from rayflow_dagster.defs.io_manager import step_folder
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
+from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.values import StoredValue
@@ -65,7 +66,8 @@ class RecordedRunner:
         root = self._compiled.project.root
         home = use_home(root)
         started = time.perf_counter()
-        with _open_instance(home) as instance:
+        start_early(self._job)
+        with open_instance(home) as instance:
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
             run = create_run(self._job, instance, config, _tags(root, self._path))
@@ -85,7 +87,7 @@ class RecordedRunner:
             )
 
 
-def _open_instance(home: Path) -> DagsterInstance:
+def open_instance(home: Path) -> DagsterInstance:
     """Dagster's instance in ``home``.
 
     Raises:
@@ -235,8 +237,10 @@ class _Listener:
         self._watcher.settled(node)
 
     def _stored_result(self, node_id: str) -> Mapping[str, Any]:
-        folder = step_folder(self._instance, self._run_id, self._flow.steps[node_id])
-        value = StoredValue(str(folder / f"{RESULT}.pkl")).load()
+        stored = StoredOutputs(self._instance, self._run_id)
+        value = stored.find(self._flow.steps[node_id], RESULT)
+        if isinstance(value, StoredValue):
+            value = value.load()
         if not isinstance(value, Mapping):
             raise RayflowError(f"the stored result of run {self._run_id} is not a dict")
         return value

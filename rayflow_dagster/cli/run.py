@@ -49,7 +49,7 @@ def _run_on_terminal(named: str, options: RunOptions) -> RunReport:
     console.print(styled(one_line(str(flow.raw.get("name") or flow.path.stem)), "bold"))
     with Progress(console, labels, verbose=options.verbose) as progress:
         progress.waiting("connecting to Ray; the first run has to start it")
-        report = connect_and_run(runner, inputs, progress)
+        report = connect_and_run(flow, runner, inputs, progress)
     print_outcome(console, open_console(stderr=True), report, verbose=options.verbose)
     if report.run_id is not None:
         console.print(f"run {report.run_id}; see it with: {ui_command(flow, report)}")
@@ -59,10 +59,10 @@ def _run_on_terminal(named: str, options: RunOptions) -> RunReport:
 def _run_as_json(named: str, options: RunOptions) -> RunReport:
     try:
         with _only_json_on_stdout():
-            runner = load(open_flow(named), direct=options.direct)
-            report = connect_and_run(
-                runner, read_inputs(runner.graph, options.typed, options.file), NoProgress()
-            )
+            flow = open_flow(named)
+            runner = load(flow, direct=options.direct)
+            inputs = read_inputs(runner.graph, options.typed, options.file)
+            report = connect_and_run(flow, runner, inputs, NoProgress())
     except click.UsageError:
         raise
     except (RayflowError, click.ClickException) as error:
@@ -86,7 +86,9 @@ def load(flow: FlowFile, *, direct: bool) -> Runner:
     return RecordedRunner(flow)
 
 
-def connect_and_run(runner: Runner, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
+def connect_and_run(
+    flow: FlowFile, runner: Runner, inputs: Mapping[str, Any], watcher: Watcher
+) -> RunReport:
     """Run the flow. Ray is connected first: without it there is no run to record.
 
     Raises:
@@ -95,7 +97,7 @@ def connect_and_run(runner: Runner, inputs: Mapping[str, Any], watcher: Watcher)
     from rayflow_dagster.actors import cluster
 
     try:
-        cluster.connect()
+        cluster.connect(shipment=cluster.Shipment.of(flow.project))
         return runner.run(inputs, watcher)
     except KeyboardInterrupt:
         return RunReport(error=STOPPED_TEXT, stopped=True)

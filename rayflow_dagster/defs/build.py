@@ -1,10 +1,12 @@
 """``build_definitions``: a folder of flows becomes a Dagster code location."""
 
+import contextlib
+import gc
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from rayflow_dagster.values import write_whole
 
 from ._dagster import freeze, load_frozen
 from .broken import build_broken_job, findings_of
+from .early import start_if_expected
 from .executor import flow_executor
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .names import legal_name
@@ -69,12 +72,27 @@ def build_definitions(
     }
     clashing = _clashes(names)
     jobs = []
-    for file, raw in parsed.items():
-        if file in clashing:
-            jobs.append(_refused_job(file, names, clashing[file]))
-        else:
-            jobs.append(_job(file, raw, names[file], project, ray_settings))
+    with _no_garbage_collection():
+        for file, raw in parsed.items():
+            if file in clashing:
+                jobs.append(_refused_job(file, names, clashing[file]))
+            else:
+                jobs.append(_job(file, raw, names[file], project, ray_settings))
     return Definitions(jobs=jobs)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """All that is made here stays, and the collector would walk it over and over: without it 200
+    flows load in two thirds of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _job(
@@ -88,9 +106,11 @@ def _job(
         return build_broken_job(name, findings_of(raw), str(file))
     try:
         flow = compile_flow(raw, name, project, file=file, ray_settings=ray_settings)
-        return build_compiled_job(flow, raw, flow_executor)
+        job = build_compiled_job(flow, raw, flow_executor)
     except RayflowError as error:
         return build_broken_job(name, findings_of(error), str(file))
+    start_if_expected(job)
+    return job
 
 
 def _clashes(names: Mapping[Path, str]) -> dict[Path, list[Path]]:

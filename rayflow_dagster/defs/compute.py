@@ -14,19 +14,13 @@ from rayflow_dagster.types import ExecutionGraph, NodeResult
 
 from ._dagster import steps_of_this_process
 from .compiled import CompiledFlow
-from .io_manager import NodeOutput, step_folder
-from .names import ABSENT, RESULT
+from .io_manager import Absent, NodeOutput
+from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
-from .resources import RESULT_TAG, SESSION, RunSession
+from .resources import RESULT_TAG, RunSession
+from .storage import step_folder
 
 MAX_TAG = 240
-
-
-class Absent:
-    """Stands at an input whose wire brought nothing; pickles to the same thing."""
-
-    def __repr__(self) -> str:
-        return "not wired"
 
 
 def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iterator[Any]:
@@ -39,6 +33,7 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     if result["status"] == "error":
         raise _failure(result)
     yield from _outputs(session, context, node_id, result)
+    session.finished(node_id)
 
 
 def _run(
@@ -48,13 +43,14 @@ def _run(
     given: Mapping[str, Any] = {}
     if node_id == graph["start_node"]:
         given = _start_inputs(graph, context)
-    session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
+    if not session.is_connected:
+        session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
     turn = session.orchestrator.run_node(
         node_id,
         session.state(_arrived(session.flow, node_id, inputs)),
         attempt=context.retry_number,
         start_inputs=given,
-        store_in=str(step_folder(session.instance, context.run_id, session.flow.steps[node_id])),
+        store_in=_store_in(session, node_id),
     )
     stepping = steps(turn)
     while True:
@@ -64,6 +60,12 @@ def _run(
             result: NodeResult = finished.value
             return result
         yield from wait_for(future, context.job_name)
+
+
+def _store_in(session: RunSession, node_id: str) -> str | None:
+    if not session.is_durable:
+        return None
+    return step_folder(session.values_root, session.run.run_id, session.flow.steps[node_id])
 
 
 def _start_inputs(graph: ExecutionGraph, context: OpExecutionContext) -> Mapping[str, Any]:
@@ -131,12 +133,12 @@ def _outputs(
             _show_result(session, value)
             yield Output(value, RESULT, metadata={**_result_metadata(value), **about})
             continue
-        stored = result.get("details", {}).get("stored", {}).get(port)
+        place = result.get("details", {}).get("stored", {}).get(port)
         shown = result.get("details", {}).get("previews", {}).get(port)
         metadata = {"preview": MetadataValue.text(shown if shown is not None else preview(value))}
         if not result.get("exec_fired"):
             metadata |= about
-        yield Output(NodeOutput(value, stored), ports.outputs[port], metadata=metadata)
+        yield Output(NodeOutput(value, place), ports.outputs[port], metadata=metadata)
     for port in result.get("exec_fired", ()):
         yield Output(None, ports.exec_outputs[port], metadata={**about, "exec output": port})
 

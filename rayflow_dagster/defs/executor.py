@@ -29,7 +29,6 @@ from rayflow_dagster.engine.planner import ExecutionPlanner
 from rayflow_dagster.errors import FlowFailedError
 
 from ._dagster import (
-    ActiveExecution,
     DagsterExecutionInterruptedError,
     ExecutionPlan,
     FlowActiveExecution,
@@ -37,16 +36,17 @@ from ._dagster import (
     PlanExecutionContext,
     PlanOrchestrationContext,
     RetryMode,
-    abandon_unstarted,
+    cache_resources,
     capture_step_logs,
     engine_event,
     interrupted_event,
+    quiet_console,
     run_with_plan,
-    skip_unstarted,
     step_events,
     trigger_hooks,
 )
-from .resources import SESSION, RunSession
+from .names import SESSION
+from .resources import RunSession
 from .step import StepInFlight, redirected
 
 POLL_SECONDS = 0.2
@@ -86,12 +86,15 @@ class FlowExecutor(Executor):
         def drive(
             job_context: PlanExecutionContext, execution_plan: ExecutionPlan
         ) -> Iterator[DagsterEvent]:
+            session = _session(job_context)
             with (
                 InstanceConcurrencyContext(
                     job_context.instance, job_context.dagster_run
                 ) as concurrency,
                 FlowActiveExecution(
                     execution_plan,
+                    slots=session.slots,
+                    needs_worker=session.needs_worker,
                     retry_mode=self._retries,
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_limits,
@@ -99,7 +102,7 @@ class FlowExecutor(Executor):
                     step_dependency_config=self.step_dependency_config,
                 ) as active,
             ):
-                yield from _Drive(job_context, active).events()
+                yield from _Drive(job_context, active, session).events()
 
         kinds: Counter[str] = Counter()
         for event in run_with_plan(plan_context, drive, self):
@@ -119,24 +122,29 @@ def _summary(kinds: Mapping[str, int], planned: int) -> str:
     return "Finished: " + ", ".join(f"{count} {what}" for what, count in ended.items() if count)
 
 
+def _session(job_context: PlanExecutionContext) -> RunSession:
+    session: RunSession = getattr(job_context.scoped_resources_builder.build({SESSION}), SESSION)
+    return session
+
+
 class _Drive:
     """One run: starts ready steps, resumes parked ones, and ends the flow where it ends."""
 
-    def __init__(self, job_context: PlanExecutionContext, active: ActiveExecution) -> None:
+    def __init__(
+        self, job_context: PlanExecutionContext, active: FlowActiveExecution, session: RunSession
+    ) -> None:
         self._job = job_context
         self._active = active
+        self._session = session
         self._in_flight: dict[str, StepInFlight] = {}
         self._resumable: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failed = False
         self._over = False
 
-    @property
-    def _session(self) -> RunSession:
-        session: RunSession = getattr(self._job.scoped_resources_builder.build({SESSION}), SESSION)
-        return session
-
     def events(self) -> Iterator[DagsterEvent]:
         """Every event of the run's steps."""
+        cache_resources(self._job)
+        quiet_console(self._job)
         yield from self._connect()
         try:
             while not self._is_done():
@@ -145,7 +153,7 @@ class _Drive:
                 yield from self._start_ready()
                 if not self._in_flight and not self._over:
                     # Giving up a step may settle others, which nobody would come back to.
-                    yield from self._active.plan_events_iterator(self._job)
+                    yield from self._settle_unrunnable()
                 yield from self._resume_one()
         finally:
             for step in self._in_flight.values():
@@ -216,7 +224,8 @@ class _Drive:
         step.seen.append(event)
         yield event
         self._active.handle_event(event)
-        self._failed = self._failed or event.is_step_failure
+        step.failed = step.failed or event.event_type_value == "STEP_FAILURE"
+        self._failed = self._failed or step.failed
 
     def _ended(self, step: StepInFlight) -> Iterator[DagsterEvent]:
         del self._in_flight[step.key]
@@ -228,14 +237,20 @@ class _Drive:
         yield from step.logs.announce()
         self._over = self._over or self._ends_flow(step)
         if not self._over:
-            yield from self._active.plan_events_iterator(self._job)
+            yield from self._settle_unrunnable()
+
+    def _settle_unrunnable(self) -> Iterator[DagsterEvent]:
+        """Settle as skipped, or give up, what can never run."""
+        for event in self._active.plan_events_iterator(self._job):
+            if event.is_step_skipped and event.step_key:
+                self._session.finished(self._session.flow.nodes[event.step_key])
+            yield event
 
     def _ends_flow(self, step: StepInFlight) -> bool:
         """Whether nothing new may start: a RETURN was reached, or a failure that stops."""
         session = self._session
         stops = session.flow.graph.get("on_error", "stop") == "stop"
-        failed = any(event.is_step_failure for event in step.seen)
-        return session.returned is not None or (failed and stops)
+        return session.returned is not None or (step.failed and stops)
 
     def _interrupt(self) -> Iterator[DagsterEvent]:
         """Terminate: end the actors, fail the steps in flight, start nothing more.
@@ -252,17 +267,17 @@ class _Drive:
                 yield from self._handle(step, event)
             del self._in_flight[step.key]
             step.closing.close()
-        abandon_unstarted(self._active)
+        self._active.abandon_unstarted()
         raise DagsterExecutionInterruptedError("the run was terminated")
 
     def _end(self) -> Iterator[DagsterEvent]:
         """Settle what has not started, and fail a run that reached no RETURN."""
         session = self._session
         if self._failed:
-            abandon_unstarted(self._active)
-            yield from self._active.plan_events_iterator(self._job)
+            self._active.abandon_unstarted()
+            yield from self._settle_unrunnable()
         elif session.returned is not None:
-            for step in skip_unstarted(self._active):
+            for step in self._active.skip_unstarted():
                 context = self._job.for_step(step)
                 context.log.info(f"Skipping step {step.key}: {AFTER_RETURN}.")
                 yield DagsterEvent.step_skipped_event(context)

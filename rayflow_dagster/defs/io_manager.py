@@ -1,72 +1,100 @@
-"""The IO manager: hands object refs from step to step, and finds stored values again."""
+"""The IO manager: hands values and object refs from step to step, and finds stored ones again."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from dagster import DagsterInstance, InitResourceContext, InputContext, IOManager, OutputContext
+from dagster import InitResourceContext, InputContext, IOManager, OutputContext
 
 from rayflow_dagster.errors import DataNotAvailableError
-from rayflow_dagster.values import StoredValue, store_value
+from rayflow_dagster.values import StoredValue, is_inline, store_value, stored_exists
+
+from .names import ABSENT, SESSION
+from .resources import RunSession
+from .storage import inline_metadata, place_metadata, step_folder
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
-    """An output as the op yields it: a value or object ref, and the file it was written to."""
+    """An output of a node as its op yields it; RETURN's op yields the result itself.
 
-    value: Any
-    path: str | None = None
-
-
-def values_folder(instance: DagsterInstance, run_id: str) -> Path:
-    """Where the outputs and variables of a run are stored."""
-    return Path(instance.storage_directory()) / "rayflow" / run_id
-
-
-def step_folder(instance: DagsterInstance, run_id: str, step_key: str) -> Path:
-    """Where the outputs of a step are stored."""
-    return values_folder(instance, run_id) / "steps" / step_key
-
-
-@dataclass
-class FlowIOManager(IOManager):
-    """Keeps what this process's steps gave, and reads what earlier processes and runs stored.
-
-    A value lies in the object store and in a file that its actor wrote; this process holds the
-    ref. Values that this process made itself (START's inputs, RETURN's result) it writes here.
+    ``value`` is a small plain value, an object ref, or one of START's inputs; ``place`` is where
+    an actor has stored what the ref stands for.
     """
 
-    instance: DagsterInstance
-    _live: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+    value: Any
+    place: str | None = None
+
+
+class Absent:
+    """Stands at an input whose wire brought nothing, and at START's output for such inputs."""
+
+    def __repr__(self) -> str:
+        return "not wired"
+
+
+class FlowIOManager(IOManager):
+    """Keeps what this process's steps gave until its last reader has run, and reads what earlier
+    processes and runs stored.
+
+    The bytes of a large value never come here: its actor writes them, and this process holds the
+    ref. The result of a flow is stored even where ``settings.durable`` is false.
+    """
+
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
-        step_key, name = context.step_key, context.name
-        value = obj.value if isinstance(obj, NodeOutput) else obj
-        if not (isinstance(obj, NodeOutput) and obj.path):
-            store_value(step_folder(self.instance, context.run_id, step_key), name, value)
-        self._live[context.run_id, step_key, name] = value
+        if isinstance(obj, Absent):
+            return
+        if not isinstance(obj, NodeOutput):
+            self._store(context, obj, None)
+            return
+        if self._session.is_durable:
+            self._store(context, obj.value, obj.place)
+        self._session.live[context.step_key, context.name] = obj.value
+
+    def _store(self, context: OutputContext, value: Any, place: str | None) -> None:
+        """Note in the event where the value is; store it if no actor has."""
+        if is_inline(value):
+            context.add_output_metadata(inline_metadata(value))
+            return
+        folder = step_folder(self._session.values_root, context.run_id, context.step_key)
+        place = place or store_value(folder, context.name, value)
+        context.add_output_metadata(place_metadata(place))
 
     def load_input(self, context: InputContext) -> Any:
         """The value, an object ref, or a ``StoredValue`` that the actor opens.
 
         Raises:
-            DataNotAvailableError: the output was stored by an earlier run, and the file is gone.
+            DataNotAvailableError: the output is from another process or run, and is not stored.
         """
         output = context.upstream_output
         if output is None:
             raise DataNotAvailableError(context.step_context.step.key, context.name)
-        key = (output.run_id, output.step_key, output.name)
-        if key in self._live:
-            return self._live[key]
-        path = step_folder(self.instance, output.run_id, output.step_key) / f"{output.name}.pkl"
-        if not path.is_file():
-            reason = f"the stored output {path} of run {output.run_id} is gone; run it all again"
-            raise DataNotAvailableError(context.step_context.step.key, context.name, reason)
-        return StoredValue(str(path))
+        if output.name == ABSENT:
+            return Absent()
+        session = self._session
+        here = output.run_id == session.run.run_id
+        if here and (output.step_key, output.name) in session.live:
+            return session.live[output.step_key, output.name]
+        step_key = context.step_context.step.key
+        try:
+            value = session.stored_outputs(output.run_id).find(output.step_key, output.name)
+        except KeyError:
+            reason = f"run {output.run_id} kept no stored value of it"
+            if not session.is_durable:
+                reason += " (the flow's settings say durable: false)"
+            raise DataNotAvailableError(
+                step_key, context.name, f"{reason}; run it all again"
+            ) from None
+        if isinstance(value, StoredValue) and not stored_exists(value.path):
+            reason = (
+                f"the stored output {value.path} of run {output.run_id} is gone; run it all again"
+            )
+            raise DataNotAvailableError(step_key, context.name, reason)
+        return value
 
 
 def build_io_manager(context: InitResourceContext) -> FlowIOManager:
     """The resource function of the IO manager."""
-    if context.instance is None:
-        raise ValueError("the IO manager needs a Dagster instance")
-    return FlowIOManager(context.instance)
+    return FlowIOManager(getattr(context.resources, SESSION))

@@ -1,8 +1,10 @@
 """``build_job``: a flow becomes a Dagster job with one step per drawn node."""
 
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dagster import (
     DependencyDefinition,
@@ -17,7 +19,7 @@ from dagster import (
     ResourceDefinition,
 )
 
-from rayflow_dagster.compiler.flow import canonicalize, flow_hash, read_flow
+from rayflow_dagster.compiler.flow import flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
 from rayflow_dagster.compiler.rules_runs import uncertain_inputs
 from rayflow_dagster.orchestrator import Connect
@@ -28,9 +30,9 @@ from rayflow_dagster.types import FlowData
 from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
-from .names import ABSENT, EXEC_INPUT, legal_name
+from .names import ABSENT, EXEC_INPUT, SESSION, legal_name
 from .ops import build_op, build_retry_policy, op_tags
-from .resources import HASH_TAG, SESSION, session_resource
+from .resources import HASH_TAG, session_resource
 
 if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings
@@ -89,15 +91,14 @@ def compile_flow(
         ValidationError: with all findings.
     """
     validator = project.validator()
-    validator.require_valid(raw, title)
-    resolved = validator.resolve(project.with_settings(raw))
-    metadata = {node.class_path: node.metadata for node in resolved.nodes.values()}
-    graph = GraphBuilder(metadata).compile(resolved)  # type: ignore[arg-type]
+    resolved = validator.require_valid(raw, title)
+    canonical = resolved.data
+    own = replace(resolved, data=cast(FlowData, project.with_settings(canonical)))
     return CompiledFlow(
-        graph=graph,
+        graph=GraphBuilder({}).compile(own),
         project=project,
         name=title,
-        hash=flow_hash(canonicalize(raw, project.registry))[:HASH_LENGTH],
+        hash=flow_hash(canonical)[:HASH_LENGTH],
         uncertain=uncertain_inputs(resolved),
         file=_shown_path(file, project),
         ray_settings=ray_settings,
@@ -110,6 +111,7 @@ def build_compiled_job(
 ) -> JobDefinition:
     """The job of a compiled flow."""
     ops = {node_id: build_op(flow, node_id) for node_id in flow.graph["execution_order"]}
+    _make_room_for_recursion(len(ops))
     graph = GraphDefinition(
         name=legal_name(flow.name) or "flow",
         node_defs=list({op.name: op for op in ops.values()}.values()),
@@ -124,7 +126,7 @@ def build_compiled_job(
         executor_def=executor_def,
         resource_defs={
             SESSION: ResourceDefinition(session_resource(flow)),
-            "io_manager": IOManagerDefinition(build_io_manager),
+            "io_manager": IOManagerDefinition(build_io_manager, required_resource_keys={SESSION}),
         },
         tags={
             **{str(key): str(value) for key, value in (raw.get("tags") or {}).items()},
@@ -133,6 +135,13 @@ def build_compiled_job(
         },
         metadata=_job_metadata(flow),
     )
+
+
+def _make_room_for_recursion(nodes: int) -> None:
+    """Dagster walks a graph by recursion, a frame or two for each node of a chain. The limit is not
+    lowered again, because another thread may be in the middle of such a walk.
+    """
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 2 * nodes))
 
 
 def _invocation(flow: CompiledFlow, node_id: str, op: OpDefinition) -> NodeInvocation:

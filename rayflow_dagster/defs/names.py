@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rayflow_dagster.errors import NameCollisionError
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ExecutionGraph, GraphNode
@@ -19,9 +20,12 @@ from ._dagster import DISALLOWED_NAMES
 EXEC_INPUT = "exec_in"
 ABSENT = "absent"
 RESULT = "result"
+SESSION = "rayflow"
+"""The resource key that ops find their run's session under."""
 MAX_LENGTH = 100
 
 
+@lru_cache(maxsize=4096)
 def legal_name(text: str) -> str:
     """``text`` made a legal Dagster name; empty when nothing legal is left of it.
 
@@ -90,15 +94,22 @@ def port_names(node: GraphNode) -> PortNames:
         NameCollisionError: two ports claim one name.
     """
     metadata = node["metadata"]
-    exec_ports = list(metadata.get("exec_outputs", ()))
-    data_ports = list(metadata["outputs"])
-    if node.get("handles_error"):
-        exec_ports.append(ERROR_PORT)
-        data_ports.append(ERROR_PORT)
+    error = (ERROR_PORT,) if node.get("handles_error") else ()
+    return _port_names(
+        tuple(metadata["inputs"]),
+        (*metadata["outputs"], *error),
+        (*metadata.get("exec_outputs", ()), *error),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _port_names(
+    data_inputs: tuple[str, ...], data_ports: tuple[str, ...], exec_ports: tuple[str, ...]
+) -> PortNames:
     exec_names = {port: exec_output_name(port) for port in exec_ports}
     taken = {*exec_names.values(), ABSENT}
     outputs = _port_table(data_ports, taken)
-    inputs = _port_table(metadata["inputs"], {EXEC_INPUT})
+    inputs = _port_table(data_inputs, {EXEC_INPUT})
     _refuse_collisions({**{f"output {k}": v for k, v in outputs.items()},
                         **{f"exec {k}": v for k, v in exec_names.items()}})  # fmt: skip
     _refuse_collisions(inputs)

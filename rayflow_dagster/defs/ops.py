@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 from dagster import Any as DagsterAny
 from dagster import (
@@ -25,11 +28,11 @@ from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.types import GraphNode
 
-from ._dagster import COMPUTE_KIND_TAG, KIND_PREFIX, PRIORITY_TAG
+from ._dagster import COMPUTE_KIND_TAG, KIND_PREFIX, PRIORITY_TAG, op_like
 from .compiled import CompiledFlow
-from .compute import Absent, compute_node
-from .names import ABSENT, EXEC_INPUT
-from .resources import SESSION
+from .compute import compute_node
+from .io_manager import Absent
+from .names import ABSENT, EXEC_INPUT, SESSION
 
 
 class PortDagsterType(DagsterType):
@@ -58,7 +61,8 @@ def dagster_type(word: str) -> DagsterType:
     return _TYPES[word]
 
 
-_OPS: dict[str, OpDefinition] = {}
+_OPS: WeakValueDictionary[str, OpDefinition] = WeakValueDictionary()
+"""The ops that jobs hold, by name."""
 
 
 def build_op(flow: CompiledFlow, node_id: str) -> OpDefinition:
@@ -68,33 +72,42 @@ def build_op(flow: CompiledFlow, node_id: str) -> OpDefinition:
     definition, whose name carries a digest of its looks; the step's name is its alias.
     """
     node = flow.graph["nodes"][node_id]
-    looks = _looks(flow, node_id)
-    digest = hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()[:8]
+    looks = json.dumps(_looks(flow, node_id))
+    description = describe(node)
+    digest = hashlib.sha256((looks + description).encode()).hexdigest()[:12]
     name = f"{node['metadata']['class_name']}_{digest}"
-    if name not in _OPS:
-        _OPS[name] = OpDefinition(
-            compute_fn=compute_node,
-            name=name,
-            ins={EXEC_INPUT: In(Nothing)}
-            | {
-                name: In(dagster_type(kind), default_value=Absent())
-                for name, kind in looks["inputs"].items()
-            },
-            outs={
-                name: Out(Nothing if kind is None else dagster_type(kind), is_required=False)
-                for name, kind in looks["outputs"].items()
-            },
-            description=looks["description"],
-            config_schema=start_config(node) if looks["config"] else None,
-            required_resource_keys={SESSION},
-            tags=kind_tags(node),
-            pool=looks["pool"],
-        )
-    return _OPS[name]
+    op = _OPS.get(name)
+    if op is None:
+        op = _OPS[name] = op_like(_pattern(looks), name, description)
+    return op
+
+
+@lru_cache(maxsize=1024)
+def _pattern(looks: str) -> OpDefinition:
+    """An op to copy: what nodes of one class have in common."""
+    given = json.loads(looks)
+    ins: dict[str, In] = {EXEC_INPUT: In(Nothing)}
+    for name, kind in given["inputs"].items():
+        ins[name] = In(dagster_type(kind), default_value=Absent())
+    return OpDefinition(
+        compute_fn=compute_node,
+        name="pattern",
+        ins=ins,
+        outs={
+            name: Out(Nothing if kind is None else dagster_type(kind), is_required=False)
+            for name, kind in given["outputs"].items()
+        },
+        config_schema=start_config(*given["config"]) if given["config"] else None,
+        required_resource_keys={SESSION},
+        tags=given["kind"],
+        pool=given["pool"],
+    )
 
 
 def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
-    """All that tells one op definition from another, as JSON. An output of None is an exec one."""
+    """All that tells one op from another beside its description, as JSON. An output of None is an
+    exec one.
+    """
     node, ports = flow.graph["nodes"][node_id], flow.ports[node_id]
     metadata = node["metadata"]
     is_start = node_id == flow.graph["start_node"]
@@ -102,14 +115,17 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     outputs |= {name: metadata["outputs"].get(port, "dict") for port, name in ports.outputs.items()}
     if is_start and flow.needs_absent:
         outputs[ABSENT] = "any"
-    config = [metadata["outputs"], metadata.get("defaults"), metadata.get("input_descriptions")]
+    config = (
+        metadata["outputs"],
+        metadata.get("defaults", {}),
+        metadata.get("input_descriptions", {}),
+    )
     return {
-        "description": describe(node),
         "inputs": {name: metadata["inputs"][port] for port, name in ports.inputs.items()},
         "outputs": outputs,
         "config": config if is_start else None,
         "pool": node.get("pool"),
-        "kind": kind_tags(node),
+        "kind": {COMPUTE_KIND_TAG: metadata.get("category") or "ray"},
     }
 
 
@@ -127,11 +143,6 @@ def describe(node: GraphNode) -> str:
     if branches:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")
     return "\n\n".join(line for line in lines if line)
-
-
-def kind_tags(node: GraphNode) -> dict[str, str]:
-    """The kind that the graph shows on the node. The UI reads it off the definition alone."""
-    return {COMPUTE_KIND_TAG: node["metadata"].get("category") or "ray"}
 
 
 def op_tags(node: GraphNode) -> dict[str, str]:
@@ -161,13 +172,12 @@ def build_retry_policy(node: GraphNode) -> RetryPolicy | None:
     )
 
 
-def start_config(node: GraphNode) -> dict[str, Field]:
+def start_config(
+    types: Mapping[str, str], defaults: Mapping[str, Any], descriptions: Mapping[str, str]
+) -> dict[str, Field]:
     """START's inputs as typed config, with defaults and descriptions for the launchpad."""
-    metadata = node["metadata"]
-    defaults = metadata.get("defaults", {})
-    descriptions = metadata.get("input_descriptions", {})
     fields = {}
-    for name, kind in metadata["outputs"].items():
+    for name, kind in types.items():
         text = f"{descriptions[name]} ({kind})" if name in descriptions else kind
         options: dict[str, Any] = {"description": text, "is_required": name not in defaults}
         if name in defaults:

@@ -3,21 +3,21 @@
 import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
-from rayflow_dagster.errors import FlowChangedError, RayflowError
-from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.engine.executor import Dispatcher
+from rayflow_dagster.engine.readers import Readers
+from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
-from rayflow_dagster.values import write_whole
+from rayflow_dagster.values import is_url, join, read_bytes, store_bytes, stored_exists
 
+from . import early
 from .compiled import CompiledFlow
-from .io_manager import values_folder
+from .storage import VARIABLES_FILE, StoredOutputs, values_root
 
-SESSION = "rayflow"
-"""The resource key that ops find the session under."""
 HASH_TAG = "rayflow/flow_hash"
 RESULT_TAG = "rayflow/result"
 
@@ -33,11 +33,17 @@ class RunSession:
         self.flow = flow
         self.instance = instance
         self.run = run
-        self.orchestrator = FlowOrchestrator(flow.project, flow.ray_settings, flow.connect)
-        self.orchestrator.use_graph(flow.graph)
+        self.orchestrator = early.new_orchestrator(flow)
         self.results: dict[str, NodeResult] = {}
+        """What became of each node; of its outputs only the names."""
         self.returned: str | None = None
-        self._connected = False
+        self.live: dict[tuple[str, str], Any] = {}
+        """(step key, output) -> value or object ref, until its last reader has run."""
+        self.values_root = values_root(instance, flow.graph.get("storage"))
+        self.is_durable = flow.graph.get("durable", True)
+        self._readers = Readers(flow.graph)
+        self._stored: dict[str, StoredOutputs] = {}
+        self.is_connected = False
         self._version = -1
 
     def check_flow_is_the_same(self) -> None:
@@ -57,7 +63,7 @@ class RunSession:
 
     def is_shared(self, steps: Sequence[str]) -> bool:
         """Whether other processes run other steps of this run: this one executes ``steps``."""
-        return len(steps) < len(self._planned_nodes())
+        return len(steps) < len(self._planned_nodes)
 
     def connect(self, *, shares_variables: bool) -> None:
         """Connect to Ray, once.
@@ -65,14 +71,49 @@ class RunSession:
         Raises:
             ClusterError: the cluster cannot be reached, or can never run what a node asks for.
         """
-        if self._connected:
+        if self.is_connected:
             return
+        started = early.take(self.flow)
         if shares_variables:
             self.orchestrator.variables_name = shared_store_name(self.run.run_id)
-        if self.run.parent_run_id and self.flow.graph["start_node"] not in self._planned_nodes():
+            self.is_durable = True  # the next step's process has no other way to the values
+        if self._goes_on:
             self.orchestrator.variables_snapshot = self._stored_variables()
-        self.orchestrator.connect()
-        self._connected = True
+        if started is not None and (shares_variables or self._goes_on):
+            started.close()  # its variables are not those of this run
+            started = None
+        if started is not None:
+            self.orchestrator = started
+        else:
+            self.orchestrator.connect()
+        self.is_connected = True
+        self._check_storage()
+
+    def _check_storage(self) -> None:
+        """Refuse to store values where a later run would not find them."""
+        if self.is_durable and not self._manager.shares_disk and not is_url(self.values_root):
+            raise ClusterError(
+                f"flow '{self.flow.name}' runs on a Ray cluster whose machines do not share this "
+                f"machine's disk, so its values cannot be stored in {self.values_root}; name a "
+                'place that all of them reach, for example "settings": {"storage": '
+                '"s3://bucket/folder"}, or set "durable": false there (then a run cannot be '
+                "re-executed from a failure)"
+            )
+
+    def slots(self) -> int:
+        """How many nodes can run on workers at the same time."""
+        return self._manager.slots
+
+    def needs_worker(self, step_key: str) -> bool:
+        """Whether a step runs on a worker, which another may hold."""
+        return self._manager.needs_worker(self.flow.nodes[step_key])
+
+    @property
+    def _manager(self) -> Dispatcher:
+        manager = self.orchestrator.actor_manager
+        if manager is None:
+            raise RayflowError("the session is not connected")
+        return manager
 
     def state(self, data: Mapping[tuple[str, str], Any]) -> ExecutionState:
         """The execution state as one step sees it: ``data`` is what its inputs brought."""
@@ -84,15 +125,36 @@ class RunSession:
 
     def settled(self, result: NodeResult) -> None:
         """Take note of a settled node; keep the variables as it left them."""
-        self.results[result["node_id"]] = result
-        if result["status"] == "success" and result["node_id"] in self.flow.graph["return_nodes"]:
-            self.returned = self.returned or result["node_id"]
+        node_id = result["node_id"]
+        # The values themselves are in ``live`` until their last reader has run.
+        names_only = dict.fromkeys(result["outputs"])
+        self.results[node_id] = {**result, "outputs": names_only, "details": {}}
+        if result["status"] != "success":
+            return
+        if node_id in self.flow.graph["return_nodes"]:
+            self.returned = self.returned or node_id
         snapshot = result.get("details", {}).get("variables")
-        if snapshot is not None and result["status"] == "success":
+        if snapshot is not None and self.is_durable:
             version, _ = pickle.loads(snapshot)
             if version > self._version:
                 self._version = version
-                write_whole(self._variables_file(self.run.run_id), snapshot)
+                store_bytes(self._variables_file(self.run.run_id), snapshot)
+
+    def finished(self, node_id: str) -> None:
+        """A node has succeeded or was skipped, its outputs are handled: release what nobody reads
+        any more.
+        """
+        for source, output in self._readers.settled(node_id):
+            name = self.flow.ports[source].outputs[output]
+            self.live.pop((self.flow.steps[source], name), None)
+
+    def stored_outputs(self, run_id: str) -> StoredOutputs:
+        """What a run has stored."""
+        is_this_run = run_id == self.run.run_id
+        if is_this_run or run_id not in self._stored:
+            # This run goes on in other processes, so what it stored is read anew each time.
+            self._stored[run_id] = StoredOutputs(self.instance, run_id)
+        return self._stored[run_id]
 
     def close(self) -> None:
         """End the actors of this process."""
@@ -105,6 +167,13 @@ class RunSession:
         if cleanup is not None:
             cleanup()
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether this run goes on from where another stopped."""
+        start = self.flow.graph["start_node"]
+        return self.run.parent_run_id is not None and start not in self._planned_nodes
+
+    @cached_property
     def _planned_nodes(self) -> set[str]:
         keys = self.run.step_keys_to_execute
         return set(self.flow.nodes.values()) if keys is None else {
@@ -114,16 +183,16 @@ class RunSession:
     def _parent_run(self, run: DagsterRun) -> DagsterRun | None:
         return self.instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
 
-    def _variables_file(self, run_id: str) -> Path:
-        return values_folder(self.instance, run_id) / "variables.pkl"
+    def _variables_file(self, run_id: str) -> str:
+        return join(join(self.values_root, run_id), VARIABLES_FILE)
 
     def _stored_variables(self) -> Mapping[str, Any] | None:
         """The variables as the nearest ancestor run left them."""
         run: DagsterRun | None = self._parent_run(self.run)
         while run is not None:
             file = self._variables_file(run.run_id)
-            if file.is_file():
-                values: Mapping[str, Any] = pickle.loads(file.read_bytes())[1]
+            if stored_exists(file):
+                values: Mapping[str, Any] = pickle.loads(read_bytes(file))[1]
                 return values
             run = self._parent_run(run)
         return None
@@ -148,4 +217,5 @@ def session_resource(flow: CompiledFlow) -> Any:
         finally:
             session.close()
 
+    open_session.flow = flow  # type: ignore[attr-defined]  # for early.flow_of
     return open_session

@@ -16,6 +16,17 @@ from .waiting import Settled
 class Dispatcher(Protocol):
     """The seam to where nodes run: ``ActorManager``, or the in-process fake in ``testing``."""
 
+    @property
+    def shares_disk(self) -> bool:
+        """Whether nodes run where this process's disk is."""
+
+    @property
+    def slots(self) -> int:
+        """How many nodes can run on workers at the same time."""
+
+    def needs_worker(self, node_id: str) -> bool:
+        """Whether a node runs on a worker, and waits while others have them all."""
+
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
@@ -47,7 +58,9 @@ class NodeExecutor:
         except DataNotAvailableError as error:
             return self._handle_execution_error(node_id, error)
         try:
-            reply = await Settled(self._actors.dispatch(node_id, inputs, store_in))
+            sent = Settled(self._actors.dispatch(node_id, inputs, store_in))
+            del inputs  # a failure's traceback would keep the objects alive
+            reply = await sent
         except Exception as error:  # the actor died, or Ray lost it: the node's failure
             return self._handle_execution_error(node_id, error)
         if reply.exception is not None:

@@ -29,7 +29,10 @@ class DataGatherer:
         Raises:
             DataNotAvailableError: a required input has no value; names the branch that brought
                 none.
+            KeyError: there is no such node.
         """
+        if node_id not in self._connected:
+            raise KeyError(f"there is no node '{node_id}' in this flow")
         cache = execution_state["data_cache"]
         inputs: dict[str, Any] = {}
         for source, output, port in self._get_connected_outputs(node_id):

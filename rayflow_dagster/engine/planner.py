@@ -10,6 +10,7 @@ neither fired nor dead, so what depends on it stays pending.
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from rayflow_dagster.types import (
@@ -20,7 +21,6 @@ from rayflow_dagster.types import (
 )
 
 Decision = Literal["wait", "run", "skip"]
-EdgeState = Literal["open", "fired", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Plan:
 class _Incoming:
     """The edges into one node: (source, handle) of exec edges, and of data edges by input."""
 
+    sources: tuple[str, ...]
+    """The nodes that the edges come from, each once."""
     exec_edges: tuple[tuple[str, str], ...]
     data_edges: Mapping[str, tuple[tuple[str, str], ...]]
     needed: tuple[str, ...]
@@ -42,10 +44,13 @@ class _Incoming:
 
 
 class ExecutionPlanner:
-    """Plans which nodes to execute next. Keeps no state of its own."""
+    """Plans which nodes to execute next. Keeps no state of its own, but where to look first."""
 
     def __init__(self, execution_graph: ExecutionGraph) -> None:
         self._graph = execution_graph
+        self._returns = frozenset(execution_graph["return_nodes"])
+        self._look_first: dict[str, int] = {}
+        """Node id -> which of its sources was open when last looked at."""
         self._incoming = _incoming_edges(execution_graph)
         self._exec_targets = _exec_targets(execution_graph)
 
@@ -98,7 +103,7 @@ class ExecutionPlanner:
         ends: list[tuple[str, str]] = []
         for node_id, node in current_state["node_states"].items():
             result = node["result"]
-            is_return = node_id in self._graph["return_nodes"]
+            is_return = node_id in self._returns
             if result is not None and result["status"] == "success" and not is_return:
                 fired = fired_outputs(result, self._exec_outputs(node_id))
                 ends += [(node_id, name) for name in fired if not self._targets(node_id, name)]
@@ -138,31 +143,42 @@ class ExecutionPlanner:
             return False
         if result["status"] == "error":
             return self._graph.get("on_error", "stop") == "stop"
-        return result["status"] == "success" and result["node_id"] in self._graph["return_nodes"]
+        return result["status"] == "success" and result["node_id"] in self._returns
 
     def _decide(self, node_id: str, results: "_Results") -> Decision:
-        incoming = self._incoming[node_id]
-        exec_states = [self._edge_state(edge, results) for edge in incoming.exec_edges]
-        sources = [source for edges in incoming.data_edges.values() for source, _ in edges]
-        if "open" in exec_states or any(_is_open(results.get(source)) for source in sources):
+        if self._is_waiting(node_id, results):
             return "wait"
-        if exec_states:
-            return "run" if "fired" in exec_states else "skip"
+        incoming = self._incoming[node_id]
+        if incoming.exec_edges:
+            return (
+                "run" if any(self._fired(*end, results) for end in incoming.exec_edges) else "skip"
+            )
         came = all(
             any(_brings(results.get(source), name) for source, name in incoming.data_edges[port])
             for port in incoming.needed
         )
         return "run" if came else "skip"
 
-    def _edge_state(self, edge: tuple[str, str], results: "_Results") -> EdgeState:
-        source, handle = edge
+    def _is_waiting(self, node_id: str, results: "_Results") -> bool:
+        """Whether a source is still open.
+
+        Begins with the source that was open the last time: a join of a thousand nodes is looked
+        at a thousand times, and looking at all of its sources each time would take minutes.
+        """
+        sources = self._incoming[node_id].sources
+        first = self._look_first.get(node_id, 0)
+        for at in chain(range(first, len(sources)), range(first)):
+            if _is_open(results.get(sources[at])):
+                self._look_first[node_id] = at
+                return True
+        return False
+
+    def _fired(self, source: str, handle: str, results: "_Results") -> bool:
+        """Whether an exec output of a settled node fired."""
         result = results.get(source)
-        if result is None or result["status"] == "error":
-            return "open"
-        if result["status"] == "skipped":
-            return "dead"
-        fired = fired_outputs(result, self._exec_outputs(source))
-        return "fired" if handle in fired else "dead"
+        if result is None or result["status"] != "success":
+            return False
+        return handle in fired_outputs(result, self._exec_outputs(source))
 
     def _exec_outputs(self, node_id: str) -> tuple[str, ...]:
         return self._graph["nodes"][node_id]["metadata"].get("exec_outputs", (EXEC_OUT,))
@@ -225,16 +241,19 @@ def _brings(result: NodeResult | None, output: str) -> bool:
 
 
 def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
+    sources: dict[str, dict[str, None]] = {node_id: {} for node_id in graph["nodes"]}
     exec_edges: dict[str, list[tuple[str, str]]] = {node_id: [] for node_id in graph["nodes"]}
     data_edges: dict[str, dict[str, list[tuple[str, str]]]] = {id_: {} for id_ in graph["nodes"]}
     for edge in graph["edges"].values():
         end = (edge["source"], edge["source_handle"])
+        sources[edge["target"]][edge["source"]] = None
         if edge["edge_type"] == "exec":
             exec_edges[edge["target"]].append(end)
         else:
             data_edges[edge["target"]].setdefault(edge["target_handle"], []).append(end)
     return {
         node_id: _Incoming(
+            tuple(sources[node_id]),
             tuple(exec_edges[node_id]),
             {port: tuple(ends) for port, ends in data_edges[node_id].items()},
             tuple(port for port in data_edges[node_id] if not has_fallback(graph, node_id, port)),

@@ -1,5 +1,6 @@
 """``StateTracker``: what became of each node so far."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from rayflow_dagster.errors import RayflowError
@@ -11,6 +12,8 @@ from rayflow_dagster.types import (
     NodeStatus,
     ResultStatus,
 )
+
+from .readers import RELEASED, Output
 
 LEGAL_TRANSITIONS: dict[NodeStatus, frozenset[NodeStatus]] = {
     "pending": frozenset({"ready", "running", "completed", "failed"}),
@@ -33,6 +36,7 @@ class StateTracker:
     """Tracks the execution state of one run of a flow."""
 
     def __init__(self, execution_graph: ExecutionGraph) -> None:
+        self._returns = frozenset(execution_graph["return_nodes"])
         self._graph = execution_graph
         self._state: ExecutionState = self._initialize_state()
         self._first_return: str | None = None
@@ -65,8 +69,9 @@ class StateTracker:
         if node["result"] is not None:
             raise RayflowError(f"node '{node_id}' has settled already")
         self.update_node_status(node_id, SETTLED[result["status"]])
-        node["result"] = result
-        if result["status"] == "success" and node_id in self._graph["return_nodes"]:
+        # A copy: whoever else was given the result keeps it whole when outputs are released here.
+        node["result"] = {**result, "outputs": dict(result["outputs"])}
+        if result["status"] == "success" and node_id in self._returns:
             self._first_return = self._first_return or node_id
         for name, value in result["outputs"].items():
             self.cache_output(node_id, name, value)
@@ -79,9 +84,21 @@ class StateTracker:
         """The value kept for an output.
 
         Raises:
-            KeyError: none is kept.
+            KeyError: none is kept; says whether there was one.
         """
-        return self._state["data_cache"][node_id, output_name]
+        try:
+            return self._state["data_cache"][node_id, output_name]
+        except KeyError:
+            raise KeyError(self._why_not_kept(node_id, output_name)) from None
+
+    def release(self, outputs: Iterable[Output]) -> None:
+        """Let go of output values. That they came can still be seen in their nodes' results."""
+        for output in outputs:
+            if self._state["data_cache"].pop(output, RELEASED) is not RELEASED:
+                node_id, name = output
+                result = self._node(node_id)["result"]
+                if result is not None:
+                    result["outputs"][name] = RELEASED
 
     def is_complete(self) -> bool:
         """Whether a RETURN node has been reached."""
@@ -105,6 +122,17 @@ class StateTracker:
             "data_cache": {},
             "active_path": "",
         }
+
+    def _why_not_kept(self, node_id: str, output_name: str) -> str:
+        node = self._state["node_states"].get(node_id)
+        if node is None:
+            return f"there is no node '{node_id}' in this flow"
+        output = f"output '{output_name}' of node '{node_id}'"
+        if node["result"] is None:
+            return f"{output} is not there: the node has not settled"
+        if node["result"]["outputs"].get(output_name) is RELEASED:
+            return f"{output} was released: every node that reads it has run"
+        return f"{output} is not there: the node gave none"
 
     def _node(self, node_id: str) -> NodeState:
         try:

@@ -2,14 +2,14 @@
 
 ``NodeExecutor.execute_node`` is a coroutine that waits for a future of the actor. Under asyncio it
 is awaited as any other. A Dagster step must not run an event loop of its own, nor block while its
-node runs: there the coroutine is stepped by hand with ``steps``, which hands out the future that
-it waits for, and whoever drives the step resumes it when that future is done.
+node runs, and the loop of a direct run cannot afford a task per node: there the coroutine is
+stepped by hand with ``steps``, which hands out the future that it waits for, and whoever drives it
+resumes it when that future is done.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -58,16 +58,3 @@ def steps(coroutine: Coroutine[Any, Any, T]) -> Generator["Future[Any]", None, T
                 resume = partial(coroutine.throw, error)
     finally:
         coroutine.close()
-
-
-def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run ``coroutine`` to its end, blocking this thread while its futures are open."""
-    stepping = steps(coroutine)
-    while True:
-        try:
-            future = next(stepping)
-        except StopIteration as finished:
-            result: T = finished.value
-            return result
-        with suppress(CancelledError):  # the coroutine itself sees an error or a cancellation
-            future.exception()

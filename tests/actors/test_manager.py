@@ -1,7 +1,10 @@
 """``ActorManager`` on real Ray actors."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,14 @@ import ray
 from drawing import draw, node
 from running import ODD, PROJECT
 
+from rayflow_dagster.actors._ray import is_referenced
 from rayflow_dagster.actors.manager import ActorManager
+from rayflow_dagster.actors.residents import NAMESPACE
 from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, NodeLoadError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values import StoredValue, store_value
 
 pytestmark = pytest.mark.ray
 
@@ -35,9 +40,11 @@ def manager(ray_session: None) -> Iterator[ActorManager]:
             "own": node(f"{ODD}OwnNode"),
             "pid": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
             "large": node(f"{ODD}GiveNode", values={"WHAT": "large"}),
+            "pass": node("identity", values={"value": 1}),
             "return": node("return"),
         },
         "start > add, start > dies, start > hangs, start > own, start > pid, start > large,"
+        "start > pass,"
         "add > return",
     )
     manager = ActorManager(NodeLoader(PROJECT.registry), None, str(PROJECT.root))
@@ -46,33 +53,69 @@ def manager(ray_session: None) -> Iterator[ActorManager]:
     manager.cleanup_actors()
 
 
-def test_a_dispatched_node_answers_with_object_refs(manager):
-    reply = manager.dispatch("add", {"x": 1, "y": 2}).result(PATIENCE)
-    assert ray.get(reply.outputs["result"]) == 3
+def test_a_small_plain_output_comes_as_it_is_and_costs_no_file(manager, tmp_path):
+    reply = manager.dispatch("add", {"x": 1, "y": 2}, str(tmp_path)).result(PATIENCE)
+    assert reply.outputs == {"result": 3}
     assert reply.exec_fired == ("exec_out",)
+    assert "stored" not in reply.details
+    assert "previews" not in reply.details
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_other_output_comes_as_an_object_ref_previewed_and_stored(manager, tmp_path):
+    reply = manager.dispatch("large", {}, str(tmp_path)).result(PATIENCE)
+    assert ray.get(reply.outputs["value"]) == b"x" * 2_000_000
+    assert "2,000,000 bytes" in reply.details["previews"]["value"]
+    assert reply.details["stored"] == {"value": f"{tmp_path}/value.pkl"}
 
 
 def test_refs_and_stored_values_are_opened_where_they_are_used(manager, tmp_path):
-    first = manager.dispatch("add", {"x": 1, "y": 2}, str(tmp_path)).result(PATIENCE)
-    stored = StoredValue(first.details["stored"]["result"])
-    second = manager.dispatch("add", {"x": first.outputs["result"], "y": stored}).result(PATIENCE)
-    fetched = manager.fetch({"ref": second.outputs["result"], "file": stored, "value": 5})
+    stored = StoredValue(store_value(tmp_path, "three", 3))
+    reply = manager.dispatch("add", {"x": ray.put(3), "y": stored}).result(PATIENCE)
+    assert reply.outputs == {"result": 6}
+    fetched = manager.fetch({"ref": ray.put(6), "file": stored, "value": 5})
     assert fetched.result(PATIENCE) == {"ref": 6, "file": 3, "value": 5}
     assert manager.fetch({}).result(PATIENCE) == {}
+
+
+def test_an_object_is_let_go_of_after_its_last_reader(manager):
+    value = manager.dispatch("large", {}).result(PATIENCE).outputs["value"]
+    again = manager.dispatch("pass", {"value": value}).result(PATIENCE).outputs["value"]
+    first, second = value.hex(), again.hex()
+    assert is_referenced(first)
+    del value
+    wait_until(lambda: not is_referenced(first))
+    del again
+    wait_until(lambda: not is_referenced(second))
 
 
 def test_a_file_that_is_gone_fails_the_fetch_and_the_node(manager):
     gone = StoredValue("/nowhere/value.pkl")
     assert isinstance(manager.fetch({"a": gone}).exception(PATIENCE), FileNotFoundError)
-    error = manager.dispatch("add", {"x": gone, "y": 1}).exception(PATIENCE)
-    assert "FileNotFoundError" in str(error)
+    reply = manager.dispatch("add", {"x": gone, "y": 1}).result(PATIENCE)
+    assert isinstance(reply.exception, FileNotFoundError)
 
 
 def test_a_worker_is_used_again(manager):
     pids = set()
     for _ in range(5):
-        pids.add(ray.get(manager.dispatch("pid", {}).result(PATIENCE).outputs["value"]))
+        pids.add(manager.dispatch("pid", {}).result(PATIENCE).outputs["value"])
     assert len(pids) <= 2
+
+
+def test_workers_start_early_as_many_as_nodes_can_run_at_once(ray_session):
+    flow = draw(
+        {"start": node("start"), "a": node("identity", values={"value": 1}),
+         "b": node("identity", values={"value": 1}), "c": node("identity", values={"value": 1}),
+         "own": node(f"{ODD}OwnNode"), "return": node("return")},
+        "start > a, a > b, start > c, start > own, b > return",
+    )  # fmt: skip
+    manager = ActorManager(NodeLoader(PROJECT.registry), None, slots=8)
+    manager.prepare(FlowOrchestrator(PROJECT).load(flow), starts_early=True)
+    wait_until(lambda: manager._pool.size == 2)
+    assert manager.dispatch("a", {"value": 1}).result(PATIENCE).exception is None
+    assert manager._pool.size == 2
+    manager.cleanup_actors()
 
 
 def test_many_nodes_on_two_slots_all_answer_though_some_workers_die(manager):
@@ -80,7 +123,7 @@ def test_many_nodes_on_two_slots_all_answer_though_some_workers_die(manager):
     assert not wait(futures, PATIENCE).not_done
     failed = [future.exception() is not None for future in futures]
     assert failed == [False, True, False, False] * 2
-    assert len(manager._workers) <= 2
+    assert manager._pool.size <= 2
 
 
 def test_a_cancelled_request_is_not_run_and_does_not_hold_a_worker(manager):
@@ -111,7 +154,14 @@ def test_cleaning_up_while_workers_start_leaves_nothing(manager):
     future = manager.dispatch("pid", {})
     manager.cleanup_actors()
     assert future.exception(PATIENCE) is not None
-    assert (manager._workers, manager._idle, list(manager._queue)) == ([], [], [])
+    assert manager._pool.size == 0
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end
+        wait([], 0.02)
 
 
 def is_alive(pid: int) -> bool:
@@ -226,3 +276,29 @@ def test_processes_of_one_run_share_a_store_by_its_name(ray_session):
     two.cleanup()
     assert first.get("a") == 2
     ray.kill(handle)
+
+
+STEP = """
+import sys
+from rayflow_dagster.actors import cluster
+from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
+cluster.connect()
+StoreProxy(VariableStoreManager("run-8").create_store({"a": 1})).increment("a")
+"""
+
+
+def test_a_shared_store_outlives_its_processes_and_ends_with_their_parent(ray_session):
+    # The shell is the parent, as the process of the run is that of the steps' processes.
+    parent = subprocess.Popen(
+        ["/bin/sh", "-c", '"$0" -c "$1" && "$0" -c "$1" && echo stepped && read line',
+         sys.executable, STEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == "stepped\n"
+        store = StoreProxy(ray.get_actor("run-8", namespace=NAMESPACE))
+        assert store.get("a") == 3
+        assert parent.stdin
+        parent.stdin.write("\n")
+    with pytest.raises(ClusterError, match="is gone"):
+        get_for_ever(store, "a")

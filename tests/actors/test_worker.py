@@ -1,6 +1,7 @@
 """What a worker does, without a cluster: it is a plain class."""
 
 import traceback
+from typing import Any
 
 import pytest
 from odd_nodes.misbehaving import FailNode
@@ -8,7 +9,14 @@ from running import ODD, PROJECT
 
 from rayflow_dagster.actors.capture import MAX_CHARACTERS, captured_output
 from rayflow_dagster.actors.sending import MAX_FRAMES, SentError, receive, send
-from rayflow_dagster.actors.worker import NodeWorker, WorkerSettings
+from rayflow_dagster.actors.worker import (
+    IN_ENVELOPE,
+    Envelope,
+    Given,
+    Job,
+    NodeWorker,
+    WorkerSettings,
+)
 from rayflow_dagster.errors import NodeExecutionError
 from rayflow_dagster.runner import NodeCall
 
@@ -26,26 +34,42 @@ def caught(how: str) -> BaseException:
     return info.value
 
 
-def test_the_envelope_comes_behind_the_values(worker):
-    call = NodeCall("n", "flow_nodes.add.AddNode")
-    value, envelope = worker.run(call, ["result"], None, ["x", "y"], 1, 2)
-    assert (value, envelope.error, envelope.reply.outputs) == (3, None, {})
-    assert worker.run(NodeCall("n", f"{ODD}MoveNode"), [], None, []).reply.exec_fired == (
-        "exec_out",
-    )
+def run(worker: NodeWorker, class_path: str, *, constants: Any = None, store_in: Any = None,
+        outputs: tuple[str, ...] = ("value",), **values: Any) -> Any:  # fmt: skip
+    job = Job(NodeCall("n", class_path, constants or {}), outputs)
+    answer = worker.run(job.packed(), Given(store_in, values, ()).packed())
+    if not outputs:
+        return Envelope.unpacked(answer)
+    return (*answer[:-1], Envelope.unpacked(answer[-1]))
+
+
+def test_the_envelope_comes_behind_the_values_and_has_the_small_ones(worker):
+    value, envelope = run(worker, "flow_nodes.add.AddNode", outputs=("result",), x=1, y=2)
+    assert (value, envelope.error, envelope.outputs) == (IN_ENVELOPE, None, {"result": 3})
+    value, envelope = run(worker, f"{ODD}GiveNode", constants={"WHAT": "large"})
+    assert (len(value), envelope.outputs) == (2_000_000, {})
+    envelope = run(worker, f"{ODD}MoveNode", outputs=())
+    assert envelope.exec_fired == ("exec_out",)
+
+
+def test_refs_come_behind_the_values(worker):
+    job = Job(NodeCall("n", "flow_nodes.add.AddNode"), ("result",))
+    _, envelope = worker.run(job.packed(), Given(None, {"x": 1}, ("y",)), 5)
+    assert Envelope.unpacked(envelope).outputs == {"result": 6}
 
 
 def test_a_failed_node_gives_no_values(worker, tmp_path):
-    call = NodeCall("n", f"{ODD}GiveNode", {"WHAT": "lock"})
-    value, envelope = worker.run(call, ["value"], str(tmp_path), [])
-    assert value is None
+    value, envelope = run(
+        worker, f"{ODD}GiveNode", constants={"WHAT": "lock"}, store_in=str(tmp_path)
+    )
+    assert value == IN_ENVELOPE
     assert "an output could not be stored: TypeError" in envelope.error.text
-    assert envelope.reply.exec_fired == ()
+    assert envelope.exec_fired == ()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_class_is_a_failure_and_not_an_import(worker):
-    *_, envelope = worker.run(NodeCall("n", "json.codecs.builtins.exec"), ["value"], None, [])
+    *_, envelope = run(worker, "json.codecs.builtins.exec")
     assert "NodeLoadError" in envelope.error.text
 
 
@@ -54,9 +78,14 @@ def test_process_needs_an_assigned_node(worker):
         worker.process()
 
 
-def test_a_flow_without_variables_says_so(worker):
-    *_, envelope = worker.run(NodeCall("n", "flow_nodes.count_up.CountUpNode"), ["value"], None, [])
-    assert "this flow declares no variables" in envelope.error.text
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [(False, "this flow declares no variables"), (True, "no module of this node's project")],
+)
+def test_a_node_that_cannot_reach_variables_is_told_why(declared, told):
+    worker = NodeWorker(WorkerSettings(PROJECT.registry.roots, has_variables=declared))
+    *_, envelope = run(worker, "flow_nodes.count_up.CountUpNode")
+    assert told in envelope.error.text
 
 
 def test_an_exception_arrives_with_its_type_its_frames_and_its_cause():

@@ -11,7 +11,7 @@ from rayflow_dagster.cli.commands import main
 
 COMMANDS = [
     (), ("validate",), ("run",), ("nodes",), ("init",), ("new-node",), ("graph",), ("ray",),
-    ("ray", "status"), ("ray", "start"), ("ray", "stop"),
+    ("ray", "status"), ("ray", "start"), ("ray", "stop"), ("prune",),
 ]  # fmt: skip
 MODULE = [sys.executable, "-m", "rayflow_dagster"]
 

@@ -1,23 +1,37 @@
-"""Dagster's private API as ``defs/_dagster.py`` uses it: a test for each thing that may change."""
+"""Dagster's private API as ``defs/_dagster`` uses it: a test for each thing that may change."""
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, job, op
+from dagster import (
+    DagsterInstance,
+    DagsterInvalidDefinitionError,
+    GraphDefinition,
+    In,
+    OpDefinition,
+    OpExecutionContext,
+    Out,
+    job,
+    op,
+)
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from dagster._core.definitions.scoped_resources_builder import ScopedResourcesBuilder
 from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
+from dagster._core.execution.context.system import ExecutionData
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan import execute_plan
-from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.outputs import StepOutputHandle
 from dagster._core.execution.retries import RetryMode
 from dagster_runs import run_in_dagster
-from drawing import draw
+from drawing import draw, node
 
 from rayflow_dagster.defs import _dagster
+from rayflow_dagster.defs._dagster import FlowActiveExecution
 from rayflow_dagster.testing import in_process
 
 
@@ -45,8 +59,18 @@ def chain() -> None:
     third(second(first()))
 
 
-def _active() -> ActiveExecution:
-    return _dagster.FlowActiveExecution(create_execution_plan(chain), RetryMode.ENABLED)
+def _active(plan: Any = None, slots: int = 100, **options: Any) -> FlowActiveExecution:
+    return FlowActiveExecution(
+        plan or create_execution_plan(chain),
+        slots=lambda: slots,
+        needs_worker=lambda key: key != "light",
+        retry_mode=RetryMode.ENABLED,
+        **options,
+    )
+
+
+def _keys(steps: Any) -> list[str]:
+    return [step.key for step in steps]
 
 
 def test_the_buckets_of_unstarted_steps_are_where_we_look_for_them() -> None:
@@ -57,15 +81,15 @@ def test_the_buckets_of_unstarted_steps_are_where_we_look_for_them() -> None:
             assert not getattr(active, bucket), bucket
         for settled in ("_failed", "_abandoned", "_success", "_skipped"):
             assert getattr(active, settled) == set(), settled
-        _dagster.abandon_unstarted(active)
+        active.abandon_unstarted()
         assert active.is_complete
 
 
 def test_unstarted_steps_can_be_settled_as_skipped() -> None:
     with _active() as active:
-        skipped = _dagster.skip_unstarted(active)
+        skipped = active.skip_unstarted()
 
-        assert {step.key for step in skipped} == {"first", "second", "third"}
+        assert set(_keys(skipped)) == {"first", "second", "third"}
         assert active.is_complete
 
 
@@ -75,7 +99,77 @@ def test_a_step_beside_a_failure_is_never_skipped() -> None:
         active.mark_failed("first")
 
         assert active._should_skip_step("second") is False
-        _dagster.abandon_unstarted(active)
+        active.abandon_unstarted()
+
+
+@op(name="light")
+def light() -> None: ...
+
+
+@job
+def wide() -> None:
+    light()
+    for name in ("a", "b", "c"):
+        first.alias(name)()
+    first.alias("urgent").tag({"dagster/priority": "5"})()
+    first.alias("limited_1").tag({"kind": "limited"})()
+    first.alias("limited_2").tag({"kind": "limited"})()
+
+
+def test_steps_wait_until_a_worker_has_room_for_them() -> None:
+    with _active(create_execution_plan(wide), slots=2) as active:
+        assert _keys(active.get_steps_to_execute()) == ["light", "urgent", "a"]
+        assert not active.is_complete
+
+        active.mark_success("a")
+        active.mark_success("urgent")
+
+        assert _keys(active.get_steps_to_execute()) == ["b", "c"]
+        active.skip_unstarted()
+        for key in ("light", "b", "c"):
+            active.mark_success(key)
+        assert active.is_complete
+
+
+def test_a_step_that_a_limit_holds_back_takes_no_room_from_another() -> None:
+    limits = [{"key": "kind", "value": "limited", "limit": 1}]
+    plan = create_execution_plan(wide)
+    with _active(plan, slots=6, tag_concurrency_limits=limits) as active:
+        active.get_steps_to_execute()
+        assert len(active._in_flight) == 6
+        assert active._executable == ["limited_2"]
+        active.abandon_unstarted()
+        for key in list(active._in_flight):
+            active.mark_success(key)
+
+
+def test_only_what_a_settled_step_leads_to_is_looked_at() -> None:
+    with _active() as active:
+        looked_at = []
+        active._should_skip_step = lambda key: looked_at.append(key) or False  # type: ignore[method-assign,func-returns-value]
+        active.get_steps_to_execute()
+        active.mark_success("first")
+
+        assert _keys(active.get_steps_to_execute()) == ["second"]
+        assert looked_at == ["second"]
+        active.abandon_unstarted()
+        active.mark_success("second")
+
+
+def test_the_known_state_has_the_live_set_of_outputs_and_follows_retries() -> None:
+    with _active() as active:
+        active.get_steps_to_execute()
+        known = active.get_known_state()
+        handle = StepOutputHandle("first", "result")
+        active.mark_step_produced_output(handle)
+
+        assert handle in active.get_known_state().ready_outputs
+        assert active.get_known_state() is known
+
+        active.mark_up_for_retry("first", 0.0)
+
+        assert active.get_known_state().previous_retry_attempts == {"first": 1}
+        active.abandon_unstarted()
 
 
 @pytest.mark.parametrize(
@@ -123,3 +217,71 @@ def test_a_parked_event_is_swallowed_and_never_stored(instance: DagsterInstance)
 
     assert run.success
     assert "parked" not in {event.message for event in run.events}
+
+
+def test_the_console_has_no_line_per_step_event_but_all_that_authors_log(
+    instance: DagsterInstance, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flow = draw(
+        {
+            "start": "start",
+            "log": node("debug.log", label="Log", values={"value": "the author", "LEVEL": "DEBUG"}),
+            "boom": node("boom", label="Boom"),
+            "return": "return",
+        },
+        "start > log, log > boom, boom > return",
+    )
+
+    run_in_dagster(flow, {}, instance, connect=in_process)
+
+    shown = capfd.readouterr().err
+    assert "the author" in shown
+    assert "STEP_FAILURE" in shown
+    assert "RUN_START" in shown
+    assert "STEP_START" not in shown
+
+
+def test_steps_share_the_object_that_holds_their_resources() -> None:
+    data = ExecutionData(ScopedResourcesBuilder({"a": 1, "b": 2}), *[None] * 3)  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(_execution_data=data)
+
+    _dagster.cache_resources(context)
+
+    builder = context._execution_data.scoped_resources_builder
+    assert builder.build({"a"}) is builder.build({"a"})
+    assert builder.build({"a"})._asdict() == {"a": 1}
+    assert builder.build({"a", "b"})._asdict() == {"a": 1, "b": 2}
+
+
+def test_an_op_can_be_copied_under_another_name():
+    def make(name: str, description: str) -> OpDefinition:
+        return OpDefinition(
+            _no_work,
+            name,
+            ins={"x": In(int, default_value=1)},
+            outs={"y": Out(int)},
+            config_schema={"a": int},
+            tags={"t": "1"},
+            pool="p",
+            description=description,
+        )
+
+    def shown(op_def: OpDefinition) -> Any:
+        return GraphDefinition("g", node_defs=[op_def]).to_job().get_job_snapshot()
+
+    pattern = make("pattern", "before")
+    before = dict(vars(pattern))
+    twin = _dagster.op_like(pattern, "twin", "after")
+    assert vars(pattern) == before
+    # Nothing else of an op depends on its name, or was kept from its first use.
+    assert {key for key in vars(twin) if vars(twin)[key] is not before[key]} == {
+        "_name",
+        "_description",
+    }
+    assert shown(twin) == shown(make("twin", "after"))
+    with pytest.raises(DagsterInvalidDefinitionError):
+        _dagster.op_like(pattern, "not legal", "")
+
+
+def _no_work(_context: OpExecutionContext, _inputs: Any) -> Any:
+    yield from ()

@@ -15,7 +15,7 @@ from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run
 from drawing import draw, node
 
 from rayflow_dagster.defs.build import build_job
-from rayflow_dagster.defs.io_manager import step_folder
+from rayflow_dagster.defs.storage import step_folder, values_root
 from rayflow_dagster.testing import in_process
 
 
@@ -121,11 +121,33 @@ def test_a_rerun_of_a_flow_that_was_changed_refuses_and_says_so(
     assert "launch a new run" in text
 
 
+LARGE = "large " * 1000
+
+
+def test_a_rerun_reads_large_values_from_their_files_and_small_ones_from_events(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = _flow(marker)
+    root = values_root(instance)
+    small, large = _execute(flow, instance, 7), _execute(flow, instance, LARGE)
+
+    def files_of(run: FlowRun) -> list[str]:
+        return sorted(path.name for path in Path(root, run.run_id).rglob("*") if path.is_file())
+
+    assert files_of(small) == ["variables.pkl"]
+    assert files_of(large) == ["value.pkl", "value.pkl", "variables.pkl"]
+    marker.touch()
+
+    assert _from_failure(flow, instance, small).result["value"] == 7
+    assert _from_failure(flow, instance, large).result["value"] == LARGE
+
+
 def test_a_stored_output_that_is_gone_is_named(instance: DagsterInstance, tmp_path: Path) -> None:
     marker = tmp_path / "mended"
     flow = _flow(marker)
-    failed = _execute(flow, instance)
-    (step_folder(instance, failed.run_id, "Keep") / "value.pkl").unlink()
+    failed = _execute(flow, instance, LARGE)
+    Path(step_folder(values_root(instance), failed.run_id, "Keep"), "value.pkl").unlink()
 
     marker.touch()
     rerun = _from_failure(flow, instance, failed)
@@ -133,6 +155,38 @@ def test_a_stored_output_that_is_gone_is_named(instance: DagsterInstance, tmp_pa
     assert rerun.statuses["mended"] == "failed"
     failure = next(e for e in rerun.events if e.is_step_failure)
     assert "is gone; run it all again" in str(failure.step_failure_data.error)
+
+
+def test_a_run_that_is_not_durable_stores_nothing_but_its_result(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = {**_flow(marker), "settings": {"durable": False}}
+    failed = _execute(flow, instance, LARGE)
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed)
+    fresh = _execute(flow, instance, LARGE)
+
+    failure = next(e for e in rerun.events if e.is_step_failure)
+    assert "durable: false" in str(failure.step_failure_data.error)
+    assert fresh.success
+    assert fresh.result["value"] == LARGE
+    stored = [path.name for path in Path(values_root(instance)).rglob("*.pkl")]
+    assert stored == ["result.pkl"]
+
+
+def test_values_are_stored_where_the_flow_says(instance: DagsterInstance, tmp_path: Path) -> None:
+    marker = tmp_path / "mended"
+    folder = tmp_path / "elsewhere"
+    flow = {**_flow(marker), "settings": {"storage": f"file://{folder}"}}
+    failed = _execute(flow, instance, LARGE)
+    assert (folder / failed.run_id / "steps" / "Keep" / "value.pkl").is_file()
+    assert not Path(values_root(instance)).exists()
+
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed)
+
+    assert rerun.result == {"value": LARGE, "counter": 11}
 
 
 @pytest.mark.ray

@@ -1,7 +1,8 @@
 """The small modules of the engine: planner, gatherer, inputs, retries, errors, waiting."""
 
 import asyncio
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
 from rayflow_dagster.engine.retries import retry_delay
 from rayflow_dagster.engine.tracker import StateTracker
-from rayflow_dagster.engine.waiting import Settled, run_blocking, steps
+from rayflow_dagster.engine.waiting import Settled, steps
 from rayflow_dagster.errors import DataNotAvailableError, InvalidInputsError, NodeExecutionError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.testing import InProcessActors
@@ -65,6 +66,24 @@ def test_the_exec_output_that_led_nowhere_is_named():
     tracker.store_node_result("branch", success_result("branch", {}, ["false"]))
     tracker.store_node_result("return", skipped_result("return"))
     assert "'false' of node 'branch'" in str(no_return_error(graph, planner, tracker.get_state()))
+
+
+def test_a_planner_that_saw_a_later_state_still_decides_by_the_one_it_is_shown():
+    graph = compiled("parallel_join")
+    planner, tracker = ExecutionPlanner(graph), StateTracker(graph)
+    sides = graph["nodes"]["start"]["dependents"]
+    for node_id in ("start", *sides):
+        for _ in range(2):
+            plan = planner.get_next_nodes(tracker.get_state(), None)
+        tracker.store_node_result(node_id, success_result(node_id, {"value": 1}, ["exec_out"]))
+        later = planner.get_next_nodes(tracker.get_state(), None)
+        assert plan != later
+        for seen in range(len(sides)):
+            earlier = StateTracker(graph)
+            for other in ("start", *sides[:seen]):
+                earlier.store_node_result(other, success_result(other, {"value": 1}, ["exec_out"]))
+            wanted = ExecutionPlanner(graph).get_next_nodes(earlier.get_state(), None)
+            assert planner.get_next_nodes(earlier.get_state(), None) == wanted
 
 
 # --- gatherer -------------------------------------------------------------------------------------
@@ -118,6 +137,12 @@ def test_connected_outputs_are_source_output_and_input():
         ("yes", "value", "answer"),
         ("no", "value", "answer"),
     ]
+
+
+def test_an_unknown_node_is_said_by_its_name():
+    graph = compiled("linear")
+    with pytest.raises(KeyError, match="there is no node 'nobody' in this flow"):
+        DataGatherer(graph).gather_inputs("nobody", StateTracker(graph).get_state())
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -224,13 +249,22 @@ def test_an_error_result_unwraps_the_nodes_own_error():
 # --- waiting --------------------------------------------------------------------------------------
 
 
+def run_by_hand(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    stepping = steps(coroutine)
+    while True:
+        try:
+            wait([next(stepping)])
+        except StopIteration as finished:
+            return finished.value
+
+
 async def add(*futures: "Future[int]") -> int:
     return sum([await Settled(future) for future in futures])
 
 
 def test_one_coroutine_runs_under_asyncio_and_by_hand():
     with ThreadPoolExecutor() as threads:
-        for run in (asyncio.run, run_blocking):
+        for run in (asyncio.run, run_by_hand):
             assert run(add(*(threads.submit(int, number) for number in range(4)))) == 6
 
 
@@ -275,8 +309,10 @@ def test_closing_the_steps_closes_the_coroutine():
     assert closed == [True]
 
 
-def test_a_cancelled_future_ends_a_blocking_run():
+def test_a_cancelled_future_is_an_error_of_what_waits_for_it():
     future = Future[int]()
+    stepping = steps(add(future))
+    next(stepping)
     future.cancel()
     with pytest.raises(CancelledError):
-        run_blocking(add(future))
+        next(stepping)

@@ -6,6 +6,7 @@ from running import PROJECT
 
 from rayflow_dagster.engine.executor import error_result, success_result
 from rayflow_dagster.engine.planner import skipped_result
+from rayflow_dagster.engine.readers import RELEASED
 from rayflow_dagster.engine.tracker import LEGAL_TRANSITIONS, StateTracker
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.orchestrator import FlowOrchestrator
@@ -50,8 +51,29 @@ def test_a_result_settles_its_node(result, status, tracker):
 def test_outputs_are_cached(tracker):
     tracker.store_node_result("start", success_result("start", {"a": None}, []))
     assert tracker.get_cached_output("start", "a") is None
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="output 'b' of node 'start' is not there"):
         tracker.get_cached_output("start", "b")
+
+
+@pytest.mark.parametrize(
+    ("node_id", "text"),
+    [("three", "no node 'three'"), ("one", "the node has not settled")],
+)
+def test_what_was_never_cached_is_said(node_id, text, tracker):
+    with pytest.raises(KeyError, match=text):
+        tracker.get_cached_output(node_id, "a")
+
+
+def test_a_released_output_is_let_go_but_seen_to_have_come(tracker):
+    result = success_result("start", {"a": object(), "b": 2}, [])
+    tracker.store_node_result("start", result)
+    tracker.release([("start", "a"), ("start", "never came")])
+    kept = tracker.get_state()["node_states"]["start"]["result"]
+    assert kept == {**result, "outputs": {"a": RELEASED, "b": 2}}
+    assert tracker.get_state()["data_cache"] == {("start", "b"): 2}
+    assert result["outputs"]["a"] is not RELEASED
+    with pytest.raises(KeyError, match="output 'a' of node 'start' was released"):
+        tracker.get_cached_output("start", "a")
 
 
 @pytest.mark.parametrize("again", [success_result("one", {}, []), skipped_result("one")])

@@ -1,0 +1,108 @@
+"""Control nodes: built-in ones that cost nothing run in the run's own process.
+
+Only classes named here do, and only with small plain values; a comparison of large arrays goes to
+a worker. No author's class ever runs in the run's process.
+"""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+
+from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.registry import BUILTIN_ROOT
+from rayflow_dagster.errors import ClusterError, NodeExecutionError
+from rayflow_dagster.node import RayflowNode
+from rayflow_dagster.nodes.logic.and_ import AndNode
+from rayflow_dagster.nodes.logic.branch import BranchNode
+from rayflow_dagster.nodes.logic.compare import CompareNode
+from rayflow_dagster.nodes.logic.not_ import NotNode
+from rayflow_dagster.nodes.logic.or_ import OrNode
+from rayflow_dagster.nodes.variables.get_variable import GetVariableNode
+from rayflow_dagster.nodes.variables.increment_variable import IncrementVariableNode
+from rayflow_dagster.nodes.variables.set_variable import SetVariableNode
+from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
+from rayflow_dagster.values import is_inline
+from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
+
+from .answers import fail, succeed
+from .hand import Hand
+from .requests import NodeSpec, Request
+from .variables import StoreProxy
+from .worker import NoVariables
+
+
+def _by_path(*classes: type[RayflowNode]) -> dict[str, type[RayflowNode]]:
+    return {f"{each.__module__}.{each.__qualname__}": each for each in classes}
+
+
+LOGIC = _by_path(AndNode, BranchNode, CompareNode, NotNode, OrNode)
+VARIABLES = _by_path(GetVariableNode, IncrementVariableNode, SetVariableNode)
+CONTROL = LOGIC | VARIABLES
+
+
+def is_control(class_path: str, loader: NodeLoader) -> bool:
+    """Whether the class is one of ours, not one that a project put in its place."""
+    return class_path in CONTROL and loader.registry.root_of(class_path) == BUILTIN_ROOT
+
+
+class ControlNodes:
+    """Runs control nodes in this process.
+
+    Variable nodes of a store that is an actor run on a thread of their own, which may wait for it.
+    """
+
+    def __init__(
+        self,
+        loader: NodeLoader,
+        store: GlobalVariableStore | StoreProxy | None,
+        running: "set[Future[NodeReply]]",
+    ) -> None:
+        self._loader = loader
+        self._store: Any = store if store is not None else NoVariables(are_declared=False)
+        self._running = running
+        self._waits = isinstance(store, StoreProxy)
+        self._thread = Hand("rayflow-variables")
+        self._place = os.getpid(), os.uname().nodename
+
+    def take(self, request: Request) -> bool:
+        """Run it, if this is the place for it."""
+        spec = request.spec
+        path = spec.call.class_path
+        if not is_control(path, self._loader) or spec.place != "worker":
+            return False
+        if not all(map(is_inline, request.inputs.values())):
+            return False
+        if not (self._waits and path in VARIABLES):
+            self._run(request)
+        else:
+            self._running.add(request.future)
+            if not self._thread.do(lambda: self._run(request)):
+                fail(request.future, ClusterError("the run has ended"))
+        return True
+
+    def close(self) -> None:
+        """End the thread, once the store has answered it or is gone."""
+        self._thread.close(lambda: None, wait=False)
+
+    def _run(self, request: Request) -> None:
+        try:
+            reply = self._reply(request.spec, request.inputs, request.store_in)
+        except Exception as error:  # a value that Ray cannot take
+            fail(request.future, NodeExecutionError(request.node_id, error))
+        else:
+            succeed(request.future, reply)
+        self._running.discard(request.future)
+
+    def _reply(self, spec: NodeSpec, inputs: Mapping[str, Any], store_in: str | None) -> NodeReply:
+        variables = WriteTracking(self._store)
+        path = spec.call.class_path
+        metadata = self._loader.get_node_metadata(path)
+        reply = run_node_class(CONTROL[path], metadata, spec.call, inputs, variables)
+        reply.details["pid"], reply.details["host"] = self._place
+        # Only a variable's value can be large; it becomes an object as any node's output.
+        for name, value in part_outputs(spec.call, reply, store_in).items():
+            reply.outputs[name] = ray.put(value)
+        return reply

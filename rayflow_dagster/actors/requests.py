@@ -1,0 +1,92 @@
+"""What is asked of actors: nodes as the manager knows them, and single executions of them."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import ray
+
+from rayflow_dagster.runner import NodeCall, NodeReply
+from rayflow_dagster.types import GraphNode, NodeMetadata
+from rayflow_dagster.values import StoredValue, is_inline
+
+from .worker import Given, Job
+
+Place = Literal["worker", "own", "async", "resident"]
+"""Where a node runs: on any worker, on an actor of its own for one execution, on the actor that
+all async nodes share, or on its resident actor."""
+DEFAULT_TTL = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node. ``packed`` is its ``Job``; ``ttl`` the seconds after which a resident ends."""
+
+    call: NodeCall
+    metadata: NodeMetadata
+    place: Place
+    outputs: tuple[str, ...]
+    packed: bytes
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+    ttl: float = DEFAULT_TTL
+
+    @classmethod
+    def of(cls, node_id: str, node: GraphNode) -> "NodeSpec":
+        """The node as the compiled flow has it."""
+        call = NodeCall(node_id, node["class_path"], node["constants"])
+        metadata, options = node["metadata"], node.get("ray_options", {})
+        outputs = tuple(metadata["outputs"])
+        place: Place = "worker"
+        if node.get("resident"):
+            place = "resident"
+        elif options:
+            place = "own"
+        elif metadata.get("is_async"):
+            place = "async"
+        packed = Job(call, outputs).packed()
+        ttl = float(node.get("resident_ttl", DEFAULT_TTL))
+        return cls(call, metadata, place, outputs, packed, options, ttl)
+
+    @property
+    def cpus(self) -> float:
+        """The CPU slots that an actor of its own takes."""
+        return float(self.ray_options.get("num_cpus", 1))
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One execution that somebody waits for."""
+
+    spec: NodeSpec
+    inputs: dict[str, Any]
+    store_in: str | None
+    future: "Future[NodeReply]" = field(default_factory=Future)
+
+    @property
+    def node_id(self) -> str:
+        return self.spec.call.node_id
+
+    @property
+    def is_light(self) -> bool:
+        """Whether sending it costs nothing, so that a thread that must not wait may do it."""
+        known = (ray.ObjectRef, StoredValue)
+        return all(is_inline(each) or isinstance(each, known) for each in self.inputs.values())
+
+    def send(self, run: Any, *before: Any) -> Any:
+        """Call an actor's ``run`` with it, and let go of the inputs.
+
+        Returns:
+            what Ray returns: a ref for each output and one for the envelope.
+        """
+        refs: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        for name, value in self.inputs.items():
+            (refs if isinstance(value, ray.ObjectRef) else values)[name] = value
+        given = Given(self.store_in, values, tuple(refs))
+        sent = given.packed() if self.is_light else given
+        returned = run.options(num_returns=1 + len(self.spec.outputs)).remote(
+            *before, self.spec.packed, sent, *refs.values()
+        )
+        self.inputs = {}
+        return returned

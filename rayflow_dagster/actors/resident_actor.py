@@ -1,0 +1,275 @@
+"""The actor of a resident node: one object of its class, used by run after run.
+
+It is detached and looks after itself: it ends when nobody has used it for its time-to-live, or
+when a run finds that its code, constants or options are not those that the run wants. Runs use it
+one after the other: each takes a lease first, in which nothing of the node runs, so that a run
+whose lease fails may safely look for a new actor.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+from ray.actor import ActorHandle
+
+from rayflow_dagster.compiler.registry import BUILTIN_ROOT
+from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.node import RayflowNode
+from rayflow_dagster.runner import NodeReply, await_node_class, part_outputs, run_node_class
+from rayflow_dagster.variables import WriteTracking
+
+from .capture import captured_output
+from .worker import Given, KnownJob, NodeHost, WorkerSettings, opened_inputs
+
+LeaseAnswer = Literal["granted", "stale", "wait"]
+
+WAIT_SECONDS = 5.0
+"""How long one call for a lease waits; then it must be repeated, or the place in the queue goes."""
+_SILENT_SECONDS = 3 * WAIT_SECONDS
+_UNUSED_SECONDS = 600.0  # a lease whose run never came: its process died; inputs may travel long
+_POLL_SECONDS = 0.01
+
+
+class LeaseLostError(RayflowError):
+    """A run came for which the resident no longer waited."""
+
+
+class ResidentActor(NodeHost):
+    """Keeps one node object. ``digest`` stands for what the node was configured with."""
+
+    def __init__(self, settings: WorkerSettings, digest: str, ttl: float) -> None:
+        os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
+        super().__init__(settings)
+        roots = [root.path for root in self._loader.registry.roots if root != BUILTIN_ROOT]
+        self._sources = LoadedSources([*roots, *([Path(self._folder)] if self._folder else [])])
+        self._digest = digest
+        self._node: RayflowNode | None = None
+        self._thread = ThreadPoolExecutor(1, "rayflow-node")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = Turns(ttl)
+        threading.Thread(target=self._reap, name="rayflow-reaper", daemon=True).start()
+
+    async def lease(self, ticket: str, digest: str, ttl: float) -> LeaseAnswer:
+        """Wait for the turn of ``ticket``, for a while.
+
+        "granted": ``run`` may come. "stale": this actor is not what the caller wants, and ends.
+        "wait": ask again, the place in the queue is kept.
+        """
+        until = time.monotonic() + WAIT_SECONDS
+        while not self._turns.take(ticket, lambda: self._is_stale(digest), ttl):
+            if self._turns.is_over:
+                return "stale"
+            if time.monotonic() > until:
+                return "wait"
+            await asyncio.sleep(_POLL_SECONDS)
+        return "granted"
+
+    async def withdraw(self, ticket: str) -> None:
+        """Whoever has this ticket does not need a turn any more."""
+        self._turns.give_back(ticket)
+
+    async def run(
+        self,
+        ticket: str,
+        store: "ActorHandle[Any] | None",
+        has_variables: bool,
+        packed: bytes,
+        given: Given | bytes,
+        *refs: Any,
+    ) -> Any:
+        """As ``NodeWorker.run``, in the turn that ``ticket`` was granted.
+
+        ``store`` is the variable store of the run; ``has_variables`` whether it has any.
+        """
+        if not self._turns.begin(ticket):
+            raise LeaseLostError("its inputs came too late, another run has the resident now")
+        self._has_variables = has_variables
+        variables = WriteTracking(self._variables(store))
+        try:
+            given = Given.unpacked(given)
+            return await self._in_its_place(packed, given, refs, variables)
+        finally:
+            self._turns.give_back(ticket)
+
+    async def _in_its_place(
+        self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
+    ) -> Any:
+        """Run on the node's one thread, or on its one event loop: never on Ray's own."""
+        here = asyncio.get_running_loop()
+        is_async = await here.run_in_executor(self._thread, self._is_async, packed)
+        if not is_async:
+            return await here.run_in_executor(
+                self._thread, self._run, packed, given, refs, variables
+            )
+        turn = self._run_async(packed, given, refs, variables)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(turn, self._own_loop()))
+
+    def _is_async(self, packed: bytes) -> bool:
+        try:
+            return asyncio.iscoroutinefunction(self._job(packed).node_class.process)
+        except ImportError:
+            return False  # said by the run itself
+        finally:
+            self._sources.note()
+
+    def _run(
+        self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
+    ) -> Any:
+        apart: dict[str, Any] = {}
+        with captured_output() as captured:
+            try:
+                job, inputs = self._job(packed), opened_inputs(given, refs)
+                self._enter_folder()
+                make = self._maker(job)
+                reply = run_node_class(make, job.metadata, job.call, inputs, variables)
+            except Exception as error:  # its class cannot be loaded, or a stored input opened
+                reply = NodeReply(exception=error)
+            else:
+                apart = part_outputs(job.call, reply, given.store_in)
+        self._sources.note()
+        return self._answer(packed, reply, apart, captured.texts())
+
+    async def _run_async(
+        self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
+    ) -> Any:
+        apart: dict[str, Any] = {}
+        with captured_output() as captured:
+            try:
+                job = self._job(packed)
+                inputs = await asyncio.to_thread(opened_inputs, given, refs)
+                self._enter_folder()
+                make = self._maker(job)
+                reply = await await_node_class(make, job.metadata, job.call, inputs, variables)
+            except Exception as error:  # its class cannot be loaded, or a stored input opened
+                reply = NodeReply(exception=error)
+            else:
+                apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
+        self._sources.note()
+        return self._answer(packed, reply, apart, captured.texts())
+
+    def _maker(self, job: KnownJob) -> Callable[[], RayflowNode]:
+        def make() -> RayflowNode:
+            if self._node is None:
+                self._node = job.node_class()
+            return self._node
+
+        return make
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            run = self._loop.run_forever
+            threading.Thread(target=run, name="rayflow-loop", daemon=True).start()
+        return self._loop
+
+    def _is_stale(self, digest: str) -> bool:
+        return digest != self._digest or self._sources.have_changed()
+
+    def _reap(self) -> None:
+        self._turns.wait_until_over()
+        os._exit(0)  # what the node started may still run, and nobody waits for it
+
+
+class Turns:
+    """Whose turn it is, in the order of asking. Safe to use from any thread.
+
+    It is over when nobody has asked for ``ttl`` seconds, or once it is stale; then for ever.
+    """
+
+    def __init__(self, ttl: float) -> None:
+        self._ttl = ttl
+        self._guard = threading.Condition()
+        self._asked: dict[str, float] = {}
+        self._ticket: str | None = None
+        self._granted = self._used = time.monotonic()
+        self._at_work = False
+        self.is_over = False
+
+    def take(self, ticket: str, is_stale: Callable[[], bool], ttl: float) -> bool:
+        """Whether the turn of ``ticket`` has come. Ends all turns if ``is_stale`` then."""
+        with self._guard:
+            now = time.monotonic()
+            self._asked[ticket] = now
+            self._drop_silent(now)
+            if self.is_over or self._ticket is not None or next(iter(self._asked)) != ticket:
+                return False
+            if is_stale():
+                self._end()
+                return False
+            del self._asked[ticket]
+            self._ticket, self._granted, self._ttl = ticket, now, ttl
+            return True
+
+    def begin(self, ticket: str) -> bool:
+        """Whether ``ticket`` still has its turn; it then keeps it until it is given back."""
+        with self._guard:
+            self._at_work = self._ticket == ticket
+            return self._at_work
+
+    def give_back(self, ticket: str) -> None:
+        with self._guard:
+            self._asked.pop(ticket, None)
+            if self._ticket == ticket:
+                self._ticket, self._at_work = None, False
+            self._used = time.monotonic()
+
+    def wait_until_over(self) -> None:
+        """Returns when nobody uses or wants it any more."""
+        with self._guard:
+            while not self.is_over:
+                now = time.monotonic()
+                self._drop_silent(now)
+                if self._ticket is None and not self._asked and now - self._used >= self._ttl:
+                    self._end()
+                    return
+                self._guard.wait(min(1.0, self._ttl / 4))
+
+    def _drop_silent(self, now: float) -> None:
+        """Forget those who do not ask any more, and a turn that was never used."""
+        for ticket, asked in list(self._asked.items()):
+            if now - asked > _SILENT_SECONDS:
+                del self._asked[ticket]
+        if self._ticket and not self._at_work and now - self._granted > _UNUSED_SECONDS:
+            self._ticket, self._used = None, now
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._guard.notify_all()
+
+
+class LoadedSources:
+    """The project's source files that this process has imported, as they were then."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = [folder.resolve() for folder in folders]
+        self._seen: dict[str, tuple[int, int] | None] = {}
+
+    def note(self) -> None:
+        """Remember what was imported since."""
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if file and file not in self._seen and self._is_ours(file):
+                self._seen[file] = _state(file)
+
+    def have_changed(self) -> bool:
+        """Whether a file is another one now, or gone."""
+        return any(_state(file) != seen for file, seen in self._seen.items())
+
+    def _is_ours(self, file: str) -> bool:
+        path = Path(file)
+        ours = any(path.is_relative_to(folder) for folder in self._folders)
+        return ours and "site-packages" not in path.parts
+
+
+def _state(file: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,198 @@
+"""Resident nodes as a run uses them: find the node's actor or start it, take a turn, run.
+
+A resident takes no CPU slot, whatever ``ray_options`` say: it is idle most of its life, and an
+idle one that held the last slot would keep every other node waiting. GPUs, memory and custom
+resources it holds until it ends, as what it keeps there does.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
+
+from rayflow_dagster.errors import NodeExecutionError
+
+from .answers import call, fail, not_started, settle
+from .hand import Hand
+from .pool import end
+from .requests import NodeSpec, Request
+from .resident_actor import LeaseAnswer, ResidentActor
+from .residents import NAMESPACE, PREFIX
+from .worker import WorkerSettings
+
+_RESIDENT: Any = ray.remote(ResidentActor)
+_MOST_DEATHS = 20
+_PAUSE_SECONDS = 0.05  # an actor that ends keeps its name for some milliseconds
+
+Handle = ActorHandle[Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """One execution, from asking for a turn to the answer."""
+
+    request: Request
+    ticket: str = field(default_factory=lambda: uuid4().hex)
+    handle: Handle | None = None
+    is_at_work: bool = False
+
+
+class ResidentNodes:
+    """The resident nodes of one run. ``flow`` and the project's folder tell whose they are."""
+
+    def __init__(
+        self, settings: WorkerSettings, store: Handle | None, flow: str, hand: Hand
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._flow = flow
+        self._hand = hand
+        self._lock = threading.Lock()
+        self._turns: set[_Turn] = set()
+        self._handles: dict[str, Handle] = {}
+        self._closed = threading.Event()
+
+    def run(self, request: Request) -> None:
+        """Run it in its turn. Waits on a thread of its own, as long as the run lives."""
+        turn = _Turn(request)
+        with self._lock:
+            self._turns.add(turn)
+        name = f"rayflow-{request.node_id}"
+        threading.Thread(target=self._serve, args=(turn,), name=name, daemon=True).start()
+
+    def fail_all(self, error: BaseException) -> None:
+        """Whatever waits or runs fails with ``error``."""
+        for turn in list(self._turns):
+            fail(turn.request.future, error)
+
+    def close(self, error: BaseException) -> None:
+        """End those residents that work for this run; withdraw from the others."""
+        self._closed.set()
+        self.fail_all(error)
+        with self._lock:
+            turns, self._turns = self._turns, set()
+        for turn in turns:
+            if turn.handle is not None and turn.is_at_work:
+                end(turn.handle)
+            elif turn.handle is not None:
+                turn.handle.withdraw.remote(turn.ticket)
+
+    def _serve(self, turn: _Turn) -> None:
+        try:
+            handle = self._leased(turn)
+        except Exception as error:  # no actor could be had
+            self._settled(turn)
+            fail(turn.request.future, not_started(turn.request.node_id, error))
+            return
+        if handle is not None:
+            self._work(turn, handle)
+
+    def _leased(self, turn: _Turn) -> Handle | None:
+        """The actor, once it is this run's turn on it; None when the run has ended."""
+        spec = turn.request.spec
+        digest = digest_of(spec)
+        deaths = 0
+        while not self._closed.is_set():
+            handle = turn.handle = self._found(spec, digest)
+            try:
+                answer = self._asked(handle, turn, digest)
+            except RayActorError as error:  # it ended; nothing of this run was on it
+                deaths += 1
+                if deaths > _MOST_DEATHS or getattr(error, "actor_init_failed", False):
+                    raise
+                answer = "stale"
+            if answer == "granted":
+                return handle
+            if answer == "stale":
+                self._forget(spec, handle)
+                self._closed.wait(_PAUSE_SECONDS)
+        return None
+
+    def _asked(self, handle: Handle, turn: _Turn, digest: str) -> LeaseAnswer:
+        lease: Any = handle.lease.remote(turn.ticket, digest, turn.request.spec.ttl)
+        answer: LeaseAnswer = ray.get(lease)
+        return answer
+
+    def _found(self, spec: NodeSpec, digest: str) -> Handle:
+        node_id = spec.call.node_id
+        handle = self._handles.get(node_id)
+        if handle is None:
+            kept = ("num_gpus", "memory", "resources", "runtime_env", "accelerator_type")
+            options = {name: spec.ray_options[name] for name in kept if name in spec.ray_options}
+            handle = _RESIDENT.options(
+                **options,
+                num_cpus=0,
+                name=name_of(self._settings.folder, self._flow, node_id),
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                max_restarts=0,
+                max_task_retries=0,
+            ).remote(self._settings, digest, spec.ttl)
+            self._handles[node_id] = handle
+        return handle
+
+    def _forget(self, spec: NodeSpec, handle: Handle) -> None:
+        if self._handles.get(spec.call.node_id) is handle:
+            del self._handles[spec.call.node_id]
+
+    def _work(self, turn: _Turn, handle: Handle) -> None:
+        request = turn.request
+
+        def answered(error: BaseException | None, answer: Any) -> None:
+            self._settled(turn)
+            if isinstance(error, RayActorError):
+                self._forget(request.spec, handle)
+            settle(request, self._hand, error, answer)
+
+        with self._lock:
+            if turn not in self._turns:  # the run has ended meanwhile
+                handle.withdraw.remote(turn.ticket)
+                return
+            turn.is_at_work = True
+        extra = (turn.ticket, self._store, self._settings.has_variables)
+        try:
+            call(handle.run, request, *extra, on_answer=answered)
+        except Exception as error:  # an input that cannot be pickled
+            self._settled(turn)
+            handle.withdraw.remote(turn.ticket)
+            fail(request.future, NodeExecutionError(request.node_id, error))
+
+    def _settled(self, turn: _Turn) -> None:
+        with self._lock:
+            self._turns.discard(turn)
+
+
+def name_of(folder: str | None, flow: str, node_id: str) -> str:
+    """The name of the one resident actor of a node of a flow of a project."""
+    identity = hashlib.sha256(json.dumps([folder, flow, node_id]).encode()).hexdigest()[:12]
+    legible = [re.sub(r"\W+", "-", text)[:40].strip("-") for text in (flow, node_id)]
+    return "-".join([PREFIX, *filter(None, legible), identity])
+
+
+def digest_of(spec: NodeSpec) -> str:
+    """What tells whether an actor is what the flow wants now.
+
+    Besides the node it is the version of this package and, on a cluster, the code that was
+    shipped to it; an actor looks itself whether source files that it has loaded were changed.
+    """
+    environment = ray.get_runtime_context().runtime_env
+    shipped = {key: environment.get(key) for key in ("working_dir", "py_modules")}
+    parts = [spec.call.class_path, spec.call.constants, spec.ray_options]
+    told = json.dumps([*parts, shipped, _version()], sort_keys=True, default=repr)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _version() -> str:
+    try:
+        return version("rayflow-dagster")
+    except PackageNotFoundError:  # run from its source
+        return ""

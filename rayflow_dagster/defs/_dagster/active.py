@@ -1,0 +1,175 @@
+"""Dagster's bookkeeping of a plan, with what flows need beyond it."""
+
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.execution.plan.step import ExecutionStep
+
+
+class _Waiting:
+    """Ready steps that wait until there is room for them, in the order in which they go."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, str]] = []
+        self._order = count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, key: str, rank: float) -> None:
+        heappush(self._heap, (rank, next(self._order), key))
+
+    def pop(self) -> str:
+        return heappop(self._heap)[2]
+
+    def clear(self) -> list[str]:
+        keys = [key for _, _, key in self._heap]
+        self._heap.clear()
+        return keys
+
+
+class FlowActiveExecution(ActiveExecution):
+    """Dagster's bookkeeping of a plan, with two rules and less work.
+
+    What depends on a failed node stays pending: Dagster would record it as skipped if another of
+    its sources was skipped, and a step recorded as skipped never runs in a re-execution.
+
+    A step that needs a worker starts only when one is free for it, so that a step that has
+    started really runs, and a failure or RETURN leaves the others unstarted.
+
+    Args:
+        slots: how many steps can run on workers at the same time; asked when steps may start.
+        needs_worker: whether a step runs on one.
+    """
+
+    def __init__(
+        self,
+        execution_plan: ExecutionPlan,
+        *,
+        slots: Callable[[], int],
+        needs_worker: Callable[[str], bool],
+        **options: Any,
+    ) -> None:
+        self._slots = slots
+        self._needs_worker = needs_worker
+        self._waiting = _Waiting()
+        self._on_workers: set[str] = set()
+        self._fresh: list[str] | None = None
+        """Steps that settled since the last look at what they make ready; None before the first."""
+        # The plan works these out for all steps each time it is asked.
+        self._sources = execution_plan.get_executable_step_deps()
+        self._dependents: dict[str, list[str]] = {}
+        for key, sources in self._sources.items():
+            for source in sources:
+                self._dependents.setdefault(source, []).append(key)
+        self._known_state: KnownExecutionState | None = None
+        super().__init__(execution_plan, **options)
+
+    def _should_skip_step(self, step_key: str) -> bool:
+        sources = self._sources[step_key]
+        if not self._failed.isdisjoint(sources) or not self._abandoned.isdisjoint(sources):
+            return False
+        return super()._should_skip_step(step_key)
+
+    def _mark_complete(self, step_key: str) -> None:
+        super()._mark_complete(step_key)
+        self._on_workers.discard(step_key)
+        if self._fresh is not None:
+            self._fresh.append(step_key)
+
+    def mark_up_for_retry(self, step_key: str, at_time: float | None = None) -> None:
+        super().mark_up_for_retry(step_key, at_time)
+        self._known_state = None
+
+    def _update(self) -> None:
+        """Dagster's, but looking only at what a newly settled step may have made ready: it would
+        look at every pending step, several times for each that settles.
+        """
+        if self._fresh is None:
+            super()._update()
+            self._fresh = []
+            return
+        if not self._fresh and not self._waiting_to_retry:
+            return
+        pending = self._pending
+        affected = {
+            key: pending[key]
+            for settled in self._fresh
+            for key in (settled, *self._dependents.get(settled, ()))
+            if key in pending
+        }
+        self._fresh.clear()
+        self._pending = dict(affected)
+        super()._update()
+        for key in affected:
+            if key not in self._pending:
+                del pending[key]
+        self._pending = pending
+
+    def get_steps_to_execute(self, limit: int | None = None) -> Sequence[ExecutionStep]:
+        self._update()
+        ready, self._executable = self._executable, []
+        for key in ready:
+            if self._needs_worker(key):
+                self._waiting.push(key, self._sort_key_fn(self.get_step_by_key(key)))
+            else:
+                self._executable.append(key)
+        chosen = list(super().get_steps_to_execute(limit))
+        held_back = self._executable
+        room = self._slots() - len(self._on_workers) if self._waiting else 0
+        while room > 0 and self._waiting and not self._is_full():
+            # Steps that a limit holds back must not take the room of those that may start.
+            self._executable = [self._waiting.pop() for _ in range(min(room, len(self._waiting)))]
+            started = super().get_steps_to_execute(limit)
+            self._on_workers.update(step.key for step in started)
+            room -= len(started)
+            chosen += started
+            held_back += self._executable
+        self._executable = held_back
+        return chosen
+
+    def _is_full(self) -> bool:
+        return self._max_concurrent is not None and len(self._in_flight) >= self._max_concurrent
+
+    @property
+    def is_complete(self) -> bool:
+        return not self._waiting and super().is_complete
+
+    def get_known_state(self) -> KnownExecutionState:
+        """Dagster's, made anew only after a retry: it has the live set of outputs that are there,
+        and to make it checks every one of them.
+        """
+        if self._known_state is None:
+            self._known_state = super().get_known_state()
+        return self._known_state
+
+    def skip_unstarted(self) -> list[ExecutionStep]:
+        """Settle every step that has not started as skipped; the caller logs the events."""
+        keys = [*self._forget_unstarted(), *self._pending_skip, *self._pending_abandon]
+        self._pending_skip.clear()
+        self._pending_abandon.clear()
+        self._in_flight.update(keys)
+        for key in keys:
+            self.mark_skipped(key)
+        return [self.get_step_by_key(key) for key in keys]
+
+    def abandon_unstarted(self) -> None:
+        """Give up every step that has not started, without an event, so that a re-execution from
+        failure runs it. Steps whose sources were skipped stay to be settled as skipped.
+        """
+        keys = self._forget_unstarted()
+        self._in_flight.update(keys)
+        for key in keys:
+            self.mark_abandoned(key)
+
+    def _forget_unstarted(self) -> list[str]:
+        keys = [*self._pending, *self._executable, *self._waiting_to_retry, *self._waiting.clear()]
+        self._pending.clear()
+        self._executable.clear()
+        self._waiting_to_retry.clear()
+        return keys

@@ -1,0 +1,97 @@
+"""Runs: creating and driving one, what its errors stand for, and what its code location froze."""
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry, JobDefinition
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
+from dagster_shared.error import SerializableErrorInfo
+
+
+def load_frozen(key: str) -> Any:
+    """What ``freeze`` kept when the code location loaded; None while it loads for the first time.
+
+    A run worker or step process imports the definitions again; Dagster hands it the metadata of
+    the load that its run was created from.
+    """
+    context = DefinitionsLoadContext.get()
+    if context.load_type != DefinitionsLoadType.RECONSTRUCTION:
+        return None
+    return context.reconstruction_metadata.get(key)
+
+
+def freeze(key: str, text: str) -> None:
+    """Have ``load_frozen(key)`` give ``text`` wherever this load is reconstructed."""
+    DefinitionsLoadContext.get().add_to_pending_reconstruction_metadata(key, text)
+
+
+ErrorInfo = SerializableErrorInfo
+
+# Dagster's public ``execute_job`` returns when the run is over; a person at a terminal wants to see
+# each event as it happens, so the run is created and driven in two steps here.
+
+
+def create_run(
+    job: JobDefinition,
+    instance: DagsterInstance,
+    run_config: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> DagsterRun:
+    """Record a run that has not started."""
+    return instance.create_run_for_job(job, run_config=run_config, tags={**job.run_tags, **tags})
+
+
+def drive_run(
+    job: JobDefinition,
+    run: DagsterRun,
+    instance: DagsterInstance,
+    listener: Callable[[EventLogEntry], None],
+) -> None:
+    """Execute a run in this process; ``listener`` gets every event and log record of it.
+
+    Dagster's console log goes to standard error, which is held back meanwhile: what it says
+    reaches the user through ``listener``.
+    """
+    instance.add_event_listener(run.run_id, listener)
+    held = io.StringIO()
+    told = False
+    with contextlib.redirect_stderr(held):
+        for event in execute_run_iterator(InMemoryJob(job), run, instance):
+            if is_interruption(event) and not told:
+                # Dagster counts a run as failed whose end nobody had asked for.
+                told = True
+                instance.report_run_canceling(run, message="Stopped at the terminal.")
+
+
+def is_interruption(event: DagsterEvent) -> bool:
+    """Whether a step or an executor says that it was told to stop."""
+    data = event.event_specific_data
+    is_told = isinstance(data, EngineEventData) and "steps_interrupted" in data.metadata
+    return is_told or was_interrupted(step_error(event))
+
+
+def was_interrupted(error: ErrorInfo | None) -> bool:
+    """Whether an error stands for Ctrl-C or a request to terminate."""
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
+
+
+def is_wrapper(error: ErrorInfo) -> bool:
+    """Whether an error of Dagster's own stands around the one that matters."""
+    name = error.cls_name or ""
+    return name.startswith("Dagster") or name == RetryRequestedFromPolicy.__name__
+
+
+def step_error(event: DagsterEvent) -> ErrorInfo | None:
+    """The error that a failed step or run carries."""
+    data: Any = event.event_specific_data
+    return getattr(data, "error", None)

@@ -1,0 +1,84 @@
+"""Starting a run's actors before the run: they come up while its plan is built.
+
+Whoever is about to run a job in this process says ``start_early``, or ``expect`` while its job is
+not loaded yet; the run's session then takes over the orchestrator that is connected, or nearly so.
+It is a help only: where nobody said it, the session connects by itself.
+"""
+
+import threading
+from concurrent.futures import Future
+
+from dagster import JobDefinition
+
+from rayflow_dagster.orchestrator import FlowOrchestrator
+
+from .compiled import CompiledFlow
+from .names import SESSION
+
+_started: "dict[int, Future[FlowOrchestrator]]" = {}
+"""By the identity of the compiled flow, which its job holds."""
+
+_expected: set[str] = set()
+"""Names of jobs that this process is going to run."""
+
+
+def expect(job_name: str) -> None:
+    """Say that this process will run a job of this name, when its code location is loaded."""
+    _expected.add(job_name)
+
+
+def start_if_expected(job: JobDefinition) -> None:
+    """``start_early``, if this process was told that it will run ``job``."""
+    if job.name in _expected:
+        _expected.discard(job.name)
+        start_early(job)
+
+
+def flow_of(job: JobDefinition) -> CompiledFlow | None:
+    """The flow that a job was built from; None for a job of another kind."""
+    resource = job.resource_defs.get(SESSION)
+    flow = getattr(getattr(resource, "resource_fn", None), "flow", None)
+    return flow if isinstance(flow, CompiledFlow) else None
+
+
+def start_early(job: JobDefinition) -> None:
+    """Connect to Ray for the next run of ``job`` in this process, on a thread. Returns at once."""
+    flow = flow_of(job)
+    if flow is None or id(flow) in _started:
+        return
+    future: Future[FlowOrchestrator] = Future()
+    _started[id(flow)] = future
+    threading.Thread(
+        target=_connect, args=(flow, future), name="rayflow-early", daemon=True
+    ).start()
+
+
+def take(flow: CompiledFlow) -> FlowOrchestrator | None:
+    """The orchestrator that was started early for ``flow``, connected; None without one.
+
+    Waits until it is connected.
+
+    Raises:
+        ClusterError: it could not connect.
+    """
+    future = _started.pop(id(flow), None)
+    return None if future is None else future.result()
+
+
+def new_orchestrator(flow: CompiledFlow) -> FlowOrchestrator:
+    """An orchestrator of ``flow`` that is not connected yet."""
+    orchestrator = FlowOrchestrator(flow.project, flow.ray_settings, flow.connect)
+    orchestrator.flow_name = flow.name
+    orchestrator.use_graph(flow.graph)
+    return orchestrator
+
+
+def _connect(flow: CompiledFlow, future: "Future[FlowOrchestrator]") -> None:
+    orchestrator = new_orchestrator(flow)
+    try:
+        orchestrator.connect()
+    except BaseException as error:  # whoever takes it raises this
+        orchestrator.close()
+        future.set_exception(error)
+    else:
+        future.set_result(orchestrator)

@@ -1,0 +1,77 @@
+"""Where the values of a run are stored, and how they are found again.
+
+The ``HANDLED_OUTPUT`` event of an output says where its value is: a small plain value stands in
+the event itself, as JSON, and costs no file; any other value is in a file that its actor wrote,
+and the event has its path or URL. So a value is stored when its event is, and the run's process
+never sees the bytes of a large one.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterEventType, DagsterInstance, MetadataValue
+
+from rayflow_dagster.values import StoredValue, join, local_or_url
+
+INLINE = "value"
+"""Metadata of a small plain value: its JSON text."""
+PLACE = "stored at"
+"""Metadata of any other value: the path or URL of its file."""
+VARIABLES_FILE = "variables.pkl"
+
+
+def values_root(instance: DagsterInstance, storage: str | None = None) -> str:
+    """The folder or URL under which runs store their values; each has a folder of its id there.
+
+    ``storage``: the flow's ``settings.storage``; without one, the instance's own storage folder.
+    """
+    if storage:
+        return local_or_url(storage)
+    return str(Path(instance.storage_directory()) / "rayflow")
+
+
+def step_folder(root: str, run_id: str, step_key: str) -> str:
+    """Where the outputs of a step are stored."""
+    return join(join(join(root, run_id), "steps"), step_key)
+
+
+def inline_metadata(value: Any) -> dict[str, MetadataValue[Any]]:
+    """How an event carries a value for which ``values.is_inline`` holds."""
+    return {INLINE: MetadataValue.text(json.dumps(value))}
+
+
+def place_metadata(place: str) -> dict[str, MetadataValue[Any]]:
+    """How an event says where a value is."""
+    return {PLACE: MetadataValue.path(place)}
+
+
+class StoredOutputs:
+    """The outputs that a run has stored, as its events tell."""
+
+    def __init__(self, instance: DagsterInstance, run_id: str) -> None:
+        self._instance = instance
+        self._run_id = run_id
+
+    def find(self, step_key: str, output: str) -> Any:
+        """The value itself if it is a small plain one, else a ``StoredValue``.
+
+        Raises:
+            KeyError: the run stored no such output.
+        """
+        metadata = self._events[step_key, output]
+        if INLINE in metadata:
+            return json.loads(str(metadata[INLINE].value))
+        return StoredValue(str(metadata[PLACE].value))
+
+    @cached_property
+    def _events(self) -> Mapping[tuple[str, str], Mapping[str, MetadataValue[Any]]]:
+        found: dict[tuple[str, str], Mapping[str, MetadataValue[Any]]] = {}
+        for entry in self._instance.all_logs(self._run_id, of_type=DagsterEventType.HANDLED_OUTPUT):
+            event = entry.dagster_event
+            data: Any = event.event_specific_data if event else None
+            if event and event.step_key and {INLINE, PLACE} & data.metadata.keys():
+                found[event.step_key, data.output_name] = data.metadata
+        return found

@@ -1,0 +1,164 @@
+"""The nodes of a direct run that run right now: one coroutine each, stepped by hand.
+
+An asyncio task per node would cost more than everything else that the loop does for a node.
+Whoever completes a future, on whatever thread, puts its node into one queue and wakes the event
+loop, once for all that came meanwhile.
+"""
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from rayflow_dagster.types import NodeResult
+
+from .executor import error_result
+from .waiting import steps
+
+BATCH = 64
+"""Steps before everything else on the event loop gets its turn."""
+
+NodeRun = Coroutine[Any, Any, NodeResult]
+
+
+class _Turn:
+    """One execution of one node. A callable: what to do when the future it waits for is done."""
+
+    __slots__ = ("future", "node_id", "run", "stepping", "turns")
+
+    def __init__(self, turns: "Turns", node_id: str, run: NodeRun) -> None:
+        self.turns = turns
+        self.node_id = node_id
+        self.run = run
+        self.stepping: Generator[Future[Any], None, NodeResult] = steps(run)
+        self.future: Future[Any] | None = None
+
+    def __call__(self, _: "Future[Any]") -> None:
+        self.turns._resume(self)
+
+
+class Turns:
+    """Runs nodes until none runs and none waits to run again. Made inside an event loop.
+
+    Args:
+        ended: called on the event loop with every node and what its coroutine came to; it may
+            start others.
+    """
+
+    def __init__(self, ended: Callable[[str, NodeResult], None]) -> None:
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        # Threads that complete futures have contexts of their own; nodes keep their caller's.
+        self._context = contextvars.copy_context()
+        self._running: dict[str, _Turn] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._due: deque[_Turn] = deque()
+        self._awake = False
+        """True while a call of ``_work`` is on its way, or at work."""
+        self._closed = False
+
+    def start(self, node_id: str, run: NodeRun) -> None:
+        """Run a node; its first step comes after those that are due already."""
+        turn = self._running[node_id] = _Turn(self, node_id, run)
+        self._resume(turn)
+
+    def start_later(self, node_id: str, seconds: float, start: Callable[[], None]) -> None:
+        """Call ``start`` after ``seconds``, unless the node is dropped before."""
+
+        def begin() -> None:
+            del self._timers[node_id]
+            start()
+
+        self._timers[node_id] = self._loop.call_later(
+            seconds, self._guarded, begin, context=self._context
+        )
+
+    def drop_waiting(self) -> None:
+        """Give up the nodes that ``start_later`` has not started yet."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    async def finish(self) -> None:
+        """Wait until nothing runs or waits. Raises what ``ended`` raised."""
+        if self._running or self._timers:
+            await self._finished
+
+    def close(self) -> None:
+        """Give up all that runs or waits."""
+        self._closed = True
+        self.drop_waiting()
+        turns = list(self._running.values())
+        self._running.clear()
+        self._due.clear()
+        for turn in turns:
+            turn.stepping.close()
+            turn.run.close()  # the steps close it only if they have begun
+            if turn.future is not None:
+                turn.future.cancel()
+
+    def _resume(self, turn: _Turn) -> None:
+        """Have a node stepped soon. Called on any thread."""
+        self._due.append(turn)
+        if self._awake or self._closed:
+            return
+        self._awake = True
+        with suppress(RuntimeError):  # a future may outlive the event loop that waited for it
+            self._loop.call_soon_threadsafe(self._guarded, self._work, context=self._context)
+
+    def _work(self) -> None:
+        """Step what is due."""
+        for _ in range(BATCH):
+            if not self._due:
+                self._awake = False
+                # What came before this line saw us awake and left it to us.
+                if not self._due:
+                    return
+                self._awake = True
+            self._step(self._due.popleft())
+        self._loop.call_soon(self._guarded, self._work, context=self._context)
+
+    def _step(self, turn: _Turn) -> None:
+        if self._running.get(turn.node_id) is not turn:
+            return
+        # The future holds the turn: a cycle would keep the node's objects until Python collects it.
+        turn.future = None
+        try:
+            turn.future = next(turn.stepping)
+        except StopIteration as ended:
+            result: NodeResult = ended.value
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # whatever else ends a node settles it
+            result = error_result(turn.node_id, error)
+        else:
+            turn.future.add_done_callback(turn)
+            return
+        del self._running[turn.node_id]
+        self._ended(turn.node_id, result)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do a piece of work of the loop; what it raises ends the run."""
+        if self._closed:
+            return
+        try:
+            work()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._end(error)
+        else:
+            if not (self._running or self._timers):
+                self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._finished.done():
+            return
+        if error is None:
+            self._finished.set_result(None)
+        else:
+            self._finished.set_exception(error)

@@ -1,0 +1,86 @@
+"""Actors that come up before their run."""
+
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance, job
+from dagster_runs import PROJECT, compile_test_flow, run_job
+from drawing import draw, node
+
+from rayflow_dagster.defs import early
+from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.errors import ClusterError
+from rayflow_dagster.testing import InProcessActors, in_process
+
+FLOW = draw(
+    {
+        "start": node("start", inputs={"value": "any"}),
+        "keep": node("identity", label="Keep"),
+        "return": "return",
+    },
+    "start > keep, start.value - keep.value, keep > return, keep.value - return.value",
+)
+
+
+class _Connects:
+    """Notes what it connected."""
+
+    def __init__(self) -> None:
+        self.made: list[InProcessActors] = []
+
+    def __call__(self, orchestrator: Any) -> InProcessActors:
+        self.made.append(in_process(orchestrator))
+        return self.made[-1]
+
+
+def _run(job_def: Any, instance: DagsterInstance) -> Any:
+    return run_job(job_def, compile_test_flow(FLOW), {"value": 5}, instance)
+
+
+def test_a_run_takes_over_the_actors_that_were_started_early(memory: DagsterInstance) -> None:
+    connects = _Connects()
+    job_def = build_job(FLOW, "test", project=PROJECT, connect=connects)
+
+    early.start_early(job_def)
+    early.start_early(job_def)
+    first = _run(job_def, memory)
+
+    assert first.result == {"value": 5}
+    assert len(connects.made) == 1
+
+    assert _run(job_def, memory).success
+    assert len(connects.made) == 2
+
+
+def test_a_run_says_what_kept_an_early_start_from_connecting(memory: DagsterInstance) -> None:
+    def refuse(_orchestrator: Any) -> Any:
+        raise ClusterError("there is no such cluster")
+
+    job_def = build_job(FLOW, "test", project=PROJECT, connect=refuse)
+
+    early.start_early(job_def)
+    run = _run(job_def, memory)
+
+    assert not run.success
+    assert set(run.statuses.values()) == {"pending"}
+    failure = next(e for e in run.events if e.event_type_value == "PIPELINE_FAILURE")
+    assert "there is no such cluster" in str(failure.event_specific_data)
+
+
+@job
+def no_flow() -> None: ...
+
+
+def test_a_job_that_is_no_flow_is_left_alone() -> None:
+    assert early.flow_of(no_flow) is None
+    early.start_early(no_flow)
+    assert early._started == {}
+
+
+@pytest.mark.ray
+def test_actors_started_early_run_the_nodes(ray_session: None, memory: DagsterInstance) -> None:
+    job_def = build_job(FLOW, "test", project=PROJECT)
+
+    early.start_early(job_def)
+
+    assert _run(job_def, memory).result == {"value": 5}

@@ -1,0 +1,78 @@
+"""A code location of flows: what loading it imports, shares and survives."""
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from drawing import draw, node
+
+from rayflow_dagster import build_definitions, build_job
+from rayflow_dagster.project import Project
+from rayflow_dagster.testing import in_process
+
+LOAD = """
+import sys
+from rayflow_dagster import build_definitions
+
+repository = build_definitions(sys.argv[1]).get_repository_def()
+repository.load_all_definitions()
+print(sorted(job.name for job in repository.get_all_jobs() if "rayflow/broken" not in job.tags))
+print([name for name in ("ray", "networkx") if name in sys.modules])
+"""
+
+
+def small(name: str, **data) -> dict:
+    flow = draw(
+        {"s": node("start", inputs={"a": "int"}), "add": node("math.add", **data), "r": "return"},
+        "s > add, add > r, s.a - add.x, s.a - add.y, add.result - r.sum",
+    )
+    return {"name": name, **flow}
+
+
+def chain(count: int) -> dict:
+    names = ["s", *(f"n{number}" for number in range(count)), "r"]
+    nodes = {name: node("math.add", values={"x": 1, "y": 1}) for name in names[1:-1]}
+    wires = ", ".join(f"{one} > {two}" for one, two in pairwise(names))
+    return draw({"s": "start", **nodes, "r": "return"}, wires)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    (tmp_path / "flows").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "flows" / f"{name}.json").write_text(json.dumps(small(name, label=name)))
+    return tmp_path / "flows"
+
+
+def test_loading_imports_neither_ray_nor_what_only_broken_flows_need(folder):
+    command = [sys.executable, "-c", LOAD, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["['one', 'two']", "[]"]
+
+
+def test_nodes_of_one_class_differ_in_their_description_alone(folder):
+    one, two = (build_definitions(folder).resolve_job_def(name) for name in ("one", "two"))
+    ops = [job.graph.node_named(job.name).definition for job in (one, two)]
+    assert ops[0] is not ops[1]
+    assert ops[0].name != ops[1].name
+    assert [op.description.splitlines()[0] for op in ops] == ["**one**", "**two**"]
+    assert ops[0].input_dict == ops[1].input_dict
+    assert ops[0].output_dict == ops[1].output_dict
+
+
+def test_nodes_that_look_the_same_share_a_definition(folder):
+    for name in ("one", "two"):
+        (folder / f"{name}.json").write_text(json.dumps(small(name, label="Sum")))
+    defs = build_definitions(folder)
+    ops = [defs.resolve_job_def(name).graph.node_named("Sum").definition for name in ("one", "two")]
+    assert ops[0] is ops[1]
+    defs.get_repository_def().load_all_definitions()  # a repository refuses two ops of one name
+
+
+def test_a_chain_deeper_than_pythons_recursion_becomes_a_job(tmp_path):
+    limit = sys.getrecursionlimit()
+    job = build_job(chain(limit + 200), "deep", project=Project.at(tmp_path), connect=in_process)
+    assert len(job.graph.node_dict) == limit + 202
