@@ -134,6 +134,7 @@ class FlowOrchestrator:
         """
         self.validator.require_valid(flow_data)
         flow = self.validator.resolve(self.project.with_settings(flow_data))
+        self.flow_name = str(flow_data.get("name") or "")
         self.graph_builder = GraphBuilder(_metadata_of(flow))
         self.use_graph(self.graph_builder.compile(flow))
         return self._require_graph()

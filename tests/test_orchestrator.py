@@ -555,10 +555,10 @@ def test_a_cancelled_run_ends_the_actor_that_hangs(remote, tmp_path):
 
 @pytest.mark.ray
 def test_no_actor_is_left_behind(remote):
-    execute(remote, load_fixture("printer"), value="x")
-    pid = result_of(remote, "printer")["details"]["pid"]
-    assert pid != os.getpid()
-    while is_alive(pid):
+    assert execute(remote, load_fixture("parallel_join"), value="x")["success"]
+    pids = {result_of(remote, node_id)["details"]["pid"] for node_id in ("plain", "async", "slow")}
+    assert os.getpid() not in pids
+    while any(is_alive(pid) for pid in pids):
         threading.Event().wait(0.02)
 
 

@@ -15,7 +15,7 @@ from rayflow_dagster.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BUILDING = re.compile(r"/work|/root|/home/|localhost:|https?://(?!127\.0\.0\.1)")
+BUILDING = re.compile(r"/work\b|/root|/home/|localhost:|https?://(?!127\.0\.0\.1)")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -61,7 +61,10 @@ def test_links_lead_to_files_and_no_path_of_a_machine_is_named(page: Path) -> No
     text = page.read_text()
 
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert (page.parent / target).is_file(), target
+        file, _, heading = target.partition("#")
+        linked = page.parent / file
+        assert linked.is_file(), target
+        assert not heading or f"\n## {heading.capitalize()}\n" in linked.read_text(), target
     assert BUILDING.findall(text) == []
 
 
@@ -71,7 +74,7 @@ def test_every_dependency_is_in_the_table_and_has_an_exact_version() -> None:
     names = {re.split(r"[<>=!~;\[ ]", item)[0] for item in wanted}
     table = (ROOT / "README.md").read_text().partition("## Dependencies")[2]
     constraints = (ROOT / "constraints.txt").read_text()
-    exact = set(re.findall(r"^([\w.-]+)==[\w.]+$", constraints, re.MULTILINE))
+    exact = set(re.findall(r"^([\w.-]+)==[\w.]+$", constraints.lower(), re.MULTILINE))
 
     assert [name for name in names if not re.search(rf"\b{name}\b", table)] == []
     assert names <= exact

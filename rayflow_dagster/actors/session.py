@@ -1,5 +1,6 @@
 """Connecting one run to Ray: the cluster, the variable store, the actors."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from .variables import VariableStoreManager
 
 @dataclass(frozen=True, slots=True)
 class RunPlace:
-    """What a run is connected with. ``flow`` names the flow within the project.
+    """What a run is connected with. ``flow`` names the flow within the project, if it has a name.
 
     ``shared_name``: set where several processes run steps of the run; the store's name then.
     ``snapshot``: the variables to go on from.
@@ -47,7 +48,9 @@ def connect_to_ray(
     elif declared:
         variables = VariableStoreManager(place.shared_name)
         store = variables.create_store(declared, place.snapshot)
-    manager = ActorManager(loader, store, str(place.project.root), flow=place.flow)
+    manager = ActorManager(
+        loader, store, str(place.project.root), flow=place.flow or _nameless(graph)
+    )
     try:
         # A process that runs one step of many needs no workers for the others.
         manager.prepare(graph, starts_early=place.shared_name is None)
@@ -57,3 +60,9 @@ def connect_to_ray(
             variables.cleanup()
         raise
     return manager, variables
+
+
+def _nameless(graph: ExecutionGraph) -> str:
+    """What tells a flow without a name from others: its nodes' ids, which editing them keeps."""
+    ids = "\n".join(sorted(graph["nodes"]))
+    return hashlib.sha256(ids.encode()).hexdigest()[:8]

@@ -3,12 +3,19 @@
 import itertools
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    EventLogEntry,
+    JobDefinition,
+)
 
 import rayflow_dagster
 from rayflow_dagster.defs._dagster import (
@@ -21,7 +28,7 @@ from rayflow_dagster.defs._dagster import (
     was_interrupted,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
-from rayflow_dagster.defs.early import start_early
+from rayflow_dagster.defs.early import end_unused, start_early
 from rayflow_dagster.defs.executor import flow_executor
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
 from rayflow_dagster.defs.storage import StoredOutputs
@@ -66,8 +73,7 @@ class RecordedRunner:
         root = self._compiled.project.root
         home = use_home(root)
         started = time.perf_counter()
-        start_early(self._job)
-        with open_instance(home) as instance:
+        with open_instance(home) as instance, _started_early(self._job):
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
             run = create_run(self._job, instance, config, _tags(root, self._path))
@@ -85,6 +91,16 @@ class RecordedRunner:
                 stopped=status == DagsterRunStatus.CANCELED,
                 home=str(home),
             )
+
+
+@contextmanager
+def _started_early(job: JobDefinition) -> Iterator[None]:
+    """Let the actors come up while the run is recorded."""
+    start_early(job)
+    try:
+        yield
+    finally:
+        end_unused(job)
 
 
 def open_instance(home: Path) -> DagsterInstance:

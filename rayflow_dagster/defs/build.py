@@ -4,8 +4,6 @@ import contextlib
 import gc
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,12 @@ from dagster import Definitions, JobDefinition
 from rayflow_dagster.compiler.flow import parse_flow
 from rayflow_dagster.errors import FlowFormatError, NameCollisionError, ProjectError, RayflowError
 from rayflow_dagster.project import Project
-from rayflow_dagster.values import write_whole
 
 from ._dagster import freeze, load_frozen
 from .broken import build_broken_job, findings_of
 from .early import start_if_expected
 from .executor import flow_executor
+from .flow_store import digest_of, save_flows, saved_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .names import legal_name
 
@@ -146,35 +144,12 @@ def _frozen_files(folder: Path) -> list[_FlowFile]:
     frozen = load_frozen(key)
     if frozen is not None:
         hashes: dict[str, str] = json.loads(frozen)
-        return [_FlowFile(folder / name, _saved(digest)) for name, digest in hashes.items()]
+        contents = saved_flows(list(hashes.values()))
+        return [
+            _FlowFile(folder / name, content)
+            for name, content in zip(hashes, contents, strict=True)
+        ]
     files = [_FlowFile(file, file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-    hashes = {item.file.name: hashlib.sha256(item.content).hexdigest() for item in files}
-    for item in files:
-        _save(item.content, hashes[item.file.name])
-    freeze(key, json.dumps(hashes))
+    save_flows(item.content for item in files)
+    freeze(key, json.dumps({item.file.name: digest_of(item.content) for item in files}))
     return files
-
-
-def flow_store() -> Path:
-    """Where the bytes of loaded flows are kept under their hash."""
-    home = os.environ.get("DAGSTER_HOME")
-    if home:
-        return Path(home) / "storage" / "rayflow" / "flows"
-    return Path(tempfile.gettempdir()) / f"rayflow-{os.getuid()}" / "flows"
-
-
-def _save(content: bytes, digest: str) -> None:
-    file = flow_store() / f"{digest}.json"
-    if not file.is_file():
-        write_whole(file, content)
-
-
-def _saved(digest: str) -> bytes:
-    file = flow_store() / f"{digest}.json"
-    try:
-        return file.read_bytes()
-    except OSError:
-        raise RayflowError(
-            f"the flow that this run was created from ({digest[:8]}) is no longer in "
-            f"{file.parent}; reload the code location and launch a new run"
-        ) from None

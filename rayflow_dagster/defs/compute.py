@@ -14,7 +14,7 @@ from rayflow_dagster.types import ExecutionGraph, NodeResult
 
 from ._dagster import steps_of_this_process
 from .compiled import CompiledFlow
-from .io_manager import Absent, NodeOutput
+from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .resources import RESULT_TAG, RunSession
@@ -78,17 +78,19 @@ def _start_inputs(graph: ExecutionGraph, context: OpExecutionContext) -> Mapping
 def _arrived(
     flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]
 ) -> dict[tuple[str, str], Any]:
-    """What the step's inputs brought, by the output that it is wired from.
+    """What the step's inputs brought, by the output that it is from.
 
-    A fan-in arrives as the list of values that came. One at most did, so whichever wire of the
-    input stands for it, the node gets the same value.
+    A fan-in arrives as the list of what came.
     """
     arrived: dict[tuple[str, str], Any] = {}
     for port, wires in flow.wires[node_id].items():
-        value = inputs.get(flow.ports[node_id].inputs[port], Absent())
-        values = value if port in flow.fan_ins[node_id] else [value]
-        came = [item for item in values if not isinstance(item, Absent)]
-        arrived |= dict(zip(wires, came, strict=False))
+        value = inputs.get(flow.ports[node_id].inputs[port])
+        items: Any = value if port in flow.fan_ins[node_id] else [value]
+        came = {item.source: item.value for item in items if isinstance(item, NodeInput)}
+        for source, output in wires:
+            name = (flow.steps[source], flow.ports[source].outputs[output])
+            if name in came:
+                arrived[source, output] = came[name]
     return arrived
 
 

@@ -7,16 +7,18 @@ It is a help only: where nobody said it, the session connects by itself.
 
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 
 from dagster import JobDefinition
 
+from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 
 from .compiled import CompiledFlow
 from .names import SESSION
 
-_started: "dict[int, Future[FlowOrchestrator]]" = {}
-"""By the identity of the compiled flow, which its job holds."""
+_started: "dict[int, tuple[CompiledFlow, Future[FlowOrchestrator]]]" = {}
+"""By the identity of the compiled flow."""
 
 _expected: set[str] = set()
 """Names of jobs that this process is going to run."""
@@ -47,7 +49,7 @@ def start_early(job: JobDefinition) -> None:
     if flow is None or id(flow) in _started:
         return
     future: Future[FlowOrchestrator] = Future()
-    _started[id(flow)] = future
+    _started[id(flow)] = flow, future
     threading.Thread(
         target=_connect, args=(flow, future), name="rayflow-early", daemon=True
     ).start()
@@ -61,8 +63,19 @@ def take(flow: CompiledFlow) -> FlowOrchestrator | None:
     Raises:
         ClusterError: it could not connect.
     """
-    future = _started.pop(id(flow), None)
+    _, future = _started.pop(id(flow), (flow, None))
     return None if future is None else future.result()
+
+
+def end_unused(job: JobDefinition) -> None:
+    """End what was started early for a run of ``job`` that did not come to use it."""
+    flow = flow_of(job)
+    if flow is None:
+        return
+    with suppress(RayflowError):  # a run that does not need it need not hear why it failed
+        orchestrator = take(flow)
+        if orchestrator is not None:
+            orchestrator.close()
 
 
 def new_orchestrator(flow: CompiledFlow) -> FlowOrchestrator:

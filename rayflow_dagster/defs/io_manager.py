@@ -25,6 +25,18 @@ class NodeOutput:
     place: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NodeInput:
+    """A value as it comes to an op: a fan-in would not tell which of its wires brought it.
+
+    ``source`` is (step key, output); ``value`` a small plain value, an object ref, or a
+    ``StoredValue`` that the actor opens.
+    """
+
+    source: tuple[str, str]
+    value: Any
+
+
 class Absent:
     """Stands at an input whose wire brought nothing, and at START's output for such inputs."""
 
@@ -62,8 +74,8 @@ class FlowIOManager(IOManager):
         place = place or store_value(folder, context.name, value)
         context.add_output_metadata(place_metadata(place))
 
-    def load_input(self, context: InputContext) -> Any:
-        """The value, an object ref, or a ``StoredValue`` that the actor opens.
+    def load_input(self, context: InputContext) -> NodeInput | Absent:
+        """The value of the output that the input is wired from.
 
         Raises:
             DataNotAvailableError: the output is from another process or run, and is not stored.
@@ -73,25 +85,29 @@ class FlowIOManager(IOManager):
             raise DataNotAvailableError(context.step_context.step.key, context.name)
         if output.name == ABSENT:
             return Absent()
-        session = self._session
-        here = output.run_id == session.run.run_id
-        if here and (output.step_key, output.name) in session.live:
-            return session.live[output.step_key, output.name]
-        step_key = context.step_context.step.key
+        key = (output.step_key, output.name)
+        if output.run_id == self._session.run.run_id and key in self._session.live:
+            return NodeInput(key, self._session.live[key])
         try:
-            value = session.stored_outputs(output.run_id).find(output.step_key, output.name)
+            return NodeInput(key, self._stored(output))
+        except LookupError as error:
+            step_key = context.step_context.step.key
+            raise DataNotAvailableError(step_key, context.name, str(error)) from None
+
+    def _stored(self, output: OutputContext) -> Any:
+        """What another process or run has stored."""
+        try:
+            stored = self._session.stored_outputs(output.run_id)
+            value = stored.find(output.step_key, output.name)
         except KeyError:
             reason = f"run {output.run_id} kept no stored value of it"
-            if not session.is_durable:
+            if not self._session.is_durable:
                 reason += " (the flow's settings say durable: false)"
-            raise DataNotAvailableError(
-                step_key, context.name, f"{reason}; run it all again"
-            ) from None
+            raise LookupError(f"{reason}; run it all again") from None
         if isinstance(value, StoredValue) and not stored_exists(value.path):
-            reason = (
+            raise LookupError(
                 f"the stored output {value.path} of run {output.run_id} is gone; run it all again"
             )
-            raise DataNotAvailableError(step_key, context.name, reason)
         return value
 
 

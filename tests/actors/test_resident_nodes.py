@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import ray
 from drawing import draw, node
+from running import execute
 
 from rayflow_dagster.actors.manager import ActorManager
 from rayflow_dagster.actors.residents import NAMESPACE, end_residents, residents
@@ -277,3 +278,17 @@ def test_residents_leave_the_slots_to_the_other_nodes(runs):
         manager.dispatch(node_id, {"wait_for": ""} if node_id == "Counter" else {}).result(PATIENCE)
     free = runs.start(data={"resident": False})
     assert free.dispatch("Counter", {"wait_for": ""}).result(PATIENCE).outputs["count"] == 1
+
+
+def test_a_nameless_flow_finds_its_resident_again_in_direct_runs(runs):
+    flow = draw(
+        {"start": node("start"), "keep": node("nodes.counter.CounterNode"),
+         "return": node("return")},
+        "start > keep, keep > return, keep.count - return.count",
+    )  # fmt: skip
+    counts = []
+    for _ in range(2):
+        outcome = execute(FlowOrchestrator(Project.at(runs.folder)), flow)
+        assert outcome["error"] is None
+        counts.append(outcome["result"]["count"])
+    assert counts == [1, 2]

@@ -5,6 +5,7 @@ from typing import Any
 
 from dagster import DagsterInstance, in_process_executor
 from dagster_runs import PROJECT, FlowRun, run_in_dagster
+from drawing import draw, node
 from hypothesis import given, settings
 from random_flows import RandomFlow, random_flows
 
@@ -56,3 +57,25 @@ def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(
 
     assert run.statuses == statuses
     assert run.result == outcome["result"]
+
+
+def test_two_inputs_may_merge_the_same_sources_in_any_order() -> None:
+    flow = draw(
+        {
+            "start": node("start", inputs={"fail": {"type": "bool", "default": True}}),
+            "risky": node("fragile", values={"value": 1}),
+            "collect": "collect",
+            "return": "return",
+        },
+        "start > risky, start.fail - risky.fail, risky > collect, risky.error > collect,"
+        "risky.error - collect.a, risky.value - collect.a, risky.value - collect.c,"
+        "risky.error - collect.c, collect > return, collect.values - return.values",
+    )
+    for fail in (True, False):
+        drawn = RandomFlow(flow, {"fail": fail})
+
+        outcome, statuses = _direct(drawn)
+        run = _in_dagster(drawn)
+
+        assert run.success
+        assert (run.result, run.statuses) == (outcome["result"], statuses)

@@ -84,3 +84,16 @@ def test_actors_started_early_run_the_nodes(ray_session: None, memory: DagsterIn
     early.start_early(job_def)
 
     assert _run(job_def, memory).result == {"value": 5}
+
+
+def test_what_a_run_did_not_come_to_use_is_ended(memory: DagsterInstance) -> None:
+    connects = _Connects()
+    job_def = build_job(FLOW, "test", project=PROJECT, connect=connects)
+    early.start_early(job_def)
+
+    early.end_unused(job_def)
+    early.end_unused(job_def)
+
+    (made,) = connects.made
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        made.dispatch("keep", {"value": 1})
