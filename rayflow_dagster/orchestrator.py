@@ -225,10 +225,10 @@ class FlowOrchestrator:
         Returns:
             ``{"result": dict, "error": str | None}``.
         """
-        graph, planner, _ = self._require_ready()
+        graph, planner, executor = self._require_ready()
         loop = FlowLoop(
             graph, planner, self._require_tracker(), self.error_handler, self.run_node,
-            self._on_settled,
+            executor.actors, self._on_settled,
         )  # fmt: skip
         return await loop.run(start_inputs)
 

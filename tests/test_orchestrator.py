@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -595,3 +596,28 @@ def test_an_update_may_use_the_nodes_own_constants(remote):
     flow = one_node("VariablesNode", WHAT="scale", FACTOR=7)
     flow["variables"] = {"counter": {"type": "int", "default": 6}}
     assert execute(remote, flow)["result"] == {"value": 42}
+
+
+def _wide_with_a_failure(width: int) -> dict[str, Any]:
+    nodes: dict[str, Any] = {"start": "start", "boom": "boom", "return": "return"}
+    wires = "start > boom, boom > return"
+    for number in range(width):
+        nodes[f"n{number}"] = node("sleep", values={"SECONDS": 0.05})
+        wires += f", start > n{number}, n{number} > return"
+    return draw(nodes, wires)
+
+
+@pytest.mark.parametrize("where", ["local", pytest.param("remote", marks=pytest.mark.ray)])
+def test_a_failure_leaves_what_waits_for_a_worker_unstarted(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    orchestrator: FlowOrchestrator = request.getfixturevalue(where)
+
+    outcome = asyncio.run(orchestrator.execute_flow(_wide_with_a_failure(40), {}))
+
+    assert not outcome["success"]
+    states = orchestrator.state_tracker.get_state()["node_states"]
+    statuses = Counter(state["status"] for state in states.values())
+    assert statuses["failed"] == 1
+    assert statuses["running"] == 0
+    assert statuses["pending"] > 30

@@ -78,6 +78,7 @@ class ControlNodes:
         if not (self._waits and path in VARIABLES):
             self._run(request)
         else:
+            request.begin()
             self._running.add(request.future)
             if not self._thread.do(lambda: self._run(request)):
                 fail(request.future, ClusterError("the run has ended"))

@@ -168,6 +168,8 @@ class ActorManager:
         """
         request = Request(self._specs[node_id], inputs, store_in)
         actor = self._actors.get(node_id)
+        if actor is not None or request.spec.place in ("async", "resident"):
+            request.begin()
         if self._hand.is_closed:
             fail(request.future, ClusterError(_RUN_ENDED))
         elif actor is not None:
@@ -205,6 +207,7 @@ class ActorManager:
                 succeed(fetched, found)
 
         # A thread of its own: opening a value may take long and runs the author's code.
+        fetched.set_running_or_notify_cancel()
         threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
         return fetched
 

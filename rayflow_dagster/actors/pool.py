@@ -200,13 +200,16 @@ class WorkerPool:
                 self._release(worker)
             settle(request, self._hand, error, answer)
 
+        give_up = self._drop_and_pump if worker.is_own else self._release
+        if not request.begin():
+            self._hand.do(lambda: give_up(worker))
+            return
         self._running.add(request.future)
         try:
             call(worker.handle.run, request, on_answer=answered)
         except Exception as error:  # an input that cannot be pickled
             self._running.discard(request.future)
             fail(request.future, NodeExecutionError(request.node_id, error))
-            give_up = self._drop_and_pump if worker.is_own else self._release
             self._hand.do(lambda: give_up(worker))
 
     def _release(self, worker: Worker) -> None:

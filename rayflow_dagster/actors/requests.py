@@ -73,6 +73,12 @@ class Request:
         known = (ray.ObjectRef, StoredValue)
         return all(is_inline(each) or isinstance(each, known) for each in self.inputs.values())
 
+    def begin(self) -> bool:
+        """Say that it is on its way to an actor, so that nobody can cancel it any more; False if
+        somebody has.
+        """
+        return self.future.set_running_or_notify_cancel()
+
     def send(self, run: Any, *before: Any) -> Any:
         """Call an actor's ``run`` with it, and let go of the inputs.
 

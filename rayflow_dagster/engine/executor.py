@@ -32,7 +32,8 @@ class Dispatcher(Protocol):
     ) -> "Future[NodeReply]":
         """Start one execution of a node; with ``store_in``, write its outputs to that folder.
 
-        The future fails only if the place that the node ran in did.
+        The future fails only if the place that the node ran in did. It can be cancelled while the
+        node waits for a worker, and not once it runs.
         """
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
@@ -43,7 +44,7 @@ class NodeExecutor:
     """Executes individual nodes."""
 
     def __init__(self, actor_manager: Dispatcher, data_gatherer: DataGatherer) -> None:
-        self._actors = actor_manager
+        self.actors = actor_manager
         self._gatherer = data_gatherer
 
     async def execute_node(
@@ -58,7 +59,7 @@ class NodeExecutor:
         except DataNotAvailableError as error:
             return self._handle_execution_error(node_id, error)
         try:
-            sent = Settled(self._actors.dispatch(node_id, inputs, store_in))
+            sent = Settled(self.actors.dispatch(node_id, inputs, store_in))
             del inputs  # a failure's traceback would keep the objects alive
             reply = await sent
         except Exception as error:  # the actor died, or Ray lost it: the node's failure
@@ -74,7 +75,7 @@ class NodeExecutor:
         """Run a RETURN node: its inputs, as values, are the flow's result."""
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
-            result = await Settled(self._actors.fetch(inputs))
+            result = await Settled(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value
             return self._handle_execution_error(node_id, error)
         return success_result(node_id, {"result": result}, [])

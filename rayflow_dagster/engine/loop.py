@@ -9,6 +9,7 @@ from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 
 from .ending import AFTER_RETURN, no_return_error
 from .error_handler import ErrorHandler
+from .executor import Dispatcher
 from .planner import ExecutionPlanner, skipped_result
 from .readers import Readers
 from .retries import retry_delay
@@ -43,6 +44,7 @@ class FlowLoop:
     tracker: StateTracker
     error_handler: ErrorHandler
     run_node: RunNode
+    actors: Dispatcher
     settled: Callable[[NodeResult], None]
     errors: list[str] = field(init=False, default_factory=list)
     _is_over: bool = field(init=False, default=False)
@@ -86,11 +88,21 @@ class FlowLoop:
         self._settle(result)
         if self._ends():
             self._turns.drop_waiting()
+            self._drop_queued()
             return
         plan = self.planner.plan_after(self.tracker.get_state(), result)
         for skipped in plan.skipped:
             self._store(skipped_result(skipped, "no exec edge into it fired"))
         self._begin_all(plan.ready)
+
+    def _drop_queued(self) -> None:
+        """Give up the nodes that still wait for a worker, as if they had not started: those behind
+        as many as there are workers.
+        """
+        on_workers = [id_ for id_ in self._turns.running if self.actors.needs_worker(id_)]
+        for node_id in on_workers[self.actors.slots :]:
+            if self._turns.drop(node_id):
+                self.tracker.update_node_status(node_id, "pending")
 
     def _tries_again(self, node_id: str) -> bool:
         """Whether a failed node has attempts left. Once the flow is over, it is then as if it had

@@ -83,6 +83,21 @@ class Turns:
             timer.cancel()
         self._timers.clear()
 
+    @property
+    def running(self) -> list[str]:
+        """The nodes that run, in the order in which they were started."""
+        return list(self._running)
+
+    def drop(self, node_id: str) -> bool:
+        """Give up a node that nothing works on yet; False if something does."""
+        turn = self._running[node_id]
+        if turn.future is not None and not turn.future.cancel():
+            return False
+        del self._running[node_id]
+        turn.stepping.close()
+        turn.run.close()  # the steps close it only if they have begun
+        return True
+
     async def finish(self) -> None:
         """Wait until nothing runs or waits. Raises what ``ended`` raised."""
         if self._running or self._timers:

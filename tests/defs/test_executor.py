@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,18 @@ def test_the_node_of_higher_priority_starts_first(instance: DagsterInstance) -> 
 
     starts = [e.step_key for e in run.events if e.event_type == DagsterEventType.STEP_START]
     assert starts.index("high") < starts.index("low")
+
+
+def test_a_failure_leaves_what_waits_for_a_worker_unstarted(memory: DagsterInstance) -> None:
+    nodes: dict[str, Any] = {"start": "start", "boom": "boom", "return": "return"}
+    wires = "start > boom, boom > return"
+    for number in range(40):
+        nodes[f"n{number}"] = node("sleep")
+        wires += f", start > n{number}, n{number} > return"
+
+    run = run_in_dagster(draw(nodes, wires), {}, memory, connect=in_process)
+
+    statuses = Counter(run.statuses.values())
+    assert statuses["failed"] == 1
+    assert statuses["pending"] > 30
+    assert not any(run.of_step(f"n{n}") for n in range(40) if run.statuses[f"n{n}"] == "pending")

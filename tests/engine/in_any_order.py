@@ -37,6 +37,7 @@ class AnyOrderActors(InProcessActors):
 
     def _later(self, work: Callable[[], Any]) -> "Future[Any]":
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # there is no queue for a worker here
         self._waiting.append((future, work))
         self._after(self._rng.randint(0, 6))
         return future
