@@ -16,6 +16,7 @@
     ├── FlowChangedError           a re-execution whose flow is no longer the same
     ├── ProjectError               the project's own settings are wrong
     ├── NameCollisionError         two flows or nodes claim one name
+    ├── StorageError               values cannot be stored where the settings say
     └── ClusterError               the Ray cluster cannot be reached or cannot run this
 
 Exceptions carry facts and build their text from them; each survives pickling (a test pickles
@@ -159,6 +160,10 @@ class NameCollisionError(RayflowError):
         self.claims = {name: list(who) for name, who in claims.items()}
         lines = [f"'{name}' is claimed by {', '.join(who)}" for name, who in self.claims.items()]
         super().__init__("; ".join(lines))
+
+
+class StorageError(RayflowError):
+    """Values cannot be stored at the place that ``settings.storage`` names."""
 
 
 class ClusterError(RayflowError):

@@ -91,10 +91,10 @@ class InProcessActors:
         self.slots = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rayflow-node")
 
-    def needs_worker(self, node_id: str) -> bool:
-        """Whether the node takes one of the threads."""
+    def workers_for(self, node_id: str) -> int:
+        """Every node takes one of the threads, but for START and RETURN."""
         graph = self._graph
-        return node_id != graph["start_node"] and node_id not in graph["return_nodes"]
+        return int(node_id != graph["start_node"] and node_id not in graph["return_nodes"])
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None

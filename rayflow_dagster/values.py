@@ -18,6 +18,8 @@ from typing import IO, Any
 import cloudpickle
 import fsspec
 
+from .errors import StorageError
+
 INLINE_BYTES = 2048
 """Above this size a value is an object of its own. Counted roughly: a character is a byte."""
 _OVERHEAD = 8
@@ -127,6 +129,23 @@ def stored_exists(place: str) -> bool:
 def is_url(place: str) -> bool:
     """Whether a place is an fsspec URL rather than a path; ``file://`` is spelled as a path."""
     return "://" in place
+
+
+def check_place(place: str) -> None:
+    """Refuse a URL that nothing can be stored at.
+
+    Raises:
+        StorageError: its protocol is unknown, a package is missing, or it is the memory of one
+            process.
+    """
+    if not is_url(place):
+        return
+    if place.startswith("memory://"):
+        raise StorageError(f"{place} is the memory of one process, where no other finds a value")
+    try:
+        fsspec.core.url_to_fs(place)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"values cannot be stored at {place}: {error}") from None
 
 
 def local_or_url(place: str) -> str:

@@ -21,6 +21,7 @@ EXAMPLES = [
     errors.FlowChangedError("changed"),
     errors.NameCollisionError({"a": ["x.json", "y.json"]}),
     errors.ClusterError("dead"),
+    errors.StorageError("s3://bucket"),
     errors.ProjectError("wrong settings"),
     RayflowError("base"),
 ]

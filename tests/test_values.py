@@ -1,6 +1,7 @@
 """Values at rest."""
 
 import enum
+import importlib.util
 import json
 import math
 import threading
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rayflow_dagster.errors import StorageError
 from rayflow_dagster.values import (
     INLINE_BYTES,
     StoredValue,
+    check_place,
     is_inline,
     local_or_url,
     read_bytes,
@@ -47,6 +50,25 @@ def test_bytes_are_stored_at_paths_and_urls_alike(tmp_path):
         place = store_bytes(f"{folder}/deep/file", b"content")
         assert read_bytes(place) == b"content"
     fsspec.filesystem("memory").rm("/bytes", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("memory://bucket", "memory of one process"),
+        ("nosuch://bucket", "Protocol not known"),
+        ("s3://bucket", "s3fs"),
+    ],
+)
+def test_a_place_that_values_cannot_be_stored_at_is_refused(place, why):
+    if place.startswith("s3") and importlib.util.find_spec("s3fs"):
+        pytest.skip("s3fs is installed")
+    with pytest.raises(StorageError, match=why):
+        check_place(place)
+
+
+def test_a_folder_is_a_place_for_values(tmp_path):
+    check_place(str(tmp_path))
 
 
 def test_a_file_url_means_the_path():

@@ -6,6 +6,7 @@ one event loop (``event_loop.py``), resident nodes have actors that outlive the 
 (``resident_nodes.py``), and control nodes run in this process (``control.py``).
 """
 
+import math
 import os
 import threading
 from collections import Counter
@@ -184,12 +185,14 @@ class ActorManager:
         """How many nodes can run on workers at the same time."""
         return self._pool.slots
 
-    def needs_worker(self, node_id: str) -> bool:
-        """Whether the node takes a CPU slot of the cluster while it runs."""
+    def workers_for(self, node_id: str) -> int:
+        """How many CPU slots of the cluster the node takes while it runs."""
         spec = self._specs[node_id]
         path = spec.call.class_path
         rests = path in (START_CLASS, RETURN_CLASS) or is_control(path, self._loader)
-        return spec.place in ("worker", "own") and not rests
+        if rests or spec.place not in ("worker", "own"):
+            return 0
+        return max(1, math.ceil(spec.cpus)) if spec.place == "own" else 1
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs or files of stored values."""
@@ -239,7 +242,7 @@ class ActorManager:
             levels[node_id] = 1 + max(
                 (levels[before] for before in node["dependencies"]), default=0
             )
-            if self._specs[node_id].place == "worker" and self.needs_worker(node_id):
+            if self._specs[node_id].place == "worker" and self.workers_for(node_id):
                 widths[levels[node_id]] += 1
         return max(widths.values(), default=0)
 

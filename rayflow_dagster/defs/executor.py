@@ -94,7 +94,7 @@ class FlowExecutor(Executor):
                 FlowActiveExecution(
                     execution_plan,
                     slots=session.slots,
-                    needs_worker=session.needs_worker,
+                    workers_for=session.workers_for,
                     retry_mode=self._retries,
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_limits,

@@ -12,7 +12,7 @@ from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
-from rayflow_dagster.values import is_url, join, read_bytes, store_bytes, stored_exists
+from rayflow_dagster.values import check_place, is_url, join, read_bytes, store_bytes, stored_exists
 
 from . import early
 from .compiled import CompiledFlow
@@ -90,7 +90,9 @@ class RunSession:
         self._check_storage()
 
     def _check_storage(self) -> None:
-        """Refuse to store values where a later run would not find them."""
+        """Refuse to store values where it cannot be done, or no later run would find them."""
+        if self.is_durable:
+            check_place(self.values_root)
         if self.is_durable and not self._manager.shares_disk and not is_url(self.values_root):
             raise ClusterError(
                 f"flow '{self.flow.name}' runs on a Ray cluster whose machines do not share this "
@@ -104,9 +106,9 @@ class RunSession:
         """How many nodes can run on workers at the same time."""
         return self._manager.slots
 
-    def needs_worker(self, step_key: str) -> bool:
-        """Whether a step runs on a worker, which another may hold."""
-        return self._manager.needs_worker(self.flow.nodes[step_key])
+    def workers_for(self, step_key: str) -> int:
+        """How many workers a step takes; 0 for one that takes none."""
+        return self._manager.workers_for(self.flow.nodes[step_key])
 
     @property
     def _manager(self) -> Dispatcher:

@@ -24,8 +24,10 @@ class Dispatcher(Protocol):
     def slots(self) -> int:
         """How many nodes can run on workers at the same time."""
 
-    def needs_worker(self, node_id: str) -> bool:
-        """Whether a node runs on a worker, and waits while others have them all."""
+    def workers_for(self, node_id: str) -> int:
+        """How many of the ``slots`` a node takes, and waits for while others have them; 0 for a
+        node that runs without.
+        """
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None

@@ -99,9 +99,12 @@ class FlowLoop:
         """Give up the nodes that still wait for a worker, as if they had not started: those behind
         as many as there are workers.
         """
-        on_workers = [id_ for id_ in self._turns.running if self.actors.needs_worker(id_)]
-        for node_id in on_workers[self.actors.slots :]:
-            if self._turns.drop(node_id):
+        used = 0
+        for node_id in self._turns.running:
+            workers = self.actors.workers_for(node_id)
+            fits = not used or used + workers <= self.actors.slots
+            used += workers
+            if workers and not fits and self._turns.drop(node_id):
                 self.tracker.update_node_status(node_id, "pending")
 
     def _tries_again(self, node_id: str) -> bool:

@@ -1,6 +1,5 @@
 """Resident nodes: actors that outlive the run, one per node of a flow of a project."""
 
-import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -154,10 +153,9 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
         return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_the_next_run_finds_the_object_with_its_state(runs):

@@ -63,7 +63,7 @@ def _active(plan: Any = None, slots: int = 100, **options: Any) -> FlowActiveExe
     return FlowActiveExecution(
         plan or create_execution_plan(chain),
         slots=lambda: slots,
-        needs_worker=lambda key: key != "light",
+        workers_for=lambda key: int(key != "light"),
         retry_mode=RetryMode.ENABLED,
         **options,
     )

@@ -49,7 +49,7 @@ def server(location: Path) -> Iterator[int]:
     with subprocess.Popen(command, cwd=location) as process:
         wait_until(lambda: _listens(port))
         yield port
-        process.terminate()
+        process.kill()  # it may have inherited that SIGTERM is ignored
 
 
 def _listens(port: int) -> bool:

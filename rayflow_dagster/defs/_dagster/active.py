@@ -24,6 +24,10 @@ class _Waiting:
     def push(self, key: str, rank: float) -> None:
         heappush(self._heap, (rank, next(self._order), key))
 
+    @property
+    def first(self) -> str:
+        return self._heap[0][2]
+
     def pop(self) -> str:
         return heappop(self._heap)[2]
 
@@ -44,7 +48,7 @@ class FlowActiveExecution(ActiveExecution):
 
     Args:
         slots: how many steps can run on workers at the same time; asked when steps may start.
-        needs_worker: whether a step runs on one.
+        workers_for: how many of them a step takes; 0 for one that takes none.
     """
 
     def __init__(
@@ -52,13 +56,14 @@ class FlowActiveExecution(ActiveExecution):
         execution_plan: ExecutionPlan,
         *,
         slots: Callable[[], int],
-        needs_worker: Callable[[str], bool],
+        workers_for: Callable[[str], int],
         **options: Any,
     ) -> None:
         self._slots = slots
-        self._needs_worker = needs_worker
+        self._workers_for = workers_for
         self._waiting = _Waiting()
-        self._on_workers: set[str] = set()
+        self._on_workers: dict[str, int] = {}
+        """Steps in flight that take workers, and how many each."""
         self._fresh: list[str] | None = None
         """Steps that settled since the last look at what they make ready; None before the first."""
         # The plan works these out for all steps each time it is asked.
@@ -78,7 +83,7 @@ class FlowActiveExecution(ActiveExecution):
 
     def _mark_complete(self, step_key: str) -> None:
         super()._mark_complete(step_key)
-        self._on_workers.discard(step_key)
+        self._on_workers.pop(step_key, None)
         if self._fresh is not None:
             self._fresh.append(step_key)
 
@@ -115,23 +120,27 @@ class FlowActiveExecution(ActiveExecution):
         self._update()
         ready, self._executable = self._executable, []
         for key in ready:
-            if self._needs_worker(key):
+            if self._workers_for(key):
                 self._waiting.push(key, self._sort_key_fn(self.get_step_by_key(key)))
             else:
                 self._executable.append(key)
         chosen = list(super().get_steps_to_execute(limit))
         held_back = self._executable
-        room = self._slots() - len(self._on_workers) if self._waiting else 0
-        while room > 0 and self._waiting and not self._is_full():
-            # Steps that a limit holds back must not take the room of those that may start.
-            self._executable = [self._waiting.pop() for _ in range(min(room, len(self._waiting)))]
+        while self._waiting and not self._is_full() and self._has_room(self._waiting.first):
+            key = self._waiting.pop()
+            self._executable = [key]
             started = super().get_steps_to_execute(limit)
-            self._on_workers.update(step.key for step in started)
-            room -= len(started)
             chosen += started
-            held_back += self._executable
+            if started:
+                self._on_workers[key] = self._workers_for(key)
+            held_back += self._executable  # by a limit, which must not keep the others waiting
         self._executable = held_back
         return chosen
+
+    def _has_room(self, key: str) -> bool:
+        """Whether as many workers are free as a step takes, or all of them."""
+        used = sum(self._on_workers.values())
+        return not used or used + self._workers_for(key) <= self._slots()
 
     def _is_full(self) -> bool:
         return self._max_concurrent is not None and len(self._in_flight) >= self._max_concurrent
