@@ -1,6 +1,7 @@
 """Fixtures that every test may use. What the flows do stands in ``shapes.py``."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -8,6 +9,14 @@ import pytest
 from shapes import test_loader as make_loader
 
 from rayflow_dagster.compiler.loader import NodeLoader
+
+
+def pytest_configure() -> None:
+    """A shell may have us ignore signals, and what the tests start would ignore them as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture
