@@ -25,6 +25,7 @@ from dagster import DagsterInstance
 BENCHMARKS = Path(__file__).resolve().parent
 REPOSITORY = BENCHMARKS.parent
 RESULTS = REPOSITORY / "out" / "benchmarks"
+REST_SECONDS = 20.0
 QUIET = "telemetry: {enabled: false}\n"
 
 # Dagster starts processes that import the benchmarks' own modules again; Ray's workers too.
@@ -203,6 +204,30 @@ def embedded_ray(num_cpus: int | None = None) -> Iterator[None]:
         else:
             os.environ["RAYFLOW_RAY_DIR"] = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def rest(slots: int) -> None:
+    """Let go of the embedded Ray until its idle processes are back, as between two users' runs.
+
+    In the product every run has a process of its own, and Ray's keeper starts new idle processes
+    when no run needs the cores. A benchmark that stayed connected would never find them.
+    """
+    from rayflow_dagster.actors import cluster, spares
+
+    cluster.disconnect()
+    deadline = time.monotonic() + REST_SECONDS
+    while idle_processes() < min(slots, spares.MOST) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.0)
+
+
+def idle_processes() -> int:
+    """How many of Ray's processes wait for an actor, where the system can tell; else 0."""
+    found = 0
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found += file.read_bytes().startswith(b"ray::IDLE")
+    return found
 
 
 def make_home(folder: Path, settings: str) -> Path:

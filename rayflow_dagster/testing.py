@@ -91,6 +91,9 @@ class InProcessActors:
         self.slots = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rayflow-node")
 
+    def wait_until_up(self, seconds: float) -> None:
+        """Nothing has to come up."""
+
     def workers_for(self, node_id: str) -> int:
         """Every node takes one of the threads, but for START and RETURN."""
         graph = self._graph

@@ -58,6 +58,17 @@ class EventLoop:
                 self._handle = self._new_actor()
             return self._handle
 
+    def start_early(self) -> "Future[Any]":
+        """Start the actor before anything is asked of it. The future is done when it is up, or
+        could not be started.
+        """
+        handle = self.start()
+        if handle is None:
+            up: Future[Any] = Future()
+            up.set_result(None)
+            return up
+        return handle.ready.remote().future()
+
     def run(self, request: Request) -> None:
         """Run it, beside all others."""
         handle = self.start()

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import ray
@@ -80,6 +80,7 @@ class ActorManager:
         self._specs: dict[str, NodeSpec] = {}
         self._actors: dict[str, Handle] = {}
         self._running: set[Future[NodeReply]] = set()
+        self._coming_up: list[Future[Any]] = []
         self._hand = Hand("rayflow-actors")
         self._control = ControlNodes(node_loader, store, self._running)
         self._pool = WorkerPool(self._new_worker, self._hand, self._running, slots)
@@ -194,6 +195,14 @@ class ActorManager:
             return 0
         return max(1, math.ceil(spec.cpus)) if spec.place == "own" else 1
 
+    def wait_until_up(self, seconds: float) -> None:
+        """Wait until the first worker that ``prepare`` started is up, and the async nodes' actor.
+
+        At most so many seconds: on a full cluster they come up when another run ends. What could
+        not be started is not waited for; the first node that needs it tells why.
+        """
+        wait(self._coming_up, seconds)
+
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs or files of stored values."""
         fetched: Future[dict[str, Any]] = Future()
@@ -228,10 +237,10 @@ class ActorManager:
     def _start_early(self, graph: ExecutionGraph) -> None:
         places = [self._specs[node_id].place for node_id in graph["nodes"]]
         if "async" in places:
-            self._loop.start()
+            self._coming_up.append(self._loop.start_early())
         width = self._width(graph)
         if width:
-            self._pool.start_early(width)
+            self._coming_up.append(self._pool.start_early(width))
 
     def _width(self, graph: ExecutionGraph) -> int:
         """The most nodes for workers on one level: how many may want one at the same time."""

@@ -52,6 +52,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._lease = Lease(slots or 0)
         self._closed: BaseException | None = None
+        self._first: Future[None] = Future()
 
     @property
     def slots(self) -> int:
@@ -75,16 +76,21 @@ class WorkerPool:
         else:
             self._hand.do(self._pump)
 
-    def start_early(self, count: int) -> None:
-        """Start so many workers, as far as there are slots, before anything is asked of them."""
+    def start_early(self, count: int) -> "Future[None]":
+        """Start so many workers, as far as there are slots, before anything is asked of them.
+
+        The future is done when the first of them is up, or could not be started.
+        """
         with self._lock:
             self._lease.early = count
         self._hand.do(self._pump)
+        return self._first
 
     def fail_all(self, error: BaseException) -> None:
         """Whatever waits for a worker fails with ``error``, and so does what comes later."""
         with self._lock:
             self._closed = self._closed or error
+            self._settle_first()
             waiting = [request.future for request in self._lease.queue]
             self._lease.queue.clear()
         for future in waiting:
@@ -116,6 +122,7 @@ class WorkerPool:
         except Exception as error:
             problem = ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
             with self._lock:
+                self._settle_first()
                 waiting = list(self._lease.queue)
                 self._lease.queue.clear()
             for request in waiting:
@@ -157,6 +164,8 @@ class WorkerPool:
             self._submit(worker, request)
 
     def _started(self, worker: Worker, error: BaseException | None) -> None:
+        with self._lock:
+            self._settle_first()
         if worker not in self._lease.workers:
             return
         if error is None:
@@ -170,6 +179,10 @@ class WorkerPool:
             if not any(other.is_up for other in self._lease.workers):
                 self._fail_first(error)
                 self._pump()
+
+    def _settle_first(self) -> None:
+        if not self._first.done():
+            self._first.set_result(None)
 
     def _fail_first(self, error: BaseException) -> None:
         with self._lock:

@@ -52,6 +52,9 @@ from .step import StepInFlight, redirected
 POLL_SECONDS = 0.2
 """How often an idle executor looks for a termination signal."""
 
+ACTOR_SECONDS = 2.0
+"""How long the first steps are held back until an actor is there; longer on a full cluster only."""
+
 
 class FlowExecutor(Executor):
     """Runs a flow's steps in this process, each waiting for its actor without a thread.
@@ -165,6 +168,7 @@ class _Drive:
         yield engine_event(self._job, "Connecting to Ray", [])
         started = time.monotonic()
         self._session.connect(shares_variables=False)
+        self._session.wait_until_up(ACTOR_SECONDS)
         seconds = time.monotonic() - started
         yield engine_event(self._job, f"Connected in {seconds:.1f} s", [])
 

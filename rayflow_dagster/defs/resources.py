@@ -102,6 +102,10 @@ class RunSession:
                 "re-executed from a failure)"
             )
 
+    def wait_until_up(self, seconds: float) -> None:
+        """Wait, at most so long, until the first steps need not wait for their actors."""
+        self._manager.wait_until_up(seconds)
+
     def slots(self) -> int:
         """How many nodes can run on workers at the same time."""
         return self._manager.slots

@@ -29,6 +29,9 @@ class Dispatcher(Protocol):
         node that runs without.
         """
 
+    def wait_until_up(self, seconds: float) -> None:
+        """Wait, at most so long, until the first nodes need not wait for a place to run in."""
+
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
