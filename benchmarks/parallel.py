@@ -6,8 +6,8 @@
   cost is that of the same 200 nodes with a wait of nothing: (T(200) - T(1)) / 199.
 
 Both are recorded runs in the repository's ``dagster.yaml`` on a Ray that is up and at rest: it has
-idle processes, and no worker yet. What is compared is the time from the first step's start to the last step's end, START and
-RETURN included; the whole run, with its set-up, is told below.
+idle processes, and no worker yet. What is compared is the time from the first step's start to the
+last step's end, START and RETURN included; the whole run, with its set-up, is told below.
 """
 
 from statistics import median

@@ -2,9 +2,10 @@
 
 Each task becomes a node that blocks for a hundredth of the seconds that the task really took, with
 exec edges from its parents. Recorded runs in the repository's ``dagster.yaml``, on a Ray that is up
-with 8 worker slots and at rest: it has idle processes, and no worker yet. The makespan is from the first step's start to the last
-step's end, START and RETURN included. No schedule can be shorter than the critical path, nor than
-all work divided by the slots; it is compared with the longer of the two.
+with 8 worker slots and at rest: it has idle processes, and no worker yet. The makespan is from the
+first step's start to the last step's end, START and RETURN included. No schedule can be shorter
+than the critical path, nor than all work divided by the slots; it is compared with the longer of
+the two.
 
 The files are looked for in ``../shared/data/wfcommons/`` beside this repository, or in the folder
 that WFCOMMONS names; without any, nothing is measured.

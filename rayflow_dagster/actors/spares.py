@@ -7,13 +7,11 @@ belong to no run, have imported nothing of an author's, and take no slot.
 """
 
 import sys
-import time
 
 from rayflow_dagster.actors import _ray
 
 MOST = 8
 """Processes at most, whatever the slots: each takes some 90 MB."""
-_COMING_UP_SECONDS = 10.0
 
 
 class Spares:
@@ -21,13 +19,14 @@ class Spares:
 
     def __init__(self, slots: int) -> None:
         self._wanted = min(slots, MOST) if sys.platform == "linux" else 0
-        self._asked = -_COMING_UP_SECONDS
 
     def refill(self) -> None:
-        """Have Ray start what is missing. Not while a run goes on: it would take its time."""
-        if not self._wanted or time.monotonic() - self._asked < _COMING_UP_SECONDS:
-            return
-        missing = self._wanted - _ray.idle_workers()
+        """Have Ray start what is missing. Not while a run goes on: it would take its time.
+
+        To be called again and again: Ray starts only as many at once as the machine has cores and
+        forgets the rest of what it was asked for. Those that it is starting are not idle yet, so
+        that there may be one too many in the end.
+        """
+        missing = self._wanted - _ray.idle_workers() if self._wanted else 0
         if missing > 0:
-            self._asked = time.monotonic()
             _ray.start_workers(missing)
