@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from _bench import Row, embedded_ray, is_quick, our_instance, progress, report
+from _bench import Row, embedded_ray, is_quick, our_instance, progress, report, silent
 from _flows import wide_bumps
 from _runs import build, watch
 from dagster import DagsterInstance, JobDefinition
@@ -43,7 +43,7 @@ def main() -> None:
         for _ in range(repeat):
             with idle_ray():
                 first, last = ours(job, instance)
-            with idle_ray():
+            with idle_ray(), silent():  # Ray warns of so many processes
                 first_actor, last_actor = theirs(count)
             values = {
                 "first": first,
