@@ -10,12 +10,13 @@ What is imported once per process is imported before.
 """
 
 import contextlib
+import io
 import time
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from _bench import Row, embedded_ray, is_quick, our_instance, progress, report, silent
+from _bench import Row, embedded_ray, is_quick, our_instance, progress, report
 from _flows import wide_bumps
 from _runs import build, watch
 from dagster import DagsterInstance, JobDefinition
@@ -43,7 +44,10 @@ def main() -> None:
         for _ in range(repeat):
             with idle_ray():
                 first, last = ours(job, instance)
-            with idle_ray(), silent():  # Ray warns of so many processes
+            with (
+                idle_ray(),
+                contextlib.redirect_stdout(io.StringIO()),
+            ):  # Ray warns of so many processes
                 first_actor, last_actor = theirs(count)
             values = {
                 "first": first,

@@ -1,6 +1,7 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,16 @@ from rayflow_dagster.suggest import did_you_mean
 
 from .findings import Finding
 from .resolved import ResolvedFlow
+
+
+_TEXTS = {
+    "pool": "the name of a pool, without spaces",
+    "storage": "a folder or a URL such as s3://bucket/folder, or left out",
+}
+"""What is expected where a text has the wrong form."""
+
+_CLOSE = 0.8
+"""How like a known key an unknown one must be to be taken for a slip of the pen (0 to 1)."""
 
 
 class _Retry(BaseModel):
@@ -78,6 +89,32 @@ def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
         yield Finding("flow_options", f"flow key {place}: {problem}")
 
 
+def misspelled_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Keys that nobody reads, so like one that is read that they were meant to be it."""
+    for key, meant in _slips(flow.data, _FlowOptions):
+        yield Finding("misspelled_option", _slip("flow key ", key, meant), "warning")
+    settings: Any = flow.data.get("settings")
+    if isinstance(settings, dict):
+        for key, meant in _slips(settings, _Settings):
+            yield Finding("misspelled_option", _slip("flow key settings.", key, meant), "warning")
+    for node in flow.nodes.values():
+        for key, meant in _slips(node.data, _NodeOptions):
+            message = _slip(f"node {node} data.", key, meant)
+            yield Finding("misspelled_option", message, "warning", node=node.id)
+
+
+def _slips(given: Mapping[str, Any], model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    known = list(model.model_fields)
+    for key in given:
+        close = [] if key in known else get_close_matches(key, known, n=1, cutoff=_CLOSE)
+        if close and close[0] not in given:
+            yield key, close[0]
+
+
+def _slip(where: str, key: str, meant: str) -> str:
+    return f"{where}{key}: nothing reads this key; did you mean '{meant}'?"
+
+
 def settings_problems(settings: Mapping[str, Any]) -> list[str]:
     """What is wrong with a project's ``settings``, each with its place."""
     return [f"{place}: {text}" for place, text in _option_problems(_Settings, settings)]
@@ -119,7 +156,11 @@ def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
         return f"there is no such option (known: {', '.join(known)}){hint}"
     if kind == "missing":
         return "is missing"
+    if kind in ("model_type", "dict_type"):
+        return f"must be an object with keys, {{...}}, not {given!r:.80}"
+    if kind == "string_pattern_mismatch":
+        return f"must be {_TEXTS[place.rpartition('.')[2]]}, not {given!r:.80}"
     return f"{message.lower()}, not {given!r:.80}"
 
 
-OPTIONS = (node_options, flow_options)
+OPTIONS = (node_options, flow_options, misspelled_options)

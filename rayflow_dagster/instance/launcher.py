@@ -35,7 +35,7 @@ from ._dagster import (
 )
 from .fork_server import RunOrder
 from .server_process import ForkServer, ForkServerError
-from .workers import Worker, dead_workers, find_worker, forget_worker, worker_folder
+from .workers import Worker, dead_workers, find_worker, forget_worker, reporting, worker_folder
 
 KILL_SECONDS = 60.0
 """How long a run that was told to terminate has to do so before its process is killed."""
@@ -205,10 +205,11 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         self._report_dead()
 
     def _report_lost(self, run_id: str) -> None:
-        worker = find_worker(self._workers, run_id)
-        if worker is not None:
-            _dagster.report_lost(self._instance, run_id, _lost(worker.pid))
-            forget_worker(self._workers, run_id)
+        with reporting(self._workers):
+            worker = find_worker(self._workers, run_id)
+            if worker is not None and not worker.alive:
+                _dagster.report_lost(self._instance, run_id, _lost(worker.pid))
+                forget_worker(self._workers, run_id)
 
 
 def _why_dagsters_own(run: DagsterRun) -> str | None:

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,17 @@ def dead_workers(folder: Path) -> Iterator[Worker]:
         worker = find_worker(folder, file.name)
         if worker is not None and not worker.alive:
             yield worker
+
+
+@contextmanager
+def reporting(folder: Path) -> Iterator[None]:
+    """Only one process at a time looks for dead workers and records their runs as failed, so that
+    no run is recorded twice.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / ".reporting").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def forget_worker(folder: Path, run_id: str) -> None:

@@ -487,15 +487,39 @@ def test_a_malformed_option_of_a_node_is_refused(only, options, text):
 
 
 @pytest.mark.parametrize(
+    ("flow", "data", "text"),
+    [
+        ({"on_eror": "stop"}, {}, "flow key on_eror: nothing reads this key; did you mean"),
+        ({"settings": {"durabel": False}}, {}, "flow key settings.durabel"),
+        ({}, {"residnet": True}, "node 'x' data.residnet"),
+        ({}, {"resident_tll": 5}, "did you mean 'resident_ttl'?"),
+    ],
+)
+def test_a_key_that_is_nearly_an_option_is_pointed_out(only, flow, data, text):
+    drawn = draw({"s": "start", "x": node("sleep", **data), "r": "return"}, "s > x, x > r", **flow)
+    finding = only("misspelled_option", drawn)
+    assert finding.severity == "warning"
+    said(finding, text)
+
+
+def test_a_key_of_an_editor_is_nobodys_business(check):
+    own = {"position": 1, "colour": "red", "width": 3, "ports": {}, "typ": "x"}
+    drawn = draw(
+        {"s": "start", "x": node("sleep", **own), "r": "return"}, "s > x, x > r", viewport={}
+    )
+    assert check(drawn) == []
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"on_error": "ignore"}, "'stop' or 'continue'"),
-        ({"settings": 1}, "settings"),
+        ({"settings": 1}, "settings: must be an object with keys, {...}, not 1"),
         ({"settings": {"retry": {"max": -1}}}, "settings.retry.max"),
         ({"settings": {"ray": {"num_cpu": 1}}}, "did you mean 'num_cpus'?"),
         ({"settings": {"durable": "no"}}, "settings.durable: input should be a valid boolean"),
         ({"settings": {"durable": 0}}, "settings.durable"),
-        ({"settings": {"storage": ""}}, "settings.storage"),
+        ({"settings": {"storage": ""}}, "settings.storage: must be a folder or a URL"),
         ({"settings": {"storage": "  "}}, "settings.storage"),
         ({"settings": {"storage": ["s3://x"]}}, "settings.storage"),
     ],
