@@ -16,10 +16,10 @@ MAX_EDGES = 50_000
 VISIBLE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 """Text on one line of which something can be seen."""
 REMEDIES = {
-    "nodes": "list the flow's nodes there, each as {\"id\": ..., \"type\": ...}",
-    "edges": "list the flow's wires there, each as {\"source\": ..., \"target\": ...}",
+    "nodes": 'list the flow\'s nodes there, each as {"id": ..., "type": ...}',
+    "edges": 'list the flow\'s wires there, each as {"source": ..., "target": ...}',
     "id": "give it an id of its own, which is how wires and runs name it",
-    "type": "name its node class there, for example \"start\" or \"math.Add\"",
+    "type": 'name its node class there, for example "start" or "math.Add"',
     "source": "name the node that the wire leaves, by its id",
     "target": "name the node that the wire enters, by its id",
     "sourceHandle": "name the port that the wire leaves, or leave the key out",
@@ -29,7 +29,7 @@ REMEDIES = {
 """What to do about a key of a wrong shape."""
 
 
-_JSON_TYPES = {dict: "an object", list: "a list"}
+_JSON_TYPES: dict[type, str] = {dict: "an object", list: "a list"}
 
 
 class _Open(BaseModel):
@@ -116,7 +116,7 @@ def _remedy(location: tuple[int | str, ...]) -> str:
     key = location[-1]
     if isinstance(key, int):
         key = location[0]
-        return f"; {REMEDIES[key]}, or remove it" if key in REMEDIES else ""  # type: ignore[index]
+        return f"; {REMEDIES[key]}, or remove it" if key in REMEDIES else ""
     return f"; {REMEDIES[key]}" if key in REMEDIES else ""
 
 
@@ -133,7 +133,7 @@ def _place(body: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
 
 def _text(item: Any) -> str:
     shown = repr(item["input"]) if isinstance(item["input"], (int, float, str, bool)) else ""
-    got = f", not {shown[:80]}" if shown else f", not {_JSON_TYPES.get(type(item['input']), 'null')}"
+    got = ", not " + (shown[:80] or _JSON_TYPES.get(type(item["input"]), "null"))
     match item["type"]:
         case "missing":
             return "is missing"

@@ -12,7 +12,6 @@ from rayflow_dagster.suggest import did_you_mean
 from .findings import Finding
 from .resolved import ResolvedFlow
 
-
 _TEXTS = {
     "pool": "the name of a pool, without spaces",
     "storage": "a folder or a URL such as s3://bucket/folder, or left out",
