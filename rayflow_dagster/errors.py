@@ -12,6 +12,7 @@
     ├── NodeExecutionError         a node failed
     │   └── OutputError            what a node returned does not fit its declaration
     ├── VariableError              a variable is undeclared, read-only or mistyped
+    ├── SecretError                a secret cannot be looked up where a node runs
     ├── FlowFailedError            a flow ended without reaching a RETURN
     ├── FlowChangedError           a re-execution whose flow is no longer the same
     ├── ProjectError               the project's own settings are wrong
@@ -137,6 +138,17 @@ class VariableError(RayflowError):
     """A variable is undeclared, read-only, or written with a value of another type."""
 
 
+class SecretError(RayflowError):
+    """A secret cannot be looked up where a node runs. It never has the value."""
+
+    def __init__(self, node_id: str, where: str, name: str, reason: str) -> None:
+        self.node_id = node_id
+        self.where = where
+        self.name = name
+        self.reason = reason
+        super().__init__(f"node '{node_id}' {where}: secret '{name}': {reason}")
+
+
 class FlowFailedError(RayflowError):
     """A flow ended without success. ``node_id`` is the failing node, when one failed."""
 
@@ -160,6 +172,10 @@ class NameCollisionError(RayflowError):
         self.claims = {name: list(who) for name, who in claims.items()}
         lines = [f"'{name}' is claimed by {', '.join(who)}" for name, who in self.claims.items()]
         super().__init__("; ".join(lines))
+
+
+class TriggerError(RayflowError):
+    """What starts a flow by itself cannot tell whether to start it; the message says why."""
 
 
 class StorageError(RayflowError):

@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Union
 
+from .secrets import Secret
+
+_FROM_TEXT = frozenset({"any", "str", "int", "float", "bool"})
 BASIC = ("any", "int", "float", "str", "bool", "dict", "list", "None")
 _SPELLINGS = {
     "any": "any", "object": "any", "typing.any": "any", "builtins.object": "any",
@@ -229,7 +232,17 @@ def _subclass(source: str, target: str, resolve: ClassResolver) -> bool:
 
 
 def accepts(port_type: PortType, value: object) -> bool:
-    """Whether ``value`` may stand at a port of ``port_type``. ``bool`` is not an ``int`` here."""
+    """Whether ``value`` may stand at a port of ``port_type``. ``bool`` is not an ``int`` here.
+
+    A secret is a text, which becomes a number or a bool where that is asked for.
+    """
+    if isinstance(value, Secret):
+        members = port_type.args if port_type.name == "union" else (port_type,)
+        return any(member.name in _FROM_TEXT for member in members)
+    return _accepts(port_type, value)
+
+
+def _accepts(port_type: PortType, value: object) -> bool:
     name = port_type.name
     if name == "any":
         return True
@@ -284,4 +297,6 @@ def as_declared(port_type: PortType, value: Any) -> Any:
 
 def value_type(value: object) -> str:
     """The type word of a value, for messages."""
+    if isinstance(value, Secret):
+        return "a secret, and so a text"
     return "None" if value is None else type_text(type(value))

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import ValidationError as PydanticError
 
-from .compiler.loader import NodeLoader
+from .compiler.loader import NodeLoader, import_under
 from .compiler.registry import NodeRegistry, NodeRoot
 from .compiler.rules_options import settings_problems
 from .compiler.validator import FlowValidator
@@ -94,6 +95,15 @@ class Project:
     def loader(self) -> NodeLoader:
         """Loads those classes; each is read once for all flows."""
         return NodeLoader(self.registry)
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module from the project's folder.
+
+        Raises:
+            ImportError: there is none, or importing it fails.
+        """
+        package = name.partition(".")[0]
+        return import_under(NodeRoot(package, self.root / package), name)
 
     def validator(self) -> FlowValidator:
         """A validator that knows this project's nodes and what it allows."""

@@ -216,6 +216,8 @@ class RunDetails(TypedDict, total=False):
     host: str
     seconds: float
     previews: dict[str, str]
+    measures: dict[str, dict[str, str | int]]
+    """Output name -> what ``measures`` says of a value that does not travel inline."""
     input_previews: dict[str, str]
     stdout: str
     stderr: str

@@ -17,12 +17,14 @@ EXAMPLES = [
     errors.NodeExecutionError("n1", ValueError("no")),
     errors.OutputError("n1", "no dict"),
     errors.VariableError("not declared"),
+    errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set"),
     errors.FlowFailedError("no RETURN", "n1"),
     errors.FlowChangedError("changed"),
     errors.NameCollisionError({"a": ["x.json", "y.json"]}),
     errors.ClusterError("dead"),
     errors.StorageError("s3://bucket"),
     errors.ProjectError("wrong settings"),
+    errors.TriggerError("the folder is not there"),
     RayflowError("base"),
 ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rayflow_dagster.errors import GraphBuildError
+from rayflow_dagster.secrets import has_secret, secrets_in
 from rayflow_dagster.types import (
     ExecutionGraph,
     FlowData,
@@ -165,16 +166,18 @@ def _graph_node(
     metadata = cast(NodeMetadata, node.metadata)
     constants = {name: spec["value"] for name, spec in node.constants.items()}
     constants |= {name: value for name, value in node.values.items() if name in constants}
+    values = {name: node.values[name] for name in node.inputs if name in node.values}
+    with_secrets = {k: v for k, v in node.defaults.items() if has_secret(secrets_in(v))}
     settings = _settings(flow)
     graph_node: GraphNode = {
         "id": node.id,
         "class_path": node.class_path,
         "metadata": metadata,
-        "constants": constants,
+        "constants": secrets_in(constants),
         "dependencies": dependencies,
         "dependents": dependents,
         "label": node.label,
-        "values": {name: node.values[name] for name in node.inputs if name in node.values},
+        "values": secrets_in({**with_secrets, **values}),
         "ray_options": {
             **(settings.get("ray") or {}),
             **metadata.get("ray_options", {}),

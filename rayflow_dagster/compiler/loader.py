@@ -82,7 +82,7 @@ class NodeLoader:
         module_name, _, name = class_path.rpartition(".")
         root = self.registry.root_of(class_path)
         try:
-            module = _import_under(root, module_name) if root else None
+            module = import_under(root, module_name) if root else None
         except (Exception, SystemExit) as error:  # an author's module may fail in any way
             reason = f"its module fails to import: {type(error).__name__}: {error}"
             raise NodeLoadError(class_path, reason) from error
@@ -106,7 +106,8 @@ def _registry_here() -> NodeRegistry:
     return NodeRegistry.of([NodeRoot("nodes", folder)] if folder.is_dir() else [])
 
 
-def _import_under(root: NodeRoot, module_name: str) -> ModuleType:
+def import_under(root: NodeRoot, module_name: str) -> ModuleType:
+    """Import a module of the project that ``root`` is a package of, before any of that name."""
     _drop_namesake(root)
     _put_first_on_path(root)
     return importlib.import_module(module_name)

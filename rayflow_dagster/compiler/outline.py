@@ -37,23 +37,46 @@ class _Open(BaseModel):
 
 
 class NodeOutline(_Open):
-    id: StrictStr = Field(min_length=1, max_length=500, pattern=VISIBLE)
-    type: StrictStr = Field(min_length=1, max_length=1000)
-    data: dict[str, Any] | None = None
+    """A box of the drawing: a step of the job."""
+
+    id: StrictStr = Field(
+        min_length=1,
+        max_length=500,
+        pattern=VISIBLE,
+        description="Its name within the flow, which wires and runs use.",
+    )
+    type: StrictStr = Field(
+        min_length=1,
+        max_length=1000,
+        description="A built-in node's short name (math.add), or the class path of a node of "
+        "yours (nodes.text.count_words.CountWordsNode).",
+    )
+    data: dict[str, Any] | None = Field(default=None, description="Its settings.")
 
 
 class EdgeOutline(_Open):
-    id: StrictStr | None = None
-    source: StrictStr
-    target: StrictStr
-    sourceHandle: StrictStr | None = None  # noqa: N815 - the JSON's spelling
-    targetHandle: StrictStr | None = None  # noqa: N815
-    type: StrictStr | None = None
+    """A wire between two nodes."""
+
+    id: StrictStr | None = Field(
+        default=None, description="A name of its own; made up where there is none."
+    )
+    source: StrictStr = Field(description="The id of the node that it leaves.")
+    target: StrictStr = Field(description="The id of the node that it enters.")
+    sourceHandle: StrictStr | None = Field(  # noqa: N815 - the JSON's spelling
+        default=None,
+        description="The port that it leaves: exec_out or another exec output, or an output.",
+    )
+    targetHandle: StrictStr | None = Field(  # noqa: N815
+        default=None, description="The port that it enters: exec_in, or an input."
+    )
+    type: StrictStr | None = Field(
+        default=None, description="exec, or the type of the data. What the ports say wins."
+    )
 
 
 class FlowOutline(_Open):
-    nodes: list[NodeOutline]
-    edges: list[EdgeOutline] | None = None
+    nodes: list[NodeOutline] = Field(description="The boxes of the drawing.")
+    edges: list[EdgeOutline] | None = Field(default=None, description="The wires between them.")
 
 
 def check_json(flow: Any) -> None:

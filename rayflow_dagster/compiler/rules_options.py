@@ -1,6 +1,6 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.suggest import did_you_mean
 
+from .assets import AssetOptions
 from .findings import Finding
 from .resolved import ResolvedFlow
 
@@ -18,92 +19,150 @@ _TEXTS = {
 }
 """What is expected where a text has the wrong form."""
 
+FLOW_KEYS = ("nodes", "edges", "variables", "schedules", "sensors", "partitions")
+"""The keys of a flow that other rules check."""
+
+NODE_KEYS = ("asset",)
+"""The keys of a node's data whose form other rules check."""
+
 _CLOSE = 0.8
 """How like a known key an unknown one must be to be taken for a slip of the pen (0 to 1)."""
 
 
-class _Retry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    max: int = Field(ge=0, le=1000)
-    delay: float = Field(default=0.0, ge=0)
-    backoff: Literal["linear", "exponential"] | None = None
-    jitter: bool = False
-
-
-class _Ray(BaseModel):
-    """What ``RayflowNode.ray_options`` lists."""
+class Retry(BaseModel):
+    """When a node that has failed runs again."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    num_cpus: float | None = Field(default=None, ge=0)
-    num_gpus: float | None = Field(default=None, ge=0)
-    memory: float | None = Field(default=None, ge=0)
-    resources: dict[str, float] | None = None
-    runtime_env: dict[str, Any] | None = None
-    max_concurrency: int | None = Field(default=None, ge=1)
+    max: int = Field(ge=0, le=1000, description="Attempts after the first.")
+    delay: float = Field(default=0.0, ge=0, description="Seconds before the next attempt.")
+    backoff: Literal["linear", "exponential"] | None = Field(
+        default=None, description="How the delay grows from attempt to attempt; else it stays."
+    )
+    jitter: bool = Field(default=False, description="Whether the delay varies at random.")
 
 
-class _NodeOptions(BaseModel):
-    """The per-node settings in ``data``; other keys belong to the editor."""
+class Ray(BaseModel):
+    """What a node's actor asks of Ray, as `ray_options` of a node class do."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    num_cpus: float | None = Field(default=None, ge=0, description="CPU slots.")
+    num_gpus: float | None = Field(default=None, ge=0, description="GPUs.")
+    memory: float | None = Field(default=None, ge=0, description="Bytes of memory.")
+    resources: dict[str, float] | None = Field(
+        default=None, description="How much of the cluster's own resources, by their names."
+    )
+    runtime_env: dict[str, Any] | None = Field(
+        default=None,
+        description="Ray's runtime_env; refused unless the project says allow_runtime_env.",
+    )
+    max_concurrency: int | None = Field(
+        default=None, ge=1, description="How many calls its actor takes at a time."
+    )
+
+
+class NodeOptions(BaseModel):
+    """The settings of a node. Other keys belong to the editor."""
 
     model_config = ConfigDict(strict=True)
-    label: str | None = None
-    retry: _Retry | None = None
-    ray: _Ray | None = None
-    pool: str | None = Field(default=None, pattern=r"^\S+$")
-    priority: int | None = None
-    tags: dict[str, Any] | None = None
-    description: str | None = None
-    resident: bool | None = None
-    resident_ttl: float | None = Field(default=None, gt=0)
+    label: str | None = Field(default=None, description="Names the step in Dagster.")
+    retry: Retry | None = Field(
+        default=None,
+        description="Runs the node again when it fails; it may then run more than once.",
+    )
+    ray: Ray | None = Field(default=None, description="What its actor asks of Ray.")
+    pool: str | None = Field(
+        default=None,
+        pattern=r"^\S+$",
+        description="The Dagster pool whose limit the step counts for.",
+    )
+    priority: int | None = Field(
+        default=None,
+        description="Of the steps that are ready, those with a higher one start first.",
+    )
+    tags: dict[str, Any] | None = Field(default=None, description="Tags of the step.")
+    description: str | None = Field(default=None, description="Shown at the step.")
+    resident: bool | None = Field(
+        default=None, description="Whether the node's object outlives the run."
+    )
+    resident_ttl: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without work after which a resident node ends; 600 by default.",
+    )
+    asset: AssetOptions | None = Field(
+        default=None, description="Makes its output, or RETURN's result, an asset in Dagster."
+    )
 
 
-class _Settings(BaseModel):
-    """The ``settings`` of a flow or a project; other keys are others' business."""
+class Settings(BaseModel):
+    """Defaults for the nodes of a flow, and how values are kept."""
 
     model_config = ConfigDict(strict=True)
-    retry: _Retry | None = None
-    ray: _Ray | None = None
-    durable: bool | None = None
-    storage: str | None = Field(default=None, pattern=r"\S")
+    retry: Retry | None = Field(
+        default=None, description="For every node that has none of its own."
+    )
+    ray: Ray | None = Field(
+        default=None, description="For every node, where the node does not say otherwise."
+    )
+    durable: bool | None = Field(
+        default=None,
+        description="false keeps values in Ray's object store only: a failed run can then be run "
+        "again as a whole, not from its failure.",
+    )
+    storage: str | None = Field(
+        default=None,
+        pattern=r"\S",
+        description="Where values are stored: a folder, or a URL such as s3://bucket/folder.",
+    )
 
 
-class _FlowOptions(BaseModel):
+class FlowOptions(BaseModel):
     model_config = ConfigDict(strict=True)
-    name: str | None = None
-    description: str | None = None
-    on_error: Literal["stop", "continue"] | None = None
-    settings: _Settings | None = None
-    tags: dict[str, Any] | None = None
+    name: str | None = Field(default=None, description="The job's name; by default the file's.")
+    description: str | None = Field(default=None, description="Shown on the job's page.")
+    on_error: Literal["stop", "continue"] | None = Field(
+        default=None,
+        description="What a failing node does to the nodes that do not depend on it: none of "
+        "them starts any more (stop, the default), or they go on (continue). The flow has failed "
+        "either way.",
+    )
+    settings: Settings | None = Field(
+        default=None, description="Defaults for all nodes, and how values are kept."
+    )
+    tags: dict[str, Any] | None = Field(default=None, description="Tags of every run.")
 
 
 def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
-        for place, problem in _option_problems(_NodeOptions, node.data):
+        given = {key: value for key, value in node.data.items() if key not in NODE_KEYS}
+        for place, problem in _option_problems(NodeOptions, given):
             message = f"node {node} data.{place}: {problem}"
             yield Finding("node_options", message, node=node.id)
 
 
 def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
-    for place, problem in _option_problems(_FlowOptions, flow.data):
+    for place, problem in _option_problems(FlowOptions, flow.data):
         yield Finding("flow_options", f"flow key {place}: {problem}")
 
 
 def misspelled_options(flow: ResolvedFlow) -> Iterator[Finding]:
     """Keys that nobody reads, so like one that is read that they were meant to be it."""
-    for key, meant in _slips(flow.data, _FlowOptions):
+    for key, meant in _slips(flow.data, FlowOptions, FLOW_KEYS):
         yield Finding("misspelled_option", _slip("flow key ", key, meant), "warning")
     settings: Any = flow.data.get("settings")
     if isinstance(settings, dict):
-        for key, meant in _slips(settings, _Settings):
+        for key, meant in _slips(settings, Settings):
             yield Finding("misspelled_option", _slip("flow key settings.", key, meant), "warning")
     for node in flow.nodes.values():
-        for key, meant in _slips(node.data, _NodeOptions):
+        for key, meant in _slips(node.data, NodeOptions):
             message = _slip(f"node {node} data.", key, meant)
             yield Finding("misspelled_option", message, "warning", node=node.id)
 
 
-def _slips(given: Mapping[str, Any], model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    known = list(model.model_fields)
+def _slips(
+    given: Mapping[str, Any], model: type[BaseModel], others: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
+    known = [*model.model_fields, *others]
     for key in given:
         close = [] if key in known else get_close_matches(key, known, n=1, cutoff=_CLOSE)
         if close and close[0] not in given:
@@ -116,7 +175,7 @@ def _slip(where: str, key: str, meant: str) -> str:
 
 def settings_problems(settings: Mapping[str, Any]) -> list[str]:
     """What is wrong with a project's ``settings``, each with its place."""
-    return [f"{place}: {text}" for place, text in _option_problems(_Settings, settings)]
+    return [f"{place}: {text}" for place, text in _option_problems(Settings, settings)]
 
 
 def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -149,7 +208,7 @@ def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterat
 
 def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
     if kind == "extra_forbidden":
-        options = _Ray if place.startswith(("ray.", "settings.ray.")) else _Retry
+        options = Ray if place.startswith(("ray.", "settings.ray.")) else Retry
         known = list(options.model_fields)
         hint = did_you_mean(place.rpartition(".")[2], known)
         return f"there is no such option (known: {', '.join(known)}){hint}"

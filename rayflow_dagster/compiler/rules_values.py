@@ -5,12 +5,14 @@ from typing import Any
 
 from rayflow_dagster.metadata import RESERVED
 from rayflow_dagster.port_types import accepts, fits, imported_class, loaded_class, parse_type
+from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ERROR_PORT
 
 from .findings import Finding
 from .ports import VARIABLE
 from .resolved import Edge, Node, ResolvedFlow, is_variable_node
+from .rules_kept import check_scope
 from .variable_reads import unscheduled_reads
 
 
@@ -93,7 +95,7 @@ def declared_defaults(flow: ResolvedFlow) -> Iterator[Finding]:
         ports = node.outputs if node.is_start else node.inputs
         for name, default in node.defaults.items():
             kind = ports.get(name, "any")
-            if not accepts(parse_type(kind), default):
+            if not accepts(parse_type(kind), secrets_in(default)):
                 yield Finding(
                     "declared_default",
                     f"node {node} input '{name}': its default {default!r:.80} is not {kind}; "
@@ -131,7 +133,7 @@ def _check_values(node: Node) -> Iterator[Finding]:
             )
             continue
         kind = node.constants[name]["type"] if name in node.constants else node.inputs[name]
-        if not accepts(parse_type(kind), value):
+        if not accepts(parse_type(kind), secrets_in(value)):
             what = "constant" if name in node.constants else "input"
             yield Finding(
                 "constant_value",
@@ -194,6 +196,7 @@ def _check_declaration(name: str, spec: Any) -> Iterator[Finding]:
     if not isinstance(spec.get("readonly", False), bool):
         message = f"{where}: readonly is true or false, not {spec['readonly']!r:.80}"
         yield Finding("variable_declaration", message)
+    yield from check_scope(name, spec)
     try:
         kind = parse_type(_word(spec.get("type", "any")))
     except ValueError as error:

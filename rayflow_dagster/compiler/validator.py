@@ -6,7 +6,15 @@ from typing import Any
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
-from . import rules, rules_options, rules_runs, rules_values
+from . import (
+    rules,
+    rules_assets,
+    rules_options,
+    rules_runs,
+    rules_secrets,
+    rules_triggers,
+    rules_values,
+)
 from .findings import Finding
 from .flow import canonicalize
 from .loader import NodeLoader
@@ -80,7 +88,8 @@ class FlowValidator:
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
         own = (self._known_classes, self._runtime_env)
-        for rule in (*own, *rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES):
+        general = (*rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES, *rules_assets.ASSETS)
+        for rule in (*own, *general, *rules_secrets.SECRETS, *rules_triggers.TRIGGERS):
             yield from rule(flow)
         if flow.is_acyclic:
             yield from rules_runs.check_runs(flow)

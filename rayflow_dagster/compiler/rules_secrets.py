@@ -1,0 +1,56 @@
+"""The rules about secrets: ``{"$env": "NAME"}`` among constants, values, defaults, triggers."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rayflow_dagster.secrets import KEY, name_problem
+
+from .findings import Finding
+from .resolved import Node, ResolvedFlow
+
+
+def secrets(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The form of every reference, and whether its variable is set here."""
+    for node in flow.nodes.values():
+        for what, name, value in _values(node):
+            for problem, severity in _problems(value):
+                message = f"node {node} {what} '{name}': {problem}"
+                yield Finding("secret", message, severity, node=node.id, port=name)
+    for kind in ("schedules", "sensors"):
+        triggers: Any = flow.data.get(kind)
+        for at, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
+            given = trigger.get("inputs") if isinstance(trigger, dict) else None
+            for problem, severity in _problems(given):
+                yield Finding("secret", f"flow key {kind}[{at}].inputs: {problem}", severity)
+
+
+def _values(node: Node) -> Iterator[tuple[str, str, Any]]:
+    for name, spec in node.constants.items():
+        yield "constant", name, node.values.get(name, spec["value"])
+    for name in node.outputs if node.is_start else node.inputs:
+        yield "input", name, node.values.get(name, node.defaults.get(name))
+
+
+def _problems(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        if value.keys() == {KEY}:
+            yield from _reference_problems(value[KEY])
+            return
+        for item in value.values():
+            yield from _problems(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _problems(item)
+
+
+def _reference_problems(name: Any) -> Iterator[tuple[str, Any]]:
+    problem = name_problem(name)
+    if problem is not None:
+        yield f'{problem}; write {{"{KEY}": "NAME"}}', "error"
+    elif name not in os.environ:
+        hint = "a run fails unless it is set where the node runs"
+        yield f"the environment variable '{name}' is not set in this process; {hint}", "warning"
+
+
+SECRETS = (secrets,)

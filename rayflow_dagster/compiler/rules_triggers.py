@@ -1,0 +1,193 @@
+"""The rules about what starts a flow by itself: schedules, sensors."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError as PydanticError
+
+from rayflow_dagster.port_types import accepts, fits, parse_type, value_type
+from rayflow_dagster.preview import preview
+from rayflow_dagster.secrets import secrets_in
+from rayflow_dagster.suggest import did_you_mean
+
+from .cron import cron_problem
+from .findings import Finding
+from .partitions import Partitions
+from .resolved import Node, ResolvedFlow
+from .rules_partitions import partition_problems
+from .templates import lone_template, template_names
+from .triggers import (
+    SENSORS,
+    FlowSensor,
+    InboxSensor,
+    Schedule,
+    Trigger,
+    Triggers,
+    declared_triggers,
+    known_templates,
+    template_type,
+    trigger_names,
+)
+from .zones import zone_problem
+
+
+def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The form of every trigger, and the inputs that it gives to START."""
+    try:
+        declared = declared_triggers(flow.data)
+    except PydanticError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            yield Finding("trigger", f"flow key {_problem(item, flow.data)}")
+        return
+    for where, trigger in _placed(declared):
+        if isinstance(trigger, Schedule):
+            yield from _times(where, trigger, declared)
+        inputs = _inputs(where, trigger, flow, declared.bound_input)
+        yield from (Finding("trigger_input", text) for text in inputs)
+        if isinstance(trigger, FlowSensor) and trigger.on != "success":
+            yield from _no_result(where, trigger)
+    if declared.partitions is not None:
+        for problem in partition_problems(declared.partitions, flow):
+            yield Finding("partitions", f"flow key partitions.{problem}")
+    yield from _names(declared)
+    inboxes = [where for where, trigger in _placed(declared) if isinstance(trigger, InboxSensor)]
+    for where in inboxes[1:]:
+        message = f"flow key {where}: a flow has one inbox sensor, and {inboxes[0]} is one already"
+        yield Finding("trigger", message)
+
+
+def _placed(declared: Triggers) -> Iterator[tuple[str, Trigger]]:
+    for kind, items in (("schedules", declared.schedules), ("sensors", declared.sensors)):
+        for index, trigger in enumerate(items):
+            yield f"{kind}[{index}]", trigger
+
+
+def _problem(item: Mapping[str, Any], flow: Mapping[str, Any]) -> str:
+    """Where and what, of one of pydantic's errors."""
+    # Of a sensor, pydantic names the type as well: ("sensors", 0, "file", "path").
+    location = [
+        part for at, part in enumerate(item["loc"]) if (at, item["loc"][0]) != (2, "sensors")
+    ]
+    place = str(location[0])
+    for part in location[1:]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}"
+    given = item["input"]
+    kinds = "file, flow, poll or inbox"
+    match item["type"]:
+        case "missing":
+            return f"{place}: is missing"
+        case "extra_forbidden":
+            return (
+                f"{place}: there is no such key{did_you_mean(str(location[-1]), _keys(item, flow))}"
+            )
+        case "union_tag_not_found":
+            return f"{place}.type: is missing; it is one of {kinds}"
+        case "union_tag_invalid":
+            return f"{place}.type: must be {kinds}, not {preview(given.get('type'), 80)}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{place}: must be an object with keys, {{...}}, not {preview(given, 80)}"
+        case "list_type":
+            return f"{place}: must be a list, [...], not {preview(given, 80)}"
+    return f"{place}: {str(item['msg']).lower()}, not {preview(given, 80)}"
+
+
+def _keys(item: Mapping[str, Any], flow: Mapping[str, Any]) -> list[str]:
+    """The keys that the trigger with an unknown one may have."""
+    if item["loc"][0] == "partitions":
+        return list(Partitions.model_fields)
+    if item["loc"][0] == "schedules":
+        return list(Schedule.model_fields)
+    return list(SENSORS[flow["sensors"][item["loc"][1]]["type"]].model_fields)
+
+
+def _times(where: str, schedule: Schedule, declared: Triggers) -> Iterator[Finding]:
+    problem = None if schedule.cron is None else cron_problem(schedule.cron)
+    if schedule.cron is None and not (declared.partitions and declared.partitions.is_time):
+        yield Finding("cron", f"flow key {where}.cron: is missing")
+    if problem is not None:
+        yield Finding("cron", f"flow key {where}.cron '{schedule.cron:.80}': {problem}")
+    zone = zone_problem(schedule.timezone)
+    if zone is not None:
+        yield Finding("timezone", f"flow key {where}.timezone: {zone}")
+
+
+def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None) -> Iterator[str]:
+    """What is wrong with the inputs that a trigger gives."""
+    if len(flow.starts) != 1:
+        return  # which another rule reports
+    start = flow.starts[0]
+    for name, value in trigger.inputs.items():
+        place = f"flow key {where}.inputs '{name}'"
+        if name == bound and isinstance(trigger, Schedule):
+            yield f"{place}: is given by the schedule itself, from the partitions; leave it out"
+        elif name not in start.outputs:
+            known = ", ".join(start.outputs) or "none"
+            yield (
+                f"{place}: START declares no such input (declared: {known})"
+                f"{did_you_mean(name, start.outputs)}"
+            )
+        else:
+            yield from _value_problems(place, value, start.outputs[name], trigger)
+    if trigger_gives_all(trigger):
+        ignored = bound if isinstance(trigger, Schedule) else None
+        yield from _missing(where, trigger, start, ignored)
+
+
+def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iterator[str]:
+    unknown = [name for name in template_names(value) if template_type(trigger, name) is None]
+    for name in unknown:
+        known = known_templates(trigger)
+        listed = ", ".join(f"{{{{ {each} }}}}" for each in known) or "none"
+        yield (
+            f"{place}: there is no {{{{ {name:.80} }}}} here (known: {listed})"
+            f"{did_you_mean(name, known)}"
+        )
+    if unknown:
+        return
+    lone = lone_template(value)
+    if lone is not None:
+        gives = template_type(trigger, lone) or "any"
+        if not fits(parse_type(gives), parse_type(kind)):
+            yield f"{place}: {{{{ {lone} }}}} is {gives}, but START takes {kind}"
+    elif not any(True for _ in template_names(value)) and not accepts(
+        parse_type(kind), secrets_in(value)
+    ):
+        yield f"{place}: START takes {kind}, not {preview(value, 80)}, which is {value_type(value)}"
+
+
+def trigger_gives_all(trigger: Trigger) -> bool:
+    """Whether a run's inputs are those of the trigger alone."""
+    return getattr(trigger, "type", "schedule") not in ("poll", "inbox")
+
+
+def _missing(where: str, trigger: Trigger, start: Node, bound: str | None) -> Iterator[str]:
+    for name, kind in start.outputs.items():
+        if name not in (*trigger.inputs, *start.defaults, bound):
+            yield (
+                f"flow key {where}.inputs: '{name}' ({kind}) is missing, and START declares it "
+                "without a default; give it here, or give START a default"
+            )
+
+
+def _no_result(where: str, sensor: FlowSensor) -> Iterator[Finding]:
+    for name in template_names(sensor.inputs):
+        if name.startswith("result."):
+            yield Finding(
+                "trigger_input",
+                f"flow key {where}.inputs: {{{{ {name:.80} }}}} is there only if the flow has "
+                f'succeeded, and on is "{sensor.on}"; use on: "success", or leave it out',
+            )
+
+
+def _names(declared: Triggers) -> Iterator[Finding]:
+    names = trigger_names("", declared)
+    for (where, _), name in zip(_placed(declared), names, strict=True):
+        if names.count(name) > 1:
+            shown = name.removeprefix("_")
+            yield Finding(
+                "trigger_name",
+                f"flow key {where}.name: several triggers are named '{shown}'; give each its own",
+            )
+
+
+TRIGGERS = (triggers,)

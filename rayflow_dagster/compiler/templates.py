@@ -1,0 +1,65 @@
+"""``{{ file.path }}`` in a trigger's inputs: what started the run, filled in when it starts.
+
+A text that is one template alone becomes the value itself, with its type; within other text the
+value is written into it. Nothing is computed: a name, or names joined by dots.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+
+
+def template_names(value: Any) -> Iterator[str]:
+    """The names of all templates in ``value``, at any depth."""
+    if isinstance(value, str):
+        yield from (match[1] for match in _TEMPLATE.finditer(value))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from template_names(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from template_names(item)
+
+
+def lone_template(value: Any) -> str | None:
+    """The name, where ``value`` is one template and nothing else."""
+    match = _TEMPLATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return match[1] if match is not None and "}}" not in match[1] else None
+
+
+def fill(value: Any, known: Mapping[str, Any]) -> Any:
+    """``value`` with every template replaced.
+
+    Args:
+        value: a JSON value.
+        known: what each name stands for; a dotted name is looked up part by part.
+
+    Raises:
+        KeyError: a name stands for nothing.
+    """
+    name = lone_template(value)
+    if name is not None:
+        return look_up(name, known)
+    if isinstance(value, str):
+        return _TEMPLATE.sub(lambda match: str(look_up(match[1], known)), value)
+    if isinstance(value, Mapping):
+        return {key: fill(item, known) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, known) for item in value]
+    return value
+
+
+def look_up(name: str, known: Mapping[str, Any]) -> Any:
+    """What a dotted name stands for.
+
+    Raises:
+        KeyError: it stands for nothing.
+    """
+    found: Any = known
+    for part in name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            raise KeyError(name)
+        found = found[part]
+    return found
