@@ -76,6 +76,9 @@ class RayflowNode:
     resident_ttl: ClassVar[float] = 600.0
     """Seconds without work after which the actor of a resident node ends."""
 
+    passes_secrets_on: ClassVar[bool] = False
+    """True leaves secrets among the inputs, constants and variables as the references they are."""
+
     node_id: str = ""
     log: logging.Logger | logging.LoggerAdapter[logging.Logger] = logging.getLogger("rayflow")
     """Records appear in the Dagster run log, at the node's step."""

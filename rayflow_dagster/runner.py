@@ -16,9 +16,12 @@ from typing import Any
 import cloudpickle
 
 from .errors import NodeExecutionError, OutputError, describe
+from .measures import measures
 from .node import RayflowNode
 from .port_types import accepts, parse_type, value_type
 from .preview import preview
+from .resolving import Resolver, SecretVariables
+from .secrets import Mask
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
 from .values import is_inline, store_value
@@ -42,13 +45,14 @@ class NodeReply:
     """What became of a ``NodeCall``.
 
     ``outputs`` are values or object refs by output name; ``exception`` is the node's own, with
-    its traceback, and then nothing fired.
+    its traceback, and then nothing fired. ``mask`` hides the secrets that the node was given.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     exec_fired: tuple[str, ...] = ()
     exception: BaseException | None = None
     details: RunDetails = field(default_factory=RunDetails)
+    mask: Mask = field(default_factory=Mask)
 
 
 def run_node_class(
@@ -57,13 +61,15 @@ def run_node_class(
     call: NodeCall,
     inputs: Mapping[str, Any],
     variables: WriteTracking,
+    environment: Mapping[str, str] | None = None,
 ) -> NodeReply:
     """Run ``process`` of the object that ``make`` gives. Never raises for a fault of the node.
 
     ``make`` is the node class, or what hands out a resident object of it. An ``async`` process
-    runs in an event loop of its own.
+    runs in an event loop of its own. Secrets are looked up in ``environment``; None for this
+    process's.
     """
-    turn = _Turn(metadata, call, inputs, variables)
+    turn = _Turn(metadata, call, inputs, variables, Resolver(call.node_id, environment))
     with turn:
         returned = turn.process(make)
         if inspect.isawaitable(returned):
@@ -78,9 +84,10 @@ async def await_node_class(
     call: NodeCall,
     inputs: Mapping[str, Any],
     variables: WriteTracking,
+    environment: Mapping[str, str] | None = None,
 ) -> NodeReply:
     """As ``run_node_class``, with an ``async`` process on the event loop that runs already."""
-    turn = _Turn(metadata, call, inputs, variables)
+    turn = _Turn(metadata, call, inputs, variables, Resolver(call.node_id, environment))
     with turn:
         returned = turn.process(make)
         if inspect.isawaitable(returned):
@@ -98,38 +105,62 @@ class _Turn:
         call: NodeCall,
         inputs: Mapping[str, Any],
         variables: WriteTracking,
+        secrets: Resolver,
     ) -> None:
         self._metadata = metadata
         self._call = call
         self._inputs = inputs
         self._variables = variables
-        self._log = _RecordingLogger(call.node_id)
-        self.reply = NodeReply()
+        self._secrets = secrets
+        self._log = _RecordingLogger(call.node_id, secrets.mask)
+        self.reply = NodeReply(mask=secrets.mask)
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
 
     def process(self, make: Callable[[], RayflowNode]) -> Any:
         """Call ``process``; what it returns, an awaitable where it is ``async``."""
-        check_inputs(self._call.node_id, self._metadata, self._inputs)
         node = make()
-        for name, value in self._call.constants.items():
+        inputs, constants = self._inputs, self._call.constants
+        node.variables = self._variables
+        if not getattr(node, "passes_secrets_on", False):
+            inputs, constants = self._looked_up()
+            node.variables = SecretVariables(self._variables, self._secrets)
+        check_inputs(self._call.node_id, self._metadata, inputs)
+        for name, value in constants.items():
             setattr(node, name, value)
         node.node_id = self._call.node_id
         node.log = self._log
-        node.variables = self._variables
-        return node.process(**self._inputs)
+        return node.process(**inputs)
+
+    def _looked_up(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The inputs and the constants, with the values of secrets."""
+        kinds, look_up = self._metadata["inputs"], self._secrets.resolved
+        declared = self._metadata["constants"]
+        inputs = {
+            name: look_up(value, f"input '{name}'", kinds.get(name, "any"))
+            for name, value in self._inputs.items()
+        }
+        constants = {
+            name: look_up(value, f"constant '{name}'", declared[name]["type"])
+            if name in declared
+            else value
+            for name, value in self._call.constants.items()
+        }
+        return inputs, constants
 
     def finish(self, returned: Any) -> None:
         """Take what ``process`` returned apart."""
         reply, node_id = self.reply, self._call.node_id
-        reply.outputs, reply.exec_fired = check_returned(node_id, self._metadata, returned)
+        outputs, reply.exec_fired = check_returned(node_id, self._metadata, returned)
+        reply.outputs = {name: self._secrets.restored(value) for name, value in outputs.items()}
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         details = self.reply.details
         if error is not None:  # the author's code may fail in any way
-            self.reply.exception = _as_exception(self._call.node_id, error)
-            details["input_previews"] = previews(self._inputs)
+            shown = _as_exception(self._call.node_id, error)
+            self.reply.exception = self._secrets.shown_error(shown)
+            details["input_previews"] = previews(self._inputs, self.reply.mask)
         details["seconds"] = time.perf_counter() - self._started
         if self._log.records:
             details["logs"] = self._log.records
@@ -141,15 +172,24 @@ class _Turn:
 def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) -> dict[str, Any]:
     """Take those outputs out of ``reply`` that do not travel inline, and return them.
 
-    Each has a preview in the reply's details and, with ``store_in``, is written to that folder or
-    URL. A failure to write is the node's.
+    Each has a preview and measures in the reply's details and, with ``store_in``, is written to
+    that folder or URL. A failure to write is the node's.
     """
-    apart = {name: value for name, value in reply.outputs.items() if not is_inline(value)}
-    if not apart:
-        return apart
+    mask = reply.mask
+    apart = {
+        name: value
+        for name, value in reply.outputs.items()
+        if not is_inline(value) or (mask and mask.shows(repr(value)))  # events have inline ones
+    }
+    if mask:
+        reply.details["previews"] = previews(reply.outputs, mask)
+    elif apart:
+        reply.details["previews"] = previews(apart, mask)
     for name in apart:
         del reply.outputs[name]
-    reply.details["previews"] = previews(apart)
+    if not apart:
+        return apart
+    reply.details["measures"] = {name: measures(value) for name, value in apart.items()}
     if store_in is None:
         return apart
     try:
@@ -157,7 +197,7 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
             name: store_value(store_in, name, value) for name, value in apart.items()
         }
     except Exception as error:  # a value that cannot be pickled, a full disk
-        text = f"an output could not be stored: {describe(error)}"
+        text = f"an output could not be stored: {mask.hide(describe(error))}"
         reply.exception = NodeExecutionError(call.node_id, RuntimeError(text))
         reply.outputs, reply.exec_fired = {}, ()
         return {}
@@ -170,7 +210,8 @@ def _keep_variables(node_id: str, reply: NodeReply, variables: WriteTracking) ->
         reply.details["variables"] = cloudpickle.dumps(variables.snapshot())
     except Exception as error:  # the store is gone, or a value cannot be pickled
         if reply.exception is None:
-            text = f"the variables it wrote could not be kept: {describe(error)}"
+            problem = reply.mask.hide(describe(error))
+            text = f"the variables it wrote could not be kept: {problem}"
             reply.exception = NodeExecutionError(node_id, RuntimeError(text))
             reply.outputs, reply.exec_fired = {}, ()
 
@@ -196,9 +237,9 @@ async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-def previews(values: Mapping[str, Any]) -> dict[str, str]:
-    """A bounded text of every value."""
-    return {name: preview(value) for name, value in values.items()}
+def previews(values: Mapping[str, Any], mask: Mask) -> dict[str, str]:
+    """A bounded text of every value, without secrets."""
+    return {name: mask.hide(preview(value)) for name, value in values.items()}
 
 
 def check_inputs(node_id: str, metadata: NodeMetadata, inputs: Mapping[str, Any]) -> None:
@@ -275,8 +316,9 @@ def _fired(node_id: str, exec_outputs: tuple[str, ...], said: Any) -> tuple[str,
 class _RecordingLogger(logging.Logger):
     """``self.log``: keeps bounded records, for the run log of whoever started the node."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, mask: Mask) -> None:
         super().__init__(f"rayflow.{node_id}", logging.DEBUG)
+        self._mask = mask
         self.records: list[LogRecord] = []
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -284,6 +326,7 @@ class _RecordingLogger(logging.Logger):
             message = logging.Formatter("%(message)s").format(record)
         except Exception as error:  # a log call with the wrong arguments must not fail the node
             message = f"{record.msg} (its arguments do not fit: {describe(error)})"
+        message = self._mask.hide(message)
         if len(self.records) < MAX_LOG_RECORDS:
             entry: LogRecord = {"level": record.levelno, "message": message[:MAX_LOG_LENGTH]}
             self.records.append(entry)

@@ -17,7 +17,7 @@ from rayflow_dagster.errors import NodeExecutionError, OutputError
 from rayflow_dagster.metadata import inspect_class
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.runner import MAX_LOG_RECORDS, NodeCall, NodeReply, run_node_class
-from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
+from rayflow_dagster.variables import GlobalVariableStore, Snapshot, WriteTracking
 
 VARIABLES = {"counter": {"type": "any", "default": 1}}
 
@@ -125,7 +125,7 @@ def test_log_records_are_kept_and_wrong_arguments_do_not_fail_the_node():
 
 def test_the_variables_are_kept_as_a_node_that_wrote_leaves_them():
     assert "variables" not in run(GiveNode).details
-    assert pickle.loads(run(CountUpNode).details["variables"]) == (1, {"counter": 2})
+    assert pickle.loads(run(CountUpNode).details["variables"]) == Snapshot(1, {"counter": 2})
 
 
 def test_variables_that_cannot_be_kept_are_the_nodes_failure():

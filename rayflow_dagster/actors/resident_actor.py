@@ -78,18 +78,20 @@ class ResidentActor(NodeHost):
         self,
         ticket: str,
         store: "ActorHandle[Any] | None",
-        has_variables: bool,
+        settings: WorkerSettings,
         packed: bytes,
         given: Given | bytes,
         *refs: Any,
     ) -> Any:
         """As ``NodeWorker.run``, in the turn that ``ticket`` was granted.
 
-        ``store`` is the variable store of the run; ``has_variables`` whether it has any.
+        ``store`` is the variable store of the run, ``settings`` are the run's: its secrets may
+        have other values than those of the run that started this actor.
         """
         if not self._turns.begin(ticket):
             raise LeaseLostError("its inputs came too late, another run has the resident now")
-        self._has_variables = has_variables
+        self._has_variables = settings.has_variables
+        self._environment = settings.environment if settings.is_here else None
         variables = WriteTracking(self._variables(store))
         try:
             given = Given.unpacked(given)
@@ -127,13 +129,14 @@ class ResidentActor(NodeHost):
                 job, inputs = self._job(packed), opened_inputs(given, refs)
                 self._enter_folder()
                 make = self._maker(job)
-                reply = run_node_class(make, job.metadata, job.call, inputs, variables)
+                call = job.metadata, job.call, inputs, variables, self._environment
+                reply = run_node_class(make, *call)
             except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
             else:
                 apart = part_outputs(job.call, reply, given.store_in)
         self._sources.note()
-        return self._answer(packed, reply, apart, captured.texts())
+        return self._answer(packed, reply, apart, captured)
 
     async def _run_async(
         self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
@@ -145,13 +148,14 @@ class ResidentActor(NodeHost):
                 inputs = await asyncio.to_thread(opened_inputs, given, refs)
                 self._enter_folder()
                 make = self._maker(job)
-                reply = await await_node_class(make, job.metadata, job.call, inputs, variables)
+                call = job.metadata, job.call, inputs, variables, self._environment
+                reply = await await_node_class(make, *call)
             except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
             else:
                 apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
         self._sources.note()
-        return self._answer(packed, reply, apart, captured.texts())
+        return self._answer(packed, reply, apart, captured)
 
     def _maker(self, job: KnownJob) -> Callable[[], RayflowNode]:
         def make() -> RayflowNode:

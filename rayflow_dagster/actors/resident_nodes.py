@@ -158,7 +158,7 @@ class ResidentNodes:
                 handle.withdraw.remote(turn.ticket)
                 return
             turn.is_at_work = True
-        extra = (turn.ticket, self._store, self._settings.has_variables)
+        extra = (turn.ticket, self._store, self._settings)
         try:
             call(handle.run, request, *extra, on_answer=answered)
         except Exception as error:  # an input that cannot be pickled

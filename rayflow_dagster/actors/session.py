@@ -1,14 +1,13 @@
 """Connecting one run to Ray: the cluster, the variable store, the actors."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph
-from rayflow_dagster.variables import GlobalVariableStore
+from rayflow_dagster.variables import GlobalVariableStore, Snapshot
 
 from . import cluster
 from .manager import ActorManager
@@ -28,7 +27,7 @@ class RunPlace:
     project: Project
     flow: str = ""
     shared_name: str | None = None
-    snapshot: Mapping[str, Any] | None = None
+    snapshot: Snapshot | None = None
 
 
 def connect_to_ray(

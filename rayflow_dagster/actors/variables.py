@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflow_dagster.errors import ClusterError, VariableError
-from rayflow_dagster.variables import NO_VARIABLES_IN_UPDATE, GlobalVariableStore
+from rayflow_dagster.variables import NO_VARIABLES_IN_UPDATE, GlobalVariableStore, Snapshot
 
 __all__ = ["GlobalVariableStore", "StoreProxy", "VariableStoreManager"]
 
@@ -54,7 +54,7 @@ class _SharedStoreActor(_StoreActor):
         watch = partial(self._end_with, owner if owner.is_alive() else None)
         threading.Thread(target=watch, name="rayflow-reaper", daemon=True).start()
 
-    def snapshot(self) -> tuple[int, dict[str, Any]]:
+    def snapshot(self) -> Snapshot:
         self._used = time.monotonic()
         return super().snapshot()
 
@@ -115,13 +115,13 @@ class VariableStoreManager:
         self._name = name
 
     def create_store(
-        self, initial_variables: Mapping[str, Any], snapshot: Mapping[str, Any] | None = None
+        self, initial_variables: Mapping[str, Any], snapshot: Snapshot | None = None
     ) -> "ActorHandle[Any]":
         """Create the store actor, or find it by its name.
 
         Args:
             initial_variables: declarations (``{name: {"type", "default"}}``) or plain values.
-            snapshot: values to go on from instead of the defaults.
+            snapshot: to go on from, instead of the defaults.
         """
         pickled = cloudpickle.dumps((dict(initial_variables), snapshot))
         arguments = list(sys.path), pickled
@@ -177,8 +177,9 @@ class StoreProxy:
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
         return self._call("update", name, function)
 
-    def snapshot(self) -> Any:
-        return self._call("snapshot")
+    def snapshot(self) -> Snapshot:
+        taken: Snapshot = self._call("snapshot")
+        return taken
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:

@@ -26,7 +26,7 @@ from rayflow_dagster.types import NodeMetadata, RunDetails
 from rayflow_dagster.values import StoredValue
 from rayflow_dagster.variables import WriteTracking
 
-from .capture import captured_output
+from .capture import Captured, captured_output
 from .places import found_here
 from .sending import SentError, receive, send
 from .variables import StoreProxy
@@ -57,8 +57,13 @@ class WorkerSettings:
 
     def apply(self) -> None:
         """Take over the environment, on the same machine."""
-        if self.host == os.uname().nodename:
+        if self.is_here:
             os.environ.update(self.environment)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the run's process is on this machine."""
+        return self.host == os.uname().nodename
 
 
 class Job(NamedTuple):
@@ -126,6 +131,7 @@ class NodeHost:
     def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
         folder, roots = found_here(settings.folder, settings.roots, settings.host)
         settings.apply()
+        self._environment = settings.environment if settings.is_here else None
         self._folder = folder if folder and os.path.isdir(folder) else None
         if self._folder and self._folder not in sys.path:
             sys.path.insert(0, self._folder)
@@ -164,7 +170,7 @@ class NodeHost:
             os.chdir(self._folder)
 
     def _answer(
-        self, packed: bytes, reply: NodeReply, apart: Mapping[str, Any], printed: tuple[str, str]
+        self, packed: bytes, reply: NodeReply, apart: Mapping[str, Any], captured: Captured
     ) -> Any:
         """(one value per output name, envelope), or the envelope alone where no output is named.
 
@@ -173,10 +179,11 @@ class NodeHost:
         """
         details = reply.details
         details["pid"], details["host"] = self._place
-        if printed[0]:
-            details["stdout"] = printed[0]
-        if printed[1]:
-            details["stderr"] = printed[1]
+        out, err = map(reply.mask.hide, captured.texts())
+        if out:
+            details["stdout"] = out
+        if err:
+            details["stderr"] = err
         error = None
         if reply.exception is not None:
             reply.outputs, error = {}, send(reply.exception)
@@ -242,12 +249,14 @@ class NodeWorker(NodeHost):
                 reply = NodeReply(exception=error)
             else:
                 apart = part_outputs(job.call, reply, given.store_in)
-        return self._answer(packed, reply, apart, captured.texts())
+        return self._answer(packed, reply, apart, captured)
 
     def _run(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
         self._enter_folder()
         variables = WriteTracking(self._store)
-        return run_node_class(job.node_class, job.metadata, job.call, inputs, variables)
+        return run_node_class(
+            job.node_class, job.metadata, job.call, inputs, variables, self._environment
+        )
 
 
 class AsyncNodeWorker(NodeHost):
@@ -270,18 +279,16 @@ class AsyncNodeWorker(NodeHost):
                     apart = part_outputs(job.call, reply)
                 else:
                     apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
-        return self._answer(packed, reply, apart, captured.texts())
+        return self._answer(packed, reply, apart, captured)
 
     async def _await(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
         self._enter_folder()
         variables = WriteTracking(self._store)
+        call = job.node_class, job.metadata, job.call, inputs, variables, self._environment
         if inspect.iscoroutinefunction(job.node_class.process):
-            run = await_node_class(job.node_class, job.metadata, job.call, inputs, variables)
-            return await run
+            return await await_node_class(*call)
         # Only its source looked async, and what blocks must not block the loop.
-        return await asyncio.to_thread(
-            run_node_class, job.node_class, job.metadata, job.call, inputs, variables
-        )
+        return await asyncio.to_thread(run_node_class, *call)
 
 
 class NoVariables:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from rayflow_dagster.errors import DataNotAvailableError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.secrets import spelled
 from rayflow_dagster.types import ExecutionState, NodeResult
 
 from .gatherer import DataGatherer
@@ -83,7 +84,7 @@ class NodeExecutor:
             result = await Settled(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value
             return self._handle_execution_error(node_id, error)
-        return success_result(node_id, {"result": result}, [])
+        return success_result(node_id, {"result": spelled(result)}, [])
 
     async def execute_nodes_parallel(
         self, node_ids: list[str], execution_state: ExecutionState

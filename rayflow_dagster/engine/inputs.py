@@ -6,12 +6,13 @@ from typing import Any
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import accepts, as_declared, parse_type, value_type
 from rayflow_dagster.preview import preview
+from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ExecutionGraph
 
 
 def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """``inputs`` with START's defaults filled in.
+    """``inputs`` with START's defaults filled in, references to secrets as ``Secret``.
 
     Raises:
         InvalidInputsError: with every unknown, missing or mistyped input.
@@ -20,19 +21,21 @@ def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str
         raise InvalidInputsError(
             [f"inputs must be a dict of name: value, not {preview(inputs, 80)}"]
         )
+    inputs = secrets_in(inputs)
     metadata = graph["nodes"][graph["start_node"]]["metadata"]
     defaults = metadata.get("defaults", {})
-    problems = list(_problems(metadata["outputs"], defaults, inputs))
+    problems = list(input_problems(metadata["outputs"], defaults, inputs))
     if problems:
         raise InvalidInputsError(problems)
-    given = {**defaults, **inputs}
+    given = {**secrets_in(defaults), **inputs}
     kinds = metadata["outputs"]
     return {name: as_declared(parse_type(kinds[name]), value) for name, value in given.items()}
 
 
-def _problems(
+def input_problems(
     declared: Mapping[str, str], defaults: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> Iterator[str]:
+    """What is wrong with a run's inputs: every unknown, missing or mistyped one."""
     for name in inputs:
         if name not in declared:
             known = ", ".join(declared) or "none"

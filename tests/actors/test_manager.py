@@ -22,6 +22,7 @@ from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, NodeLoadError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.values import StoredValue, store_value
+from rayflow_dagster.variables import Snapshot
 
 pytestmark = pytest.mark.ray
 
@@ -247,11 +248,12 @@ def test_a_store_has_a_handle_from_creation_to_cleanup(ray_session):
     variables = VariableStoreManager()
     with pytest.raises(ClusterError, match="create_store first"):
         variables.get_store_handle()
-    handle = variables.create_store({"a": {"type": "int", "default": 1}}, {"a": 5})
+    left = Snapshot(3, {"a": 5})
+    handle = variables.create_store({"a": {"type": "int", "default": 1}}, left)
     assert isinstance(handle, ray.actor.ActorHandle)
     assert variables.get_store_handle() is handle
     store = StoreProxy(handle)
-    assert (store.get("a"), store.increment("a", 2), store.snapshot()) == (5, 7, (1, {"a": 7}))
+    assert (store.get("a"), store.increment("a", 2), store.snapshot().values) == (5, 7, {"a": 7})
     with pytest.raises(VariableError, match="'b' is not declared"):
         store.get("b")
     variables.cleanup()

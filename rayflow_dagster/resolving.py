@@ -1,0 +1,188 @@
+"""Secrets where a node runs: looked up before ``process``, hidden in all that is told of it."""
+
+import operator
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cloudpickle
+
+from .errors import NodeExecutionError, OutputError, RayflowError, SecretError
+from .port_types import ANY, PortType, parse_type
+from .secrets import HIDDEN, Mask, Secret, has_secret
+
+_NUMBERS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float}
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_DEPTH = 20
+
+
+class Resolver:
+    """The secrets of one execution of a node. ``mask`` hides those looked up so far.
+
+    ``environment`` is where they are looked up; None for this process's.
+    """
+
+    def __init__(self, node_id: str, environment: Mapping[str, str] | None = None) -> None:
+        self._node_id = node_id
+        self._environment = os.environ if environment is None else environment
+        self.mask = Mask()
+        self._found: dict[int, tuple[str, Secret]] = {}
+
+    def resolved(self, value: Any, where: str, kind: str = "any") -> Any:
+        """``value`` with every secret in it, in lists and dicts, looked up.
+
+        Args:
+            value: of a constant, an input or a variable.
+            where: what it is of, for messages: ``input 'token'``.
+            kind: the declared type, which the text is converted to: int, float or bool.
+
+        Raises:
+            SecretError: a variable is not set, or its text is not of the type.
+        """
+        if not has_secret(value):
+            return value
+        return self._resolved(value, where, parse_type(kind))
+
+    def _resolved(self, value: Any, where: str, kind: PortType) -> Any:
+        if isinstance(value, Secret):
+            return self._looked_up(value, where, kind)
+        args = _only_member(kind).args
+        if isinstance(value, dict):
+            kind = args[1] if len(args) == 2 else ANY
+            return {key: self._resolved(item, where, kind) for key, item in value.items()}
+        if isinstance(value, list):
+            kind = args[0] if len(args) == 1 else ANY
+            return [self._resolved(item, where, kind) for item in value]
+        return value
+
+    def _looked_up(self, secret: Secret, where: str, kind: PortType) -> Any:
+        text = self._environment.get(secret.name)
+        if text is None:
+            reason = (
+                f"the environment variable is not set where the node runs "
+                f"({os.uname().nodename}); set it for the process that starts runs, or, for a "
+                "node on another machine, there"
+            )
+            raise SecretError(self._node_id, where, secret.name, reason)
+        # A text of its own, so that it can be told from an equal one.
+        text = "".join([text[:1], text[1:]])
+        self.mask.add(text)
+        self._found[id(text)] = text, secret
+        value = _converted(text, kind)
+        if value is None:
+            reason = f"its value is not {kind}, which is what the node takes"
+            raise SecretError(self._node_id, where, secret.name, reason)
+        if isinstance(value, float):
+            self.mask.add(repr(value))
+        return value
+
+    def restored(self, value: Any, depth: int = _DEPTH) -> Any:
+        """``value`` with every text that is the very object that a secret became, in plain lists
+        and dicts, a ``Secret`` again; so that what is only passed on is not stored.
+        """
+        if not self._found or depth <= 0:
+            return value
+        if type(value) is str:
+            text, secret = self._found.get(id(value), (None, None))
+            return secret if text is value else value
+        if type(value) is list:
+            items = [self.restored(item, depth - 1) for item in value]
+            return value if all(map(operator.is_, items, value)) else items
+        if type(value) is dict:
+            entries = {key: self.restored(item, depth - 1) for key, item in value.items()}
+            return value if all(map(operator.is_, entries.values(), value.values())) else entries
+        return value
+
+    def shown_error(self, error: Exception) -> Exception:
+        """``error``, or one of the same name that hides the values, where it has one; the same for
+        its causes.
+        """
+        return _masked(error, self.mask) if self.mask else error  # type: ignore[return-value]
+
+
+def _only_member(kind: PortType) -> PortType:
+    """The type itself, of an optional one."""
+    members = [member for member in kind.args if member.name != "None"]
+    return members[0] if kind.name == "union" and len(members) == 1 else kind
+
+
+def _converted(text: str, kind: PortType) -> Any:
+    """The value that ``text`` is for a port of ``kind``; None if it is none."""
+    names = [member.name for member in kind.args] if kind.name == "union" else [kind.name]
+    if "any" in names or "str" in names:
+        return text
+    for name in names:
+        if name == "bool" and text.strip().lower() in _TRUE | _FALSE:
+            return text.strip().lower() in _TRUE
+        if name in _NUMBERS:
+            try:
+                return _NUMBERS[name](text)
+            except ValueError:
+                continue
+    return None
+
+
+class SecretVariables:
+    """``self.variables`` of a node: secrets in variables are looked up when read, and what a node
+    writes back unchanged stays a reference. Everything else is the store's.
+    """
+
+    def __init__(self, variables: Any, resolver: Resolver) -> None:
+        self._variables = variables
+        self._resolver = resolver
+
+    def get(self, name: str) -> Any:
+        return self._resolver.resolved(self._variables.get(name), f"variable '{name}'")
+
+    def set(self, name: str, value: Any) -> None:
+        self._variables.set(name, self._resolver.restored(value))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._variables, name)
+
+
+def _masked(error: BaseException, mask: Mask, depth: int = 10) -> BaseException:
+    if isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError:
+        original = _masked(error.original_error, mask, depth - 1)
+        if original is error.original_error:
+            return error
+        return NodeExecutionError(error.node_id, original).with_traceback(error.__traceback__)
+    shown = _without(error, mask) if _tells(error, mask) else error
+    for link in ("__cause__", "__context__"):
+        before = getattr(error, link)
+        if before is not None:
+            suppressed = error.__suppress_context__
+            setattr(shown, link, _masked(before, mask, depth - 1) if depth else None)
+            shown.__suppress_context__ = suppressed
+    return shown
+
+
+def _tells(error: BaseException, mask: Mask) -> bool:
+    """Whether anything of ``error`` that travels or is shown has a value."""
+    try:
+        texts = [*traceback.format_exception_only(error), repr(error.args), repr(vars(error))]
+        if any(map(mask.shows, texts)):
+            return True
+        return mask.shows_in_bytes(cloudpickle.dumps(error))
+    except Exception:  # the author's exception may fail in any way; then it is not passed on
+        return True
+
+
+def _without(error: BaseException, mask: Mask) -> BaseException:
+    """An error of the same name and traceback, with the values hidden in its message."""
+    try:
+        message = mask.hide(str(error))
+    except Exception:  # the author's __str__ may fail in any way
+        message = HIDDEN
+    if isinstance(error, OutputError):
+        return OutputError(error.node_id, mask.hide(error.reason)).with_traceback(
+            error.__traceback__
+        )
+    base = RayflowError if isinstance(error, RayflowError) else RuntimeError
+    stand_in = type(type(error).__name__, (base,), {"__module__": "builtins"})
+    shown: BaseException = stand_in(message)
+    for note in getattr(error, "__notes__", ()):
+        shown.add_note(mask.hide(str(note)))
+    return shown.with_traceback(error.__traceback__)
