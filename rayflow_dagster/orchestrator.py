@@ -4,6 +4,7 @@ The Dagster ops call ``run_node`` too, so that a flow means the same in both.
 """
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,12 @@ from .types import (
     FlowData,
     NodeResult,
 )
+from .variables import Snapshot, kept_declarations, unpickled
 
 if TYPE_CHECKING:
     from .actors.cluster import RaySettings
     from .actors.variables import VariableStoreManager
+    from .kept_variables import KeptVariables, RunVariables
 
 Connect = Callable[["FlowOrchestrator"], Dispatcher]
 """Makes the dispatcher of a run; the in-process fake of ``testing`` is one."""
@@ -56,6 +59,8 @@ class FlowOrchestrator:
         ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
         connect: what to run nodes on instead of Ray actors (see ``testing.in_process``).
         on_settled: called with every node's result as it settles.
+        kept_variables: where this flow's variables of ``"scope": "flow"`` are kept. Without it,
+            they live for one run as all others do.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class FlowOrchestrator:
         ray_settings: "RaySettings | None" = None,
         connect: Connect | None = None,
         on_settled: Listener | None = None,
+        kept_variables: "KeptVariables | None" = None,
     ) -> None:
         self.project = project if project is not None else Project.around(Path.cwd())
         self.validator: FlowValidator = self.project.validator()
@@ -77,12 +83,14 @@ class FlowOrchestrator:
         self.state_tracker: StateTracker | None = None
         self.error_handler = ErrorHandler()
         self.graph: ExecutionGraph | None = None
-        self.variables_snapshot: Mapping[str, Any] | None = None
+        self.variables_snapshot: Snapshot | None = None
         self.variables_name: str | None = None
         self.flow_name = ""
         self._ray_settings = ray_settings
         self._connect: Connect = connect or _connect_to_ray
         self._on_settled: Listener = on_settled or (lambda _: None)
+        self._kept_variables = kept_variables
+        self._run_variables: RunVariables | None = None
         self._problem: RayflowError | None = None
 
     @property
@@ -108,9 +116,12 @@ class FlowOrchestrator:
             if not self._initialize(flow_data):
                 raise self._problem or ValidationError("the flow could not be initialised")
             values = checked_inputs(self._require_graph(), inputs)
+            self._begin_variables()
             self.connect()
             outcome = await self._execution_loop(values)
             result, error = outcome["result"], outcome["error"]
+            if error is None and self._run_variables is not None:
+                self._run_variables.keep()
         except RayflowError as problem:
             error = str(problem)
         except Exception as problem:  # a fault of ours or of Ray's: the caller is told all the same
@@ -157,6 +168,24 @@ class FlowOrchestrator:
             raise RayflowError("load a flow before connecting")
         self.actor_manager = self._connect(self)
         self.node_executor = NodeExecutor(self.actor_manager, self.data_gatherer)
+
+    def _begin_variables(self) -> None:
+        """Read the variables that are kept between runs."""
+        if self._run_variables is not None:
+            self._run_variables = self.variables_snapshot = None  # of the flow before
+        declared = kept_declarations(self._require_graph().get("variables", {}))
+        if declared and self._kept_variables is not None:
+            from .kept_variables import RunVariables
+
+            run_id = f"direct-{uuid.uuid4()}"
+            self._run_variables = RunVariables(self._kept_variables, run_id, declared)
+            self.variables_snapshot = self._run_variables.read()
+
+    def _settled(self, result: NodeResult) -> None:
+        snapshot = result.get("details", {}).get("variables")
+        if self._run_variables is not None and snapshot is not None:
+            self._run_variables.note(unpickled(snapshot))
+        self._on_settled(result)
 
     def _initialize(self, flow_data: FlowData) -> bool:
         """Validate and compile. False if the flow cannot run; then ``_problem`` says why."""
@@ -228,7 +257,7 @@ class FlowOrchestrator:
         graph, planner, executor = self._require_ready()
         loop = FlowLoop(
             graph, planner, self._require_tracker(), self.error_handler, self.run_node,
-            executor.actors, self._on_settled,
+            executor.actors, self._settled,
         )  # fmt: skip
         return await loop.run(start_inputs)
 

@@ -4,32 +4,51 @@
 ``testing`` uses it as it is.
 """
 
+import math
+import numbers
+import pickle
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import VariableError
 from .port_types import accepts, parse_type
 from .preview import preview
+from .secrets import Secret, is_reference
 from .suggest import did_you_mean
 
 NO_VARIABLES_IN_UPDATE = "a function given to update() runs in the store and cannot use variables"
+MAX_DEPTH = 100
+"""How deep the value of a variable that is kept between runs may be nested."""
+
+
+class Snapshot(NamedTuple):
+    """The variables at one moment.
+
+    ``changes`` tells what was done to those that are kept between runs: the sum of the increments
+    if nothing else was done, None if the value was set.
+    """
+
+    version: int
+    values: Mapping[str, Any]
+    changes: Mapping[str, float | None] = {}
 
 
 class GlobalVariableStore:
     """The variables of one run.
 
     Args:
-        declarations: ``{name: {"type", "default", "readonly"}}`` or plain ``{name: value}``.
-        snapshot: values that take the place of the defaults, as ``snapshot`` gave them.
+        declarations: ``{name: {"type", "default", "readonly", "scope"}}`` or plain
+            ``{name: value}``.
+        snapshot: to go on from, instead of the defaults.
     """
 
-    def __init__(
-        self, declarations: Mapping[str, Any], snapshot: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, declarations: Mapping[str, Any], snapshot: Snapshot | None = None) -> None:
+        before = snapshot or Snapshot(0, {})
         self._declared = {name: _declaration(spec) for name, spec in declarations.items()}
         self._values = {name: spec["default"] for name, spec in self._declared.items()}
-        self._values |= {k: v for k, v in (snapshot or {}).items() if k in self._declared}
+        self._values |= {k: v for k, v in before.values.items() if k in self._declared}
+        self._changes = {k: v for k, v in before.changes.items() if k in self._declared}
         self._version = 0
         self._lock = threading.RLock()
         self._updating = False
@@ -59,7 +78,7 @@ class GlobalVariableStore:
         Raises:
             VariableError: as ``set``.
         """
-        return self.update(name, lambda value: (value or 0) + by)
+        return self._write(name, lambda value: (value or 0) + by, _amount(by))
 
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
         """Replace the value by ``function(value)``, atomically, and return the new one.
@@ -67,6 +86,10 @@ class GlobalVariableStore:
         Raises:
             VariableError: as ``set``. What ``function`` raises passes, and nothing changes.
         """
+        return self._write(name, function, None)
+
+    def _write(self, name: str, function: Callable[[Any], Any], amount: float | None) -> Any:
+        """``amount`` is what an increment adds; None for any other write."""
         declared = self._require(name)
         if declared["readonly"]:
             raise VariableError(f"variable '{name}' is read-only and cannot be written")
@@ -75,6 +98,9 @@ class GlobalVariableStore:
             if not accepts(parse_type(declared["type"]), value):
                 kind = declared["type"]
                 raise VariableError(f"variable '{name}' takes {kind}, not {preview(value, 80)}")
+            if declared["scope"] == "flow":
+                value = kept_value(name, value)
+                self._changes[name] = _sum(self._changes.get(name, 0), amount)
             self._values[name] = value
             self._version += 1
         return value
@@ -91,10 +117,10 @@ class GlobalVariableStore:
         if self._updating:  # only the updating thread gets here; an actor would wait for ever
             raise VariableError(f"variable '{name}': {NO_VARIABLES_IN_UPDATE}")
 
-    def snapshot(self) -> tuple[int, dict[str, Any]]:
-        """(number of writes so far, every value)."""
+    def snapshot(self) -> Snapshot:
+        """The variables now; its version is the number of writes so far."""
         with self._lock:
-            return self._version, dict(self._values)
+            return Snapshot(self._version, dict(self._values), dict(self._changes))
 
     def _require(self, name: str) -> dict[str, Any]:
         if name not in self._declared:
@@ -111,9 +137,9 @@ class WriteTracking:
         self._store = store
         self.written = False
 
-    def snapshot(self) -> tuple[int, dict[str, Any]]:
+    def snapshot(self) -> Snapshot:
         """As ``GlobalVariableStore.snapshot``."""
-        taken: tuple[int, dict[str, Any]] = self._store.snapshot()
+        taken: Snapshot = self._store.snapshot()
         return taken
 
     def get(self, name: str) -> Any:
@@ -135,10 +161,90 @@ class WriteTracking:
 
 
 def _declaration(spec: Any) -> dict[str, Any]:
-    if not (isinstance(spec, Mapping) and ("type" in spec or "default" in spec)):
+    if not (isinstance(spec, Mapping) and spec.keys() & {"type", "default", "scope"}):
         spec = {"default": spec}
     return {
         "type": str(spec.get("type", "any")),
         "default": spec.get("default"),
         "readonly": bool(spec.get("readonly", False)),
+        "scope": spec.get("scope") or "run",
     }
+
+
+def kept_declarations(variables: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The declarations of the variables that are kept between runs."""
+    return {
+        name: spec
+        for name, spec in variables.items()
+        if isinstance(spec, Mapping) and spec.get("scope") == "flow"
+    }
+
+
+def unpickled(snapshot: bytes) -> Snapshot:
+    """The snapshot that came back from a node, or that a run has stored."""
+    return Snapshot(*pickle.loads(snapshot))
+
+
+def kept_value(name: str, value: Any) -> Any:
+    """``value`` as a variable keeps it between runs: plain JSON, numpy's numbers as Python's, and
+    secrets, of which the reference is kept.
+
+    Raises:
+        VariableError: it has no JSON form that reads back as the same.
+    """
+    try:
+        return _plain(value, 0)
+    except ValueError as error:
+        raise VariableError(
+            f"variable '{name}' is kept between runs, so it takes plain JSON values only, and "
+            f"{error}; convert it first"
+        ) from None
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"this value is nested deeper than {MAX_DEPTH} levels")
+    match value:
+        case Secret() if depth < MAX_DEPTH:
+            return value
+        case list():
+            return [_plain(item, depth + 1) for item in value]
+        case dict():
+            _check_object(value)
+            return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    return _scalar(value)
+
+
+def _check_object(value: Mapping[Any, Any]) -> None:
+    if not all(isinstance(key, str) for key in value):
+        raise ValueError("the keys of a JSON object are texts")
+    if is_reference(value):  # the environment is read for those of flow files and users only
+        raise ValueError(f"the next run would take {preview(value, 80)} for a secret")
+
+
+def _scalar(value: Any) -> Any:
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return str(value)
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real() if math.isfinite(value):
+            return float(value)
+    kind = type(value)
+    if kind.__name__ in ("bool", "bool_"):  # numpy's
+        return bool(value)
+    raise ValueError(f"{preview(value, 80)} ({kind.__module__}.{kind.__qualname__}) is none")
+
+
+def _sum(before: float | None, amount: float | None) -> float | None:
+    """What several increments add; None as soon as one of them was another write."""
+    return None if before is None or amount is None else before + amount
+
+
+def _amount(by: Any) -> float | None:
+    """What an increment adds, as a number of Python's; None if it is no number."""
+    if isinstance(by, numbers.Real) and math.isfinite(by):
+        return int(by) if isinstance(by, numbers.Integral) else float(by)
+    return None

@@ -8,6 +8,7 @@ class GetVariableNode(RayflowNode):
 
     icon = "fa-box-open"
     category = "variables"
+    passes_secrets_on = True
     outputs = {"value": "any"}
 
     VARIABLE = ""

@@ -11,6 +11,7 @@ class IncrementVariableNode(RayflowNode):
 
     icon = "fa-arrow-up-1-9"
     category = "variables"
+    passes_secrets_on = True
     outputs = {"value": "any"}
 
     VARIABLE = ""

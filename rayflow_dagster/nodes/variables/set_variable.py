@@ -8,6 +8,7 @@ class SetVariableNode(RayflowNode):
 
     icon = "fa-box"
     category = "variables"
+    passes_secrets_on = True
     inputs = {"value": "any"}
     outputs = {"value": "any"}
 

@@ -1,0 +1,35 @@
+"""A PostgreSQL server for tests, on a socket of its own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NOBODY = 65534
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """The URL of a database of a server that is up for so long."""
+    folder = Path(tempfile.mkdtemp(prefix="rfpg-", dir="/tmp"))  # a socket's path must be short
+    as_other: list[str] = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        as_other = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        shutil.chown(folder, NOBODY, NOBODY)
+
+    def run(*command: str) -> None:
+        log = subprocess.DEVNULL  # the server would hold a pipe open
+        subprocess.run([*as_other, *command], check=True, cwd=folder, stdout=log, stderr=log)
+
+    data = str(folder / "data")
+    run("initdb", "-D", data, "-U", "tests", "--auth=trust", "--no-sync")
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+    try:
+        yield f"postgresql+psycopg2://tests@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(folder)
