@@ -13,7 +13,7 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 FROM, TO = "<!-- figures -->", "<!-- end of figures -->"
 ORDER = (
     "chain", "parallel", "marginal", "direct", "first_node", "arrays", "task_graphs", "compile",
-    "code_location", "launch",
+    "code_location", "launch", "file_sensors",
 )  # fmt: skip
 
 
