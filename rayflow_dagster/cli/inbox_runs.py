@@ -1,0 +1,96 @@
+"""What Dagster has recorded of the runs that requests started."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+
+from rayflow_dagster.defs._dagster import step_error
+from rayflow_dagster.defs.ops import NODE_TAG
+from rayflow_dagster.defs.results import run_result, step_tags
+from rayflow_dagster.defs.triggers.inbox_sensor import REQUEST_TAG, settle
+from rayflow_dagster.errors import RayflowError, describe, message_of
+from rayflow_dagster.inbox.runs import RunOutcome, Status
+from rayflow_dagster.inbox.store import RequestStore
+from rayflow_dagster.secrets import spelled
+from rayflow_dagster.values import StoredValue
+
+from .recorded import error_text, fault_of
+from .report import STOPPED_TEXT
+from .terminal import jsonable
+
+MAX_RESULT = 10_000_000
+"""Bytes of a stored result that are read into an answer."""
+_STATUSES: dict[DagsterRunStatus, Status] = {
+    DagsterRunStatus.SUCCESS: "success",
+    DagsterRunStatus.FAILURE: "failure",
+    DagsterRunStatus.CANCELED: "canceled",
+}
+
+
+class DagsterRuns:
+    """The runs of an instance, as the inbox asks for them."""
+
+    def __init__(self, instance: DagsterInstance) -> None:
+        self._instance = instance
+
+    def settle(self, store: RequestStore) -> None:
+        """Note in the store the runs that are recorded by now."""
+        settle(self._instance, store)
+
+    def latest(self, request_id: str) -> RunOutcome | None:
+        """The newest run for a request."""
+        filters = RunsFilter(tags={REQUEST_TAG: request_id})
+        runs = self._instance.get_runs(filters, limit=1)
+        if not runs:
+            return None
+        run = runs[0]
+        status = _STATUSES.get(run.status, "started")
+        match status:
+            case "success":
+                return self._succeeded(run)
+            case "failure":
+                return RunOutcome(run.run_id, status, error=self._reason(run))
+            case "canceled":
+                return RunOutcome(run.run_id, status, error=STOPPED_TEXT)
+        return RunOutcome(run.run_id, status)
+
+    def _succeeded(self, run: DagsterRun) -> RunOutcome:
+        try:
+            found = run_result(self._instance, run)
+            value = _loaded(found) if isinstance(found, StoredValue) else found
+        except Exception as error:  # what was pickled may fail in any way to be read again
+            problem = f"the run succeeded, but its result cannot be shown: {describe(error)}"
+            return RunOutcome(run.run_id, "success", error=problem)
+        return RunOutcome(run.run_id, "success", jsonable(spelled(dict(value))))
+
+    def _reason(self, run: DagsterRun) -> str:
+        """What `rayflow-dagster run` would say."""
+        steps = step_tags(self._instance, run)
+        kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
+        faults: list[str] = []
+        of_run: list[str] = []
+        for entry in self._instance.all_logs(run.run_id, of_type=kinds):
+            event = entry.dagster_event
+            if event is None:
+                continue
+            if event.event_type == DagsterEventType.RUN_FAILURE:
+                error = step_error(event)
+                of_run.append(error_text(error) if error else event.message or "")
+                continue
+            node = steps.get(event.step_key or "", {}).get(NODE_TAG, event.step_key or "?")
+            data = event.step_failure_data
+            said = data.user_failure_data.description if data.user_failure_data else None
+            faults.append(f"Node {node} failed: {fault_of(node, data.error, said).text}")
+        text = "; ".join(faults or filter(None, of_run)) or "the run ended as FAILURE"
+        return message_of(RayflowError(text))
+
+
+def _loaded(value: StoredValue) -> Mapping[str, Any]:
+    filesystem, path = fsspec.core.url_to_fs(value.path)
+    size = filesystem.size(path)
+    if size is not None and size > MAX_RESULT:
+        raise RayflowError(f"it has {size:,} bytes, and an answer at most {MAX_RESULT:,}")
+    loaded: Mapping[str, Any] = value.load()
+    return loaded

@@ -1,0 +1,192 @@
+"""What the endpoint answers, apart from HTTP: from names, bytes and ids to status and JSON."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from rayflow_dagster.errors import ProjectError
+from rayflow_dagster.suggest import did_you_mean
+
+from .body import digest_of, read_body
+from .flows import FlowTable, InboxFlow, InboxFlows
+from .openapi import openapi
+from .runs import RunOutcome, Runs
+from .store import Added, RequestStore, StoredRequest
+
+RETRY_SECONDS = 30
+MAX_LISTED = 50
+_LOG = logging.getLogger(__name__)
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is accepted.
+
+    ``body``: bytes of a request; ``waiting``: requests of one flow without a run; ``rate``:
+    requests that start flows in a second, and as many that only ask, over all callers;
+    ``keep``: seconds after which a request that is not waiting is forgotten.
+    """
+
+    body: int = 1_000_000
+    waiting: int = 1000
+    rate: float = 20.0
+    keep: float = 30 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, JSON body and headers."""
+
+    status: int
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def refusal(
+    status: int, error: str, problems: list[str] | None = None, retry: int | None = None
+) -> Answer:
+    """An answer that says what is wrong. ``retry``: seconds after which it may be right."""
+    headers = {} if retry is None else {"Retry-After": str(retry)}
+    return Answer(status, {"error": error, **({"problems": problems} if problems else {})}, headers)
+
+
+def _answers_in_trouble(
+    method: "Callable[Concatenate[Endpoint, _P], Answer]",
+) -> "Callable[Concatenate[Endpoint, _P], Answer]":
+    """Troubles of the disk and of the project's settings as answers."""
+
+    @wraps(method)
+    def answering(self: "Endpoint", /, *args: _P.args, **kwargs: _P.kwargs) -> Answer:
+        try:
+            return method(self, *args, **kwargs)
+        except sqlite3.Error as error:
+            _LOG.exception("the store of requests cannot be used")
+            text = f"the store of requests cannot be used: {error}; nothing was stored"
+        except (ProjectError, OSError) as error:
+            _LOG.exception("the project's flows cannot be read")
+            text = f"the project's flows cannot be read: {error}"
+        return refusal(503, text, retry=RETRY_SECONDS)
+
+    return answering
+
+
+class Endpoint:
+    """Takes requests and tells what became of them. Safe to share by threads."""
+
+    def __init__(self, store: RequestStore, flows: InboxFlows, runs: Runs, limits: Limits) -> None:
+        self._store = store
+        self._flows = flows
+        self._runs = runs
+        self._limits = limits
+
+    @_answers_in_trouble
+    def start(self, name: str, content: bytes, key: str | None) -> Answer:
+        """Take a request for the flow ``name``; it is on the disk when this says 202."""
+        table = self._flows.current()
+        flow = table.takes.get(name)
+        if flow is None:
+            return _no_such_flow(name, table)
+        try:
+            inputs = read_body(content) if content.strip() else {}
+        except ValueError as error:
+            return refusal(400, str(error))
+        digest = digest_of(inputs)
+        # A caller who repeats what was accepted gets its id, whatever has changed since.
+        known = self._store.keyed(name, digest, key)
+        if known is not None:
+            return self._added(known)
+        problems = flow.inputs.problems(inputs)
+        if problems:
+            return refusal(422, f"these inputs do not fit the flow '{name}'", problems[:MAX_LISTED])
+        return self._added(self._store.add(name, inputs, digest, key, self._limits.waiting))
+
+    @_answers_in_trouble
+    def request(self, request_id: str) -> Answer:
+        """What became of a request."""
+        stored = self._store.find(request_id)
+        if stored is None:
+            return refusal(404, "there is no request of this id; it may have been forgotten by now")
+        if stored.state in ("refused", "skipped"):
+            status = "failure" if stored.state == "refused" else "canceled"
+            return _about(stored, status, error=stored.reason)
+        run = self._runs.latest(stored.id) if stored.offers else None
+        if run is not None:
+            return _about(stored, run.status, run)
+        if stored.state == "taken":
+            return refusal(410, f"its run {stored.run_id} was deleted in Dagster")
+        return _about(stored, "waiting")
+
+    @_answers_in_trouble
+    def flows(self) -> Answer:
+        """The flows that take requests."""
+        table = self._flows.current()
+        listed = [self._listed(flow) for flow in _sorted(table)]
+        return Answer(200, {"flows": listed, "broken": dict(sorted(table.broken.items()))})
+
+    @_answers_in_trouble
+    def openapi(self) -> Answer:
+        """The OpenAPI document of today's flows."""
+        return Answer(200, openapi(_sorted(self._flows.current())))
+
+    def tidy(self) -> None:
+        """Note runs that have started, and forget old requests. For now and then."""
+        self._runs.settle(self._store)
+        self._store.prune(time.time() - self._limits.keep)
+
+    def _listed(self, flow: InboxFlow) -> dict[str, Any]:
+        return {
+            "name": flow.name,
+            "description": flow.description,
+            "url": f"/flows/{flow.name}",
+            "inputs": flow.inputs.open,
+            "waiting": self._store.count_waiting(flow.name),
+        }
+
+    def _added(self, added: Added) -> Answer:
+        match added.outcome:
+            case "key_reused":
+                return refusal(409, "this Idempotency-Key was used with another body; take a new")
+            case "full":
+                most = self._limits.waiting
+                text = f"{most} requests of this flow wait already; does its inbox sensor run?"
+                return refusal(503, text, retry=RETRY_SECONDS)
+        url = f"/requests/{added.id}"
+        body = {"id": added.id, "status_url": url}
+        return Answer(202 if added.outcome == "new" else 200, body, {"Location": url})
+
+
+def _sorted(table: FlowTable) -> list[InboxFlow]:
+    return [table.takes[name] for name in sorted(table.takes)]
+
+
+def _no_such_flow(name: str, table: FlowTable) -> Answer:
+    if name in table.broken:
+        return refusal(503, f"the flow '{name}': {table.broken[name]}", retry=RETRY_SECONDS)
+    if name in table.others:
+        hint = 'add {"type": "inbox"} to "sensors" in its file'
+        return refusal(404, f"the flow '{name}' takes no requests; {hint}")
+    near = did_you_mean(name, table.takes)
+    return refusal(404, f"there is no flow '{name:.80}'; GET /flows lists those there are{near}")
+
+
+def _about(
+    stored: StoredRequest, status: str, run: RunOutcome | None = None, error: str | None = None
+) -> Answer:
+    return Answer(
+        200,
+        {
+            "id": stored.id,
+            "flow": stored.flow,
+            "created": datetime.fromtimestamp(stored.created, UTC).isoformat(),
+            "status": status,
+            "run_id": run.run_id if run else stored.run_id,
+            "result": run.result if run else None,
+            "error": run.error if run else error,
+        },
+    )
