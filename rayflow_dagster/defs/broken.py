@@ -7,6 +7,7 @@ from dagster import (
     GraphDefinition,
     In,
     JobDefinition,
+    MetadataValue,
     Nothing,
     OpDefinition,
     OpExecutionContext,
@@ -19,6 +20,8 @@ from rayflow_dagster.errors import RayflowError, ValidationError
 from .jobs import FLOW_TAG
 
 BROKEN_TAG = "rayflow/broken"
+FILE_METADATA = "flow file"
+FINDINGS_METADATA = "findings"
 
 
 def build_broken_job(name: str, findings: list[str], file: str | None = None) -> JobDefinition:
@@ -45,6 +48,10 @@ def build_broken_job(name: str, findings: list[str], file: str | None = None) ->
         executor_def=in_process_executor,
         description=description,
         tags={BROKEN_TAG: "true", FLOW_TAG: name},
+        metadata={
+            FILE_METADATA: MetadataValue.path(file or name),
+            FINDINGS_METADATA: MetadataValue.json(findings),
+        },
     )
 
 

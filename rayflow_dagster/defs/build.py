@@ -4,7 +4,7 @@ import contextlib
 import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,14 @@ from rayflow_dagster.errors import FlowFormatError, NameCollisionError, ProjectE
 from rayflow_dagster.project import Project
 
 from ._dagster import freeze, load_frozen
+from .assets import LocationAssets
 from .broken import build_broken_job, findings_of
 from .early import start_if_expected
 from .executor import flow_executor
 from .flow_store import digest_of, save_flows, saved_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .names import legal_name
+from .triggers import LocationTriggers
 
 if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings
@@ -64,19 +66,20 @@ def build_definitions(
     project = Project.around(folder, nodes)
     files = _frozen_files(folder)
     parsed = {item.file: _parse(item) for item in files}
-    names = {
-        file: job_name(raw, file) if isinstance(raw, Mapping) else legal_name(file.stem) or "flow"
-        for file, raw in parsed.items()
-    }
+    names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
     clashing = _clashes(names)
+    names |= _unreadable_names([file for file in parsed if file not in names], names.values())
     jobs = []
+    assets, triggers = LocationAssets(), LocationTriggers()
     with _no_garbage_collection():
         for file, raw in parsed.items():
             if file in clashing:
                 jobs.append(_refused_job(file, names, clashing[file]))
             else:
-                jobs.append(_job(file, raw, names[file], project, ray_settings))
-    return Definitions(jobs=jobs)
+                jobs.append(_job(file, raw, names[file], project, ray_settings, assets, triggers))
+    return Definitions(
+        jobs=jobs, assets=assets.specs(), schedules=triggers.schedules(), sensors=triggers.sensors()
+    )
 
 
 @contextlib.contextmanager
@@ -99,12 +102,17 @@ def _job(
     name: str,
     project: Project,
     ray_settings: "RaySettings | None",
+    assets: LocationAssets,
+    triggers: LocationTriggers,
 ) -> JobDefinition:
     if isinstance(raw, RayflowError):
         return build_broken_job(name, findings_of(raw), str(file))
     try:
         flow = compile_flow(raw, name, project, file=file, ray_settings=ray_settings)
         job = build_compiled_job(flow, raw, flow_executor)
+        built = triggers.build(flow, job)
+        assets.add(flow)
+        triggers.add(flow, built)
     except RayflowError as error:
         return build_broken_job(name, findings_of(error), str(file))
     start_if_expected(job)
@@ -124,11 +132,27 @@ def _clashes(names: Mapping[Path, str]) -> dict[Path, list[Path]]:
     }
 
 
+def _unreadable_names(files: Iterable[Path], taken: Iterable[str]) -> dict[Path, str]:
+    """Names for the jobs of files whose own names cannot be read. They take none from a flow, so
+    that a file which is half saved touches no other.
+    """
+    used = {name.casefold() for name in taken}
+    names = {}
+    for file in files:
+        name = legal_name(file.stem) or "flow"
+        names[file] = name if name.casefold() not in used else _distinct(name, file)
+        used.add(names[file].casefold())
+    return names
+
+
+def _distinct(name: str, file: Path) -> str:
+    return f"{name}_{hashlib.sha256(file.name.encode()).hexdigest()[:6]}"
+
+
 def _refused_job(file: Path, names: Mapping[Path, str], others: list[Path]) -> JobDefinition:
     claims = {names[file]: [f"'{path.name}'" for path in (file, *others)]}
     text = f"{NameCollisionError(claims)}; give each flow a name of its own"
-    digest = hashlib.sha256(file.name.encode()).hexdigest()[:6]
-    return build_broken_job(f"{names[file]}_{digest}", [text], str(file))
+    return build_broken_job(_distinct(names[file], file), [text], str(file))
 
 
 def _parse(item: _FlowFile) -> Mapping[str, Any] | RayflowError:

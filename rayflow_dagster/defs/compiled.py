@@ -1,16 +1,22 @@
 """``CompiledFlow``: a flow as a job holds it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dagster import PartitionsDefinition
+
+from rayflow_dagster.compiler.assets import DeclaredAsset
+from rayflow_dagster.compiler.triggers import Triggers
 from rayflow_dagster.engine.planner import has_fallback
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph
+from rayflow_dagster.variables import kept_declarations
 
-from .names import PortNames, port_names, step_keys
+from .names import PortNames, legal_name, port_names, step_keys
+from .partitions import partitions_definition
 
 if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings
@@ -29,10 +35,12 @@ class CompiledFlow:
     hash: str
     uncertain: frozenset[tuple[str, str]]
     """(node, input) whose source may be skipped while the node runs."""
+    triggers: Triggers = field(default_factory=Triggers)
     file: str | None = None
     ray_settings: "RaySettings | None" = None
     connect: Connect | None = None
     """What nodes run on instead of Ray actors."""
+    assets: tuple[DeclaredAsset, ...] = ()
 
     @cached_property
     def steps(self) -> Mapping[str, str]:
@@ -79,6 +87,26 @@ class CompiledFlow:
             for node_id, port in self.uncertain
             if has_fallback(self.graph, node_id, port)
         )
+
+    @cached_property
+    def partitions(self) -> PartitionsDefinition[str] | None:
+        """Dagster's definition of the parts that runs are for."""
+        declared = self.triggers.partitions
+        job = legal_name(self.name) or "flow"
+        return None if declared is None else partitions_definition(declared, job)
+
+    @cached_property
+    def kept_variables(self) -> Mapping[str, Mapping[str, Any]]:
+        """The declarations of the variables that are kept between runs."""
+        return kept_declarations(self.graph.get("variables", {}))
+
+    @cached_property
+    def assets_of(self) -> Mapping[str, list[DeclaredAsset]]:
+        """Node id -> its assets; nodes without one are left out."""
+        assets: dict[str, list[DeclaredAsset]] = {}
+        for asset in self.assets:
+            assets.setdefault(asset.node, []).append(asset)
+        return assets
 
     @property
     def needs_absent(self) -> bool:

@@ -8,15 +8,22 @@ from dagster import Failure, MetadataValue, OpExecutionContext, Output
 
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.waiting import steps
-from rayflow_dagster.errors import InvalidInputsError, NodeExecutionError, RayflowError
+from rayflow_dagster.errors import (
+    InvalidInputsError,
+    NodeExecutionError,
+    RayflowError,
+    VariableError,
+)
 from rayflow_dagster.preview import preview
-from rayflow_dagster.types import ExecutionGraph, NodeResult
+from rayflow_dagster.types import NodeResult
 
 from ._dagster import steps_of_this_process
+from .assets import materializations
 from .compiled import CompiledFlow
 from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
+from .partitions import with_part
 from .resources import RESULT_TAG, RunSession
 from .storage import step_folder
 
@@ -33,6 +40,7 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     if result["status"] == "error":
         raise _failure(result)
     yield from _outputs(session, context, node_id, result)
+    yield from materializations(session.flow, context, result)
     session.finished(node_id)
 
 
@@ -42,8 +50,9 @@ def _run(
     graph = session.flow.graph
     given: Mapping[str, Any] = {}
     if node_id == graph["start_node"]:
-        given = _start_inputs(graph, context)
+        given = _start_inputs(session.flow, context)
     if not session.is_connected:
+        _refuse_to_forget(session)
         session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
     turn = session.orchestrator.run_node(
         node_id,
@@ -62,15 +71,25 @@ def _run(
         yield from wait_for(future, context.job_name)
 
 
+def _refuse_to_forget(session: RunSession) -> None:
+    try:
+        session.refuse_to_forget()
+    except VariableError as error:
+        raise Failure(str(error), allow_retries=False) from None
+
+
 def _store_in(session: RunSession, node_id: str) -> str | None:
     if not session.is_durable:
         return None
     return step_folder(session.values_root, session.run.run_id, session.flow.steps[node_id])
 
 
-def _start_inputs(graph: ExecutionGraph, context: OpExecutionContext) -> Mapping[str, Any]:
+def _start_inputs(flow: CompiledFlow, context: OpExecutionContext) -> Mapping[str, Any]:
+    given = context.op_config or {}
+    if flow.triggers.partitions is not None:
+        given = with_part(flow.triggers.partitions, given, context)
     try:
-        return checked_inputs(graph, context.op_config or {})
+        return checked_inputs(flow.graph, given)
     except InvalidInputsError as error:
         raise Failure(str(error), allow_retries=False) from None
 

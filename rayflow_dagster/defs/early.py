@@ -44,9 +44,13 @@ def flow_of(job: JobDefinition) -> CompiledFlow | None:
 
 
 def start_early(job: JobDefinition) -> None:
-    """Connect to Ray for the next run of ``job`` in this process, on a thread. Returns at once."""
+    """Connect to Ray for the next run of ``job`` in this process, on a thread. Returns at once.
+
+    A flow that keeps variables between runs is left alone: what they are is known only when the
+    run has begun.
+    """
     flow = flow_of(job)
-    if flow is None or id(flow) in _started:
+    if flow is None or flow.kept_variables or id(flow) in _started:
         return
     future: Future[FlowOrchestrator] = Future()
     _started[id(flow)] = flow, future

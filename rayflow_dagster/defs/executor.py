@@ -167,6 +167,7 @@ class _Drive:
         """Connect to Ray before the first step, so that no step's duration has it in it."""
         yield engine_event(self._job, "Connecting to Ray", [])
         started = time.monotonic()
+        self._session.begin_variables()
         self._session.connect(shares_variables=False)
         self._session.wait_until_up(ACTOR_SECONDS)
         seconds = time.monotonic() - started
@@ -275,18 +276,24 @@ class _Drive:
         raise DagsterExecutionInterruptedError("the run was terminated")
 
     def _end(self) -> Iterator[DagsterEvent]:
-        """Settle what has not started, and fail a run that reached no RETURN."""
+        """Settle what has not started, fail a run that reached no RETURN, and keep the variables of
+        one that has succeeded.
+        """
         session = self._session
         if self._failed:
             self._active.abandon_unstarted()
             yield from self._settle_unrunnable()
-        elif session.returned is not None:
+            return
+        if session.returned is not None:
             for step in self._active.skip_unstarted():
                 context = self._job.for_step(step)
                 context.log.info(f"Skipping step {step.key}: {AFTER_RETURN}.")
                 yield DagsterEvent.step_skipped_event(context)
         elif self._must_return():
             raise self._no_return()
+        kept = session.keep_variables()
+        if kept:
+            yield engine_event(self._job, f"Kept for the next run: {', '.join(kept)}", [])
 
     def _must_return(self) -> bool:
         """A run of selected steps need not reach a RETURN; a run of all must."""

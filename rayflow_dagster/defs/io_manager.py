@@ -67,7 +67,7 @@ class FlowIOManager(IOManager):
 
     def _store(self, context: OutputContext, value: Any, place: str | None) -> None:
         """Note in the event where the value is; store it if no actor has."""
-        if is_inline(value):
+        if place is None and is_inline(value):
             context.add_output_metadata(inline_metadata(value))
             return
         folder = step_folder(self._session.values_root, context.run_id, context.step_key)

@@ -19,9 +19,11 @@ from dagster import (
     ResourceDefinition,
 )
 
+from rayflow_dagster.compiler.assets import declared_assets
 from rayflow_dagster.compiler.flow import flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
 from rayflow_dagster.compiler.rules_runs import uncertain_inputs
+from rayflow_dagster.compiler.triggers import declared_triggers
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
@@ -100,9 +102,11 @@ def compile_flow(
         name=title,
         hash=flow_hash(canonical)[:HASH_LENGTH],
         uncertain=uncertain_inputs(resolved),
+        triggers=declared_triggers(canonical),
         file=_shown_path(file, project),
         ray_settings=ray_settings,
         connect=connect,
+        assets=declared_assets(resolved),
     )
 
 
@@ -124,6 +128,7 @@ def build_compiled_job(
     return graph.to_job(
         description=_describe_job(flow, raw),
         executor_def=executor_def,
+        partitions_def=flow.partitions,
         resource_defs={
             SESSION: ResourceDefinition(session_resource(flow)),
             "io_manager": IOManagerDefinition(build_io_manager, required_resource_keys={SESSION}),

@@ -22,10 +22,12 @@ from dagster import (
     Out,
     Permissive,
     RetryPolicy,
+    ScalarUnion,
 )
 
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.port_types import PortType, parse_type
+from rayflow_dagster.secrets import KEY
 from rayflow_dagster.types import GraphNode
 
 from ._dagster import COMPUTE_KIND_TAG, KIND_PREFIX, PRIORITY_TAG, op_like
@@ -33,6 +35,10 @@ from .compiled import CompiledFlow
 from .compute import compute_node
 from .io_manager import Absent
 from .names import ABSENT, EXEC_INPUT, SESSION
+
+NODE_TAG = "rayflow/node_id"
+CLASS_TAG = "rayflow/class"
+"""Tags of a step: the node's original id, and its class path."""
 
 
 class PortDagsterType(DagsterType):
@@ -119,6 +125,7 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
         metadata["outputs"],
         metadata.get("defaults", {}),
         metadata.get("input_descriptions", {}),
+        flow.triggers.bound_input,
     )
     return {
         "inputs": {name: metadata["inputs"][port] for port, name in ports.inputs.items()},
@@ -149,8 +156,8 @@ def op_tags(node: GraphNode) -> dict[str, str]:
     """Tags of the step: the original id, the author's tags, the kind, the priority."""
     tags = {
         **node.get("tags", {}),
-        "rayflow/node_id": node["id"],
-        "rayflow/class": node["class_path"],
+        NODE_TAG: node["id"],
+        CLASS_TAG: node["class_path"],
         f"{KIND_PREFIX}ray": "",
     }
     if "priority" in node:
@@ -173,26 +180,39 @@ def build_retry_policy(node: GraphNode) -> RetryPolicy | None:
 
 
 def start_config(
-    types: Mapping[str, str], defaults: Mapping[str, Any], descriptions: Mapping[str, str]
+    types: Mapping[str, str],
+    defaults: Mapping[str, Any],
+    descriptions: Mapping[str, str],
+    bound: str | None = None,
 ) -> dict[str, Field]:
-    """START's inputs as typed config, with defaults and descriptions for the launchpad."""
+    """START's inputs as typed config, with defaults and descriptions for the launchpad. ``bound``
+    may be left out: a run's partition gives it.
+    """
     fields = {}
     for name, kind in types.items():
         text = f"{descriptions[name]} ({kind})" if name in descriptions else kind
-        options: dict[str, Any] = {"description": text, "is_required": name not in defaults}
-        if name in defaults:
+        options: dict[str, Any] = {
+            "description": text,
+            "is_required": name not in (*defaults, bound),
+        }
+        if name in defaults and name != bound:
             options["default_value"] = defaults[name]
         fields[name] = Field(_config_type(parse_type(kind)), **options)
     return fields
+
+
+def _or_secret(scalar: Any) -> ScalarUnion:
+    """A scalar, or ``{"$env": "NAME"}`` in its place."""
+    return ScalarUnion(scalar_type=scalar, non_scalar_schema={KEY: str})
 
 
 def _config_type(kind: PortType) -> Any:
     """The Dagster config type of a port type; what config cannot say is checked by START."""
     match kind:
         case PortType("int"):
-            return Int
+            return _or_secret(Int)
         case PortType("float" | "str" | "bool" as word):
-            return {"float": float, "str": str, "bool": bool}[word]
+            return _or_secret({"float": float, "str": str, "bool": bool}[word])
         case PortType("list", ()):
             return [DagsterAny]
         case PortType("list", (item,)):

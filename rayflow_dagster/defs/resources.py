@@ -10,13 +10,15 @@ from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
 from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
-from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError
+from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError, VariableError
+from rayflow_dagster.kept_variables import Kept, RunVariables
 from rayflow_dagster.types import ExecutionState, NodeResult
 from rayflow_dagster.values import check_place, is_url, join, read_bytes, store_bytes, stored_exists
+from rayflow_dagster.variables import Snapshot, unpickled
 
 from . import early
 from .compiled import CompiledFlow
-from .storage import VARIABLES_FILE, StoredOutputs, values_root
+from .storage import KEPT_FILE, VARIABLES_FILE, StoredOutputs, kept_variables, values_root
 
 HASH_TAG = "rayflow/flow_hash"
 RESULT_TAG = "rayflow/result"
@@ -45,6 +47,7 @@ class RunSession:
         self._stored: dict[str, StoredOutputs] = {}
         self.is_connected = False
         self._version = -1
+        self._kept: RunVariables | None = None
 
     def check_flow_is_the_same(self) -> None:
         """A re-execution runs the flow that its parent ran.
@@ -59,6 +62,40 @@ class RunSession:
                 f"flow '{self.flow.name}' was changed since run {self.run.parent_run_id} "
                 f"(it ran {before[:8]}, the flow is {self.flow.hash[:8]} now), so its results do "
                 "not belong together with new ones; launch a new run instead of a re-execution"
+            )
+
+    def begin_variables(self) -> None:
+        """Have the variables that are kept between runs read, when the session connects.
+
+        Only whoever drives the run to its end may say so: it has to call ``keep_variables`` then.
+        """
+        declared = self.flow.kept_variables
+        if declared:
+            kept = kept_variables(self.instance, self.run.job_name)
+            self._kept = RunVariables(kept, self.run.run_id, declared)
+
+    def keep_variables(self) -> list[str]:
+        """Write the variables back that are kept between runs: the run has succeeded. Returns the
+        names of those that it wrote.
+
+        Raises:
+            VariableError: another run has written one that this run set.
+        """
+        return self._kept.keep() if self._kept is not None else []
+
+    def refuse_to_forget(self) -> None:
+        """Nobody has begun the variables that are kept between runs: Dagster's executors say to
+        nobody that a run has succeeded. An instance that forgets its runs forgets variables, too.
+
+        Raises:
+            VariableError: the flow has such variables, and the instance keeps its runs.
+        """
+        declared = self.flow.kept_variables
+        if declared and self._kept is None and not self.instance.is_ephemeral:
+            raise VariableError(
+                f"flow '{self.flow.name}' keeps variables between runs ({', '.join(declared)}), "
+                "which only its own executor does; run it without another executor, or declare "
+                'them with "scope": "run"'
             )
 
     def is_shared(self, steps: Sequence[str]) -> bool:
@@ -77,8 +114,7 @@ class RunSession:
         if shares_variables:
             self.orchestrator.variables_name = shared_store_name(self.run.run_id)
             self.is_durable = True  # the next step's process has no other way to the values
-        if self._goes_on:
-            self.orchestrator.variables_snapshot = self._stored_variables()
+        self.orchestrator.variables_snapshot = self._first_variables()
         if started is not None and (shares_variables or self._goes_on):
             started.close()  # its variables are not those of this run
             started = None
@@ -140,11 +176,18 @@ class RunSession:
         if node_id in self.flow.graph["return_nodes"]:
             self.returned = self.returned or node_id
         snapshot = result.get("details", {}).get("variables")
-        if snapshot is not None and self.is_durable:
-            version, _ = pickle.loads(snapshot)
-            if version > self._version:
-                self._version = version
-                store_bytes(self._variables_file(self.run.run_id), snapshot)
+        if snapshot is not None and (self.is_durable or self._kept is not None):
+            self._note_variables(snapshot)
+
+    def _note_variables(self, pickled: bytes) -> None:
+        snapshot = unpickled(pickled)
+        if snapshot.version <= self._version:
+            return  # of a node that settled before another that has written since
+        self._version = snapshot.version
+        if self._kept is not None:
+            self._kept.note(snapshot)
+        if self.is_durable:
+            store_bytes(self._file_of(self.run.run_id, VARIABLES_FILE), pickled)
 
     def finished(self, node_id: str) -> None:
         """A node has succeeded or was skipped, its outputs are handled: release what nobody reads
@@ -173,15 +216,22 @@ class RunSession:
         if cleanup is not None:
             cleanup()
 
-    @property
+    @cached_property
     def _goes_on(self) -> bool:
         """Whether this run goes on from where another stopped."""
-        start = self.flow.graph["start_node"]
-        return self.run.parent_run_id is not None and start not in self._planned_nodes
+        return self._continues(self.run)
+
+    def _continues(self, run: DagsterRun) -> bool:
+        return run.parent_run_id is not None and (
+            self.flow.graph["start_node"] not in self._planned(run)
+        )
 
     @cached_property
     def _planned_nodes(self) -> set[str]:
-        keys = self.run.step_keys_to_execute
+        return self._planned(self.run)
+
+    def _planned(self, run: DagsterRun) -> set[str]:
+        keys = run.step_keys_to_execute
         return set(self.flow.nodes.values()) if keys is None else {
             self.flow.nodes[key] for key in keys if key in self.flow.nodes
         }  # fmt: skip
@@ -189,19 +239,62 @@ class RunSession:
     def _parent_run(self, run: DagsterRun) -> DagsterRun | None:
         return self.instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
 
-    def _variables_file(self, run_id: str) -> str:
-        return join(join(self.values_root, run_id), VARIABLES_FILE)
+    def _file_of(self, run_id: str, name: str) -> str:
+        return join(join(self.values_root, run_id), name)
 
-    def _stored_variables(self) -> Mapping[str, Any] | None:
-        """The variables as the nearest ancestor run left them."""
-        run: DagsterRun | None = self._parent_run(self.run)
-        while run is not None:
-            file = self._variables_file(run.run_id)
+    def _first_variables(self) -> Snapshot | None:
+        """The variables as this run begins with them; None where all have their defaults."""
+        left = self._left()
+        if self._kept is None:
+            return left
+        parent = self._parent_run(self.run)
+        if self._goes_on and not (parent and parent.is_success):
+            snapshot = self._kept.go_on(self._first_read(), left)
+        else:
+            snapshot = self._kept.read(left)
+        if self.is_durable:
+            file = self._file_of(self.run.run_id, KEPT_FILE)
+            store_bytes(file, pickle.dumps(dict(self._kept.before)))
+        return snapshot
+
+    def _left(self) -> Snapshot | None:
+        """The variables as the runs that this one goes on from left them."""
+        for run in self._ancestors():
+            file = self._file_of(run.run_id, VARIABLES_FILE)
             if stored_exists(file):
-                values: Mapping[str, Any] = pickle.loads(read_bytes(file))[1]
-                return values
-            run = self._parent_run(run)
+                left = unpickled(read_bytes(file))
+                return left._replace(changes={}) if self._is_kept(run) else left
         return None
+
+    def _is_kept(self, writer: DagsterRun) -> bool:
+        """Whether what ``writer`` did to kept variables was written back: it, or a run between it
+        and this one, has succeeded.
+        """
+        for run in self._ancestors():
+            if run.is_success or run.run_id == writer.run_id:
+                return run.is_success
+        return False
+
+    def _first_read(self) -> Mapping[str, Kept]:
+        """What the run that this one goes on from had read of the kept variables."""
+        files = (self._file_of(run.run_id, KEPT_FILE) for run in self._ancestors())
+        pickled = next((read_bytes(file) for file in files if stored_exists(file)), None)
+        if pickled is None:
+            raise VariableError(
+                f"what run {self.run.parent_run_id} read of the variables that flow "
+                f"'{self.flow.name}' keeps between runs is not stored any more; launch a new run "
+                "instead of a re-execution"
+            )
+        before: Mapping[str, Kept] = pickle.loads(pickled)
+        return before
+
+    def _ancestors(self) -> Iterator[DagsterRun]:
+        """The runs that this one goes on from, the nearest first."""
+        run: DagsterRun | None = self.run
+        while run is not None and self._continues(run):
+            run = self._parent_run(run)
+            if run is not None:
+                yield run
 
 
 def shared_store_name(run_id: str) -> str:

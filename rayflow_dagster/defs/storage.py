@@ -14,13 +14,19 @@ from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, MetadataValue
 
+from rayflow_dagster.kept_variables import KeptVariables
 from rayflow_dagster.values import StoredValue, join, local_or_url
+
+from ._dagster import run_database_url
 
 INLINE = "value"
 """Metadata of a small plain value: its JSON text."""
 PLACE = "stored at"
 """Metadata of any other value: the path or URL of its file."""
 VARIABLES_FILE = "variables.pkl"
+"""The variables as the last settled node of a run left them."""
+KEPT_FILE = f"kept_{VARIABLES_FILE}"
+"""What a run has read of the variables that are kept between runs."""
 
 
 def values_root(instance: DagsterInstance, storage: str | None = None) -> str:
@@ -31,6 +37,21 @@ def values_root(instance: DagsterInstance, storage: str | None = None) -> str:
     if storage:
         return local_or_url(storage)
     return str(Path(instance.storage_directory()) / "rayflow")
+
+
+def kept_variables(instance: DagsterInstance, job: str) -> KeptVariables:
+    """The variables of a flow that are kept between runs: in an SQLite file beside the values, or
+    in the database that the instance records its runs in.
+
+    Raises:
+        StorageError: they cannot be kept in a database of that kind.
+    """
+    url = run_database_url(instance)
+    if url is None:
+        folder = Path(instance.storage_directory()) / "rayflow"
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{folder / 'variables.db'}"
+    return KeptVariables(url, job)
 
 
 def step_folder(root: str, run_id: str, step_key: str) -> str:

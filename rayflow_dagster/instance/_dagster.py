@@ -181,10 +181,14 @@ def foreign_code(run: DagsterRun) -> str | None:
     return None
 
 
-def run_limit(instance: DagsterInstance) -> int | None:
-    """How many runs may be in progress (-1: any number); None if tags or pools limit them too."""
+def run_limit(instance: DagsterInstance, run: DagsterRun) -> int | None:
+    """How many runs may be in progress (-1: any number); None if pools, or tags that ``run`` has,
+    limit them too.
+    """
     limits = instance.get_concurrency_config().run_queue_config
-    if limits is None or limits.tag_concurrency_limits:
+    if limits is None:
+        return None
+    if any(limit["key"] in run.tags for limit in limits.tag_concurrency_limits or ()):
         return None
     storage = instance.event_log_storage
     if storage.supports_global_concurrency_limits and storage.get_pool_limits():

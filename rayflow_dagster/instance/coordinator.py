@@ -3,7 +3,8 @@
 Dagster's queue is polled, so a launch waits for the next look at it though nothing is in its way.
 Its limits are worth keeping: a backfill of a thousand partitions must not start a thousand
 processes. So a run is launched at once if none waits, fewer than the allowed number are in
-progress, and neither tags nor pools limit runs; else it is queued as ever. Processes that submit at
+progress, and neither pools nor its own
+tags limit it; else it is queued as ever. Processes that submit at
 the same moment may exceed the number by as many as they are.
 """
 
@@ -34,12 +35,12 @@ class PromptRunCoordinator(QueuedRunCoordinator[DagsterInstance]):
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Launch a run, or queue it if it has to wait."""
         run = context.dagster_run
-        if run.status != DagsterRunStatus.NOT_STARTED or not self._nothing_is_in_the_way():
+        if run.status != DagsterRunStatus.NOT_STARTED or not self._nothing_is_in_the_way(run):
             return super().submit_run(context)
         return self._instance.launch_run(run.run_id, context.workspace)
 
-    def _nothing_is_in_the_way(self) -> bool:
-        limit = run_limit(self._instance)
+    def _nothing_is_in_the_way(self, run: DagsterRun) -> bool:
+        limit = run_limit(self._instance, run)
         if limit is None or self._instance.get_run_ids(RunsFilter(statuses=_WAITING), limit=1):
             return False
         if limit == -1:

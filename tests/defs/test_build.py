@@ -71,6 +71,16 @@ def test_two_flows_of_one_name_are_both_refused_each_naming_the_other(tmp_path: 
     assert "'Same' is claimed by 'two.json', 'one.json'" in texts[1]
 
 
+def test_a_file_that_cannot_be_read_takes_no_name_from_a_flow(tmp_path: Path) -> None:
+    defs = _load(tmp_path, half="{", other={**GOOD, "name": "Half"}, a_b="[", **{"a-b": "{"})
+
+    jobs = {job.name: job.description or "" for job in defs.resolve_all_job_defs()}
+    assert len(jobs) == 4
+    assert "cannot run" not in jobs.pop("Half")
+    assert all("it is not JSON" in text for text in jobs.values())
+    assert sum(name.startswith("half_") for name in jobs) == 1
+
+
 def test_two_flows_share_the_definition_of_nodes_that_look_the_same(tmp_path: Path) -> None:
     defs = _load(tmp_path, one=GOOD, two=GOOD)
 

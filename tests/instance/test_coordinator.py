@@ -1,6 +1,6 @@
 """Which runs are launched at once, and which wait in Dagster's queue."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rayflow_dagster.instance.coordinator import PromptRunCoordinator
 
 Open = Callable[[str], DagsterInstance]
 
-LIMITED_BY_TAG = "  config: {tag_concurrency_limits: [{key: heavy, limit: 1}]}\n"
+LIMITED_BY_TAG = "  config: {tag_concurrency_limits: [{key: place, limit: 1}]}\n"
 QUEUE = "run_coordinator:\n  module: rayflow_dagster.instance.coordinator\n"
 QUEUE += "  class: PromptRunCoordinator\n"
 
@@ -39,8 +39,11 @@ def location(tmp_path: Path) -> Path:
     return write_location(tmp_path / "location")
 
 
-def submit(instance: DagsterInstance, location: Path, op: str) -> str:
+def submit(
+    instance: DagsterInstance, location: Path, op: str, tags: Mapping[str, str] | None = None
+) -> str:
     run_id = create(instance, location, op)
+    instance.add_run_tags(run_id, tags or {})
     run = instance.get_run_by_id(run_id)
     assert run is not None
     coordinator = instance.run_coordinator
@@ -85,11 +88,17 @@ def test_no_run_is_launched_when_none_may(open_instance: Open, location: Path) -
     assert status(instance, submit(instance, location, "speak")) == DagsterRunStatus.QUEUED
 
 
-def test_a_limit_on_tags_leaves_the_decision_to_the_queue(
+def test_a_limit_on_its_tags_leaves_the_decision_to_the_queue(
     open_instance: Open, location: Path
 ) -> None:
     instance = open_instance(LIMITED_BY_TAG)
-    assert status(instance, submit(instance, location, "speak")) == DagsterRunStatus.QUEUED
+    queued = submit(instance, location, "speak", {"place": "here"})
+    assert status(instance, queued) == DagsterRunStatus.QUEUED
+
+
+def test_a_limit_on_other_tags_holds_no_run_up(open_instance: Open, location: Path) -> None:
+    instance = open_instance(LIMITED_BY_TAG)
+    assert end_of(instance, submit(instance, location, "speak")) == DagsterRunStatus.SUCCESS
 
 
 def test_a_limit_on_a_pool_leaves_the_decision_to_the_queue(

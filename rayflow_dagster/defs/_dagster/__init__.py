@@ -32,6 +32,7 @@ from .runs import (
     freeze,
     is_wrapper,
     load_frozen,
+    run_database_url,
     step_error,
     was_interrupted,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "op_like",
     "parked_event",
     "quiet_console",
+    "run_database_url",
     "run_with_plan",
     "step_error",
     "step_events",

@@ -15,7 +15,11 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
+from dagster._core.storage.legacy_storage import LegacyRunStorage
+from dagster._core.storage.runs import InMemoryRunStorage, SqliteRunStorage
 from dagster_shared.error import SerializableErrorInfo
+
+from rayflow_dagster.errors import StorageError
 
 
 def load_frozen(key: str) -> Any:
@@ -71,6 +75,27 @@ def drive_run(
                 # Dagster counts a run as failed whose end nobody had asked for.
                 told = True
                 instance.report_run_canceling(run, message="Stopped at the terminal.")
+
+
+def run_database_url(instance: DagsterInstance) -> str | None:
+    """The URL of the PostgreSQL database that runs are recorded in; None for SQLite's files.
+
+    Raises:
+        StorageError: it is a database of another kind.
+    """
+    storage: Any = instance.run_storage
+    if isinstance(storage, LegacyRunStorage):
+        storage = storage._storage.run_storage
+    if isinstance(storage, (SqliteRunStorage, InMemoryRunStorage)):
+        return None
+    url = getattr(storage, "postgres_url", None)
+    if not isinstance(url, str):
+        raise StorageError(
+            f"this Dagster instance records its runs in a {type(storage).__name__}, and variables "
+            "are kept between runs in SQLite or PostgreSQL only; change the instance's storage, "
+            'or declare the variables with "scope": "run"'
+        )
+    return url
 
 
 def is_interruption(event: DagsterEvent) -> bool:

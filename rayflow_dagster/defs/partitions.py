@@ -1,0 +1,103 @@
+"""Partitions: Dagster's definition of the parts, and the input that a run's part is given to."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dagster import (
+    DagsterInstance,
+    DailyPartitionsDefinition,
+    DynamicPartitionsDefinition,
+    Failure,
+    HourlyPartitionsDefinition,
+    MonthlyPartitionsDefinition,
+    OpExecutionContext,
+    PartitionsDefinition,
+    StaticPartitionsDefinition,
+    TimeWindowPartitionsDefinition,
+    WeeklyPartitionsDefinition,
+    partition_loading_context,
+)
+
+from rayflow_dagster.compiler.partitions import Partitions, moment
+from rayflow_dagster.errors import InvalidInputsError
+from rayflow_dagster.preview import preview
+
+_TIMES: dict[str, Any] = {
+    "hourly": HourlyPartitionsDefinition,
+    "daily": DailyPartitionsDefinition,
+    "weekly": WeeklyPartitionsDefinition,
+    "monthly": MonthlyPartitionsDefinition,
+}
+
+PARTITION_TAG = "dagster/partition"
+"""What Dagster tags the run of a partition with (its docs: "Run tags")."""
+
+
+def partitions_definition(partitions: Partitions, job: str) -> PartitionsDefinition[str]:
+    """Dagster's definition. Dynamic parts are kept under the job's name."""
+    if partitions.kind == "static":
+        return StaticPartitionsDefinition(partitions.values or [])
+    if partitions.kind == "dynamic":
+        return DynamicPartitionsDefinition(name=job)
+    found: PartitionsDefinition[str] = _TIMES[partitions.kind](
+        start_date=_moment(partitions.start),
+        end_date=_moment(partitions.end),
+        timezone=partitions.timezone,
+    )
+    return found
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else moment(text)
+
+
+def part_that_ended(definition: TimeWindowPartitionsDefinition, time: datetime) -> str | None:
+    """The newest part whose window has ended at ``time``; None before the first has."""
+    with partition_loading_context(effective_dt=time):
+        return definition.get_last_partition_key()
+
+
+def part_tags(
+    partitions: Partitions,
+    definition: PartitionsDefinition[str],
+    given: Mapping[str, Any],
+    instance: DagsterInstance,
+) -> dict[str, str]:
+    """The tags of a run that is launched with these inputs; a new dynamic part is added.
+
+    Raises:
+        InvalidInputsError: there is no such part.
+    """
+    key = given.get(partitions.input)
+    if not isinstance(key, str):
+        return {}
+    if isinstance(definition, DynamicPartitionsDefinition):
+        instance.add_dynamic_partitions(str(definition.name), [key])
+    elif not definition.has_partition_key(key):
+        keys = definition.get_partition_keys()
+        some = f"{keys[0]} to {keys[-1]}" if keys else "none yet"
+        raise InvalidInputsError(
+            [f"input '{partitions.input}': there is no partition {preview(key, 80)} ({some})"]
+        )
+    return {PARTITION_TAG: key}
+
+
+def with_part(
+    partitions: Partitions, given: dict[str, Any], context: OpExecutionContext
+) -> dict[str, Any]:
+    """START's inputs with the run's part.
+
+    Raises:
+        Failure: the run is for one part, and its configuration names another.
+    """
+    if not context.has_partition_key:
+        return given
+    key, name = context.partition_key, partitions.input
+    if given.get(name, key) != key:
+        raise Failure(
+            f"the run is for partition '{key}', but its configuration gives input '{name}' as "
+            f"{preview(given[name], 80)}; leave the input out, or choose the other partition",
+            allow_retries=False,
+        )
+    return {**given, name: key}

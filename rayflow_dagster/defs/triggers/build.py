@@ -1,0 +1,100 @@
+"""``build_triggers``: the schedules and sensors of a flow."""
+
+from dagster import (
+    DagsterInvalidDefinitionError,
+    JobDefinition,
+    ScheduleDefinition,
+    SensorDefinition,
+)
+
+from rayflow_dagster.compiler.triggers import (
+    AnySensor,
+    FileSensor,
+    FlowSensor,
+    InboxSensor,
+    PollSensor,
+    Schedule,
+    trigger_names,
+)
+from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.errors import ValidationError
+
+from .file_sensor import file_look
+from .flow_sensor import flow_look
+from .inbox_sensor import inbox_look, settle_inbox
+from .poll_sensor import poll_look
+from .schedules import build_schedule
+from .sensors import build_sensor
+from .starts import Target
+
+AnyTrigger = ScheduleDefinition | SensorDefinition
+
+
+class LocationTriggers:
+    """The triggers of all flows of a code location. Dagster wants each to have its own name."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+        self._built: list[AnyTrigger] = []
+
+    def build(self, flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
+        """Those of a flow, which can be added then.
+
+        Raises:
+            ValidationError: Dagster refuses one, or another flow has one of the name.
+        """
+        built = build_triggers(flow, job)
+        taken = [
+            f"trigger '{trigger.name}': flow '{self._of[trigger.name]}' has one of this name in "
+            "Dagster (the flow's name, _ and the trigger's); give it another name"
+            for trigger in built
+            if trigger.name in self._of
+        ]
+        if taken:
+            raise ValidationError(taken)
+        return built
+
+    def add(self, flow: CompiledFlow, built: list[AnyTrigger]) -> None:
+        """Add what ``build`` has made of a flow."""
+        self._of.update({trigger.name: flow.name for trigger in built})
+        self._built += built
+
+    def schedules(self) -> list[ScheduleDefinition]:
+        """Those that start flows at times."""
+        return [each for each in self._built if isinstance(each, ScheduleDefinition)]
+
+    def sensors(self) -> list[SensorDefinition]:
+        """Those that look for what starts a flow."""
+        return [each for each in self._built if isinstance(each, SensorDefinition)]
+
+
+def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
+    """What starts ``job``, the job of ``flow``, by itself.
+
+    Raises:
+        ValidationError: Dagster refuses one of them.
+    """
+    target = Target(flow, job)
+    built: list[AnyTrigger] = []
+    names = trigger_names(job.name, flow.triggers)
+    for trigger, name in zip(flow.triggers.every, names, strict=True):
+        try:
+            if isinstance(trigger, Schedule):
+                built.append(build_schedule(target, trigger, name))
+            else:
+                built.append(_sensor(target, trigger, name))
+        except DagsterInvalidDefinitionError as error:
+            raise ValidationError([f"trigger '{name}': Dagster refuses it: {error}"]) from error
+    return built
+
+
+def _sensor(target: Target, sensor: AnySensor, name: str) -> SensorDefinition:
+    match sensor:
+        case FileSensor():
+            return build_sensor(target, sensor, name, file_look(target, sensor))
+        case FlowSensor():
+            return build_sensor(target, sensor, name, flow_look(sensor))
+        case PollSensor():
+            return build_sensor(target, sensor, name, poll_look(target, sensor))
+        case InboxSensor():
+            return build_sensor(target, sensor, name, inbox_look(target, sensor), settle_inbox)
