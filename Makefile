@@ -1,7 +1,8 @@
 # make demo   run the order-check flow
-# make dev    open the Dagster UI
+# make dev    open the Dagster UI; what is saved is reloaded
 # make test   lint, check types and run the tests
 # make lint   only the checks that do not run the code
+# make schema write the flow file's schema and its page, after a change of the models
 # make bench  run the benchmarks
 # make clean  remove what make built; the runs in .dagster stay
 
@@ -15,13 +16,13 @@ BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 demo dev: export DAGSTER_HOME := $(CURDIR)/.dagster
 
-.PHONY: demo dev test lint bench clean
+.PHONY: demo dev test lint schema bench clean
 
 demo: $(INSTALLED) .dagster/dagster.yaml
 	@$(BIN)/rayflow-dagster run flows/order_check.json
 
 dev: $(INSTALLED) .dagster/dagster.yaml
-	$(BIN)/dagster dev -w workspace.yaml
+	@$(BIN)/rayflow-dagster dev -w workspace.yaml
 
 test: lint
 	$(BIN)/python -m pytest
@@ -31,6 +32,10 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+schema: $(INSTALLED)
+	$(BIN)/rayflow-dagster schema > schemas/flow.schema.json
+	$(BIN)/rayflow-dagster schema --markdown > docs/flow-file.md
 
 bench: $(INSTALLED_BENCH)
 	@failed=; for file in $(BENCHMARKS); do \

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .node import RayflowNode
     from .orchestrator import FlowOrchestrator
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "actors.manager": ("ActorManager",),

@@ -139,6 +139,46 @@ def graph(flow: str, svg: bool) -> None:
 
 
 @main.command()
+@click.option("--markdown", "as_markdown", is_flag=True, help="A page that lists every key.")
+def schema(*, as_markdown: bool) -> None:
+    """Print the JSON Schema of flow files, for completion and checking in editors.
+
+    \b
+    Example:
+      rayflow-dagster schema > flow.schema.json
+      rayflow-dagster schema --markdown
+    """
+    from .schema import print_schema
+
+    print_schema(as_markdown=as_markdown)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})  # -5 is a value
+@_FLOW
+@click.argument(
+    "action", metavar="[set|reset]", type=click.Choice(["set", "reset"]), required=False
+)
+@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("value", metavar="[JSON]", required=False)
+@_AS_JSON
+def variables(flow: str, *, as_json: bool, **order: str | None) -> None:
+    """Show the variables that a flow keeps between its runs, or set one.
+
+    They are declared with "scope": "flow". A run that has read a variable, and sets it too, fails
+    when it was set here meanwhile. Reset gives one variable, or all of them, its default again.
+
+    \b
+    Example:
+      rayflow-dagster variables visits
+      rayflow-dagster variables visits set last_visitor '"Grace"'
+      rayflow-dagster variables visits reset
+    """
+    from .variables import Order, show_variables
+
+    show_variables(flow, Order(**order), as_json=as_json)
+
+
+@main.command()
 @click.option(
     "--older-than", metavar="AGE",
     help="Also the outputs of runs that ended longer ago: 30d, 2w, 12h.",
@@ -168,6 +208,78 @@ def prune(
 
     if not remove_unneeded(older_than, storages, dry=dry):
         context.exit(1)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.option("-p", "--port", type=click.IntRange(1, 65535), help="By default 3000 or a free one.")
+@click.option("-h", "--host", metavar="HOST", help="Where to listen; by default 127.0.0.1.")
+@click.option(
+    "--watch", "more", metavar="PATH", multiple=True,
+    help="A file or folder to watch besides, such as flows or node packages that definitions.py "
+    "names. Repeatable.",
+)  # fmt: skip
+@click.argument("arguments", metavar="[DAGSTER OPTIONS]...", nargs=-1, type=click.UNPROCESSED)
+def dev(arguments: tuple[str, ...], **options: Any) -> None:
+    """Open the Dagster UI, and reload flows and nodes when they are saved.
+
+    This is "dagster dev" with its options, its exit code and its output, and a watcher beside it.
+    Whenever a flow, a file of a node package, a *.py beside definitions.py or pyproject.toml is
+    saved, the code location is loaded again. Runs in progress keep the flow that they started
+    with. Runs are recorded as by "run".
+
+    \b
+    Example:
+      rayflow-dagster dev
+      rayflow-dagster dev -w workspace.yaml -p 3001
+      rayflow-dagster dev -f definitions.py --watch ../shared_nodes
+    """
+    from .dev import run_dev
+
+    run_dev(arguments, **options)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=3001, show_default=True,
+    help="0 for any free one, which is printed.",
+)  # fmt: skip
+@click.option(
+    "--secret-file", metavar="FILE",
+    help="A file with the secret that callers must send; else RAYFLOW_INBOX_SECRET has it.",
+)  # fmt: skip
+@click.option("--flows", metavar="DIR", help="The folder of flows; by default the project's flows.")
+@click.option(
+    "--max-body", type=click.IntRange(1, 10_000_000), default=1_000_000, show_default=True,
+    metavar="BYTES", help="Of a request's body.",
+)  # fmt: skip
+@click.option(
+    "--max-waiting", type=click.IntRange(min=1), default=1000, show_default=True,
+    metavar="COUNT", help="Requests of one flow that may wait for their runs.",
+)  # fmt: skip
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True,
+    metavar="COUNT", help="Requests a second, of all callers.",
+)  # fmt: skip
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=30, show_default=True, metavar="DAYS",
+    help="How long a request can be asked for.",
+)  # fmt: skip
+def inbox(**options: Any) -> None:
+    """Let other programs start flows over HTTP: those that have an inbox sensor.
+
+    A request is on the disk before it is accepted, and waits there until Dagster's daemon starts
+    a run for it. Callers must send a secret.
+
+    \b
+    Example:
+      export RAYFLOW_INBOX_SECRET=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')
+      rayflow-dagster inbox
+      rayflow-dagster inbox --port 8080 --secret-file /run/secrets/inbox
+    """
+    from .inbox import options_of, serve_inbox
+
+    serve_inbox(options_of(**options))
 
 
 @main.group()

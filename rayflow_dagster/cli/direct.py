@@ -4,15 +4,20 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from rayflow_dagster.errors import NodeExecutionError
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.types import FlowData, NodeResult
+from rayflow_dagster.variables import kept_declarations
 
 from .flows import FlowFile
 from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Status, Watcher, node_reports
+
+if TYPE_CHECKING:
+    from rayflow_dagster.kept_variables import KeptVariables
 
 STATUSES: Mapping[str, Status] = {
     "success": "completed",
@@ -31,6 +36,7 @@ class DirectRunner:
     """
 
     def __init__(self, flow: FlowFile, connect: Connect | None = None) -> None:
+        self._file = flow
         self._flow = cast(FlowData, flow.raw)
         self._project = flow.project
         self._connect = connect
@@ -44,10 +50,13 @@ class DirectRunner:
             note_result(nodes[result["node_id"]], result)
             watcher.settled(nodes[result["node_id"]])
 
-        orchestrator = FlowOrchestrator(self._project, connect=self._connect, on_settled=settled)
         started = time.perf_counter()
         try:
-            outcome = asyncio.run(orchestrator.execute_flow(self._flow, dict(inputs)))
+            with self._kept_variables() as kept:
+                orchestrator = FlowOrchestrator(
+                    self._project, connect=self._connect, on_settled=settled, kept_variables=kept
+                )
+                outcome = asyncio.run(orchestrator.execute_flow(self._flow, dict(inputs)))
         except KeyboardInterrupt:
             outcome = {
                 "result": {},
@@ -61,6 +70,17 @@ class DirectRunner:
             execution_time=outcome["execution_time"],
             stopped=outcome["error"] is STOPPED_TEXT,
         )
+
+    @contextmanager
+    def _kept_variables(self) -> Iterator["KeptVariables | None"]:
+        """Where recorded runs keep the flow's variables; None if it keeps none."""
+        if not kept_declarations(self.graph.get("variables", {})):
+            yield None
+            return
+        from .variables import stored_for  # only such a flow takes dagster for a direct run
+
+        with stored_for(self._file) as kept:
+            yield kept
 
 
 def note_result(node: NodeReport, result: NodeResult) -> None:

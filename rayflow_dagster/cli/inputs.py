@@ -17,6 +17,7 @@ from rayflow_dagster.compiler.json_values import is_unicode
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import PortType, accepts, parse_type, value_type
+from rayflow_dagster.secrets import is_reference, secrets_in
 from rayflow_dagster.types import ExecutionGraph
 
 from .group import Refused
@@ -74,6 +75,9 @@ def parse_value(declared: str, text: str) -> Any:
     kind = parse_type(declared)
     if not is_unicode(text):
         raise ValueError("it is not text in the terminal's encoding")
+    reference = _reference(text)
+    if reference is not None and accepts(kind, secrets_in(reference)):
+        return reference
     match kind.name:
         case "str":
             return text
@@ -82,6 +86,15 @@ def parse_value(declared: str, text: str) -> Any:
         case "bool":
             return _parse_bool(text)
     return _parse_json(kind, text)
+
+
+def _reference(text: str) -> Any:
+    """The ``{"$env": "NAME"}`` that ``text`` is, or None."""
+    try:
+        value = _loads(text) if text.lstrip().startswith("{") else None
+    except ValueError:
+        return None
+    return value if is_reference(value) else None
 
 
 def read_input_file(file: str) -> dict[str, Any]:
@@ -138,7 +151,7 @@ def _parse_json(kind: PortType, text: str) -> Any:
         if accepts(kind, text):
             return text
         raise ValueError(f"give it as JSON ({error})") from None
-    if accepts(kind, value):
+    if accepts(kind, secrets_in(value)):
         return value
     if accepts(kind, text):
         return text

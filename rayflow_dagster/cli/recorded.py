@@ -31,6 +31,7 @@ from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.early import end_unused, start_early
 from rayflow_dagster.defs.executor import flow_executor
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
+from rayflow_dagster.defs.partitions import part_tags
 from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.orchestrator import Connect
@@ -68,6 +69,13 @@ class RecordedRunner:
         self._path = flow.path.resolve()
         self.graph = self._compiled.graph
 
+    def _part(self, inputs: Mapping[str, Any], instance: DagsterInstance) -> dict[str, str]:
+        """The tag of the partition that the inputs name, if the flow has partitions."""
+        declared, definition = self._compiled.triggers.partitions, self._compiled.partitions
+        if declared is None or definition is None:
+            return {}
+        return part_tags(declared, definition, inputs, instance)
+
     def run(self, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
         """Run the flow to its end."""
         root = self._compiled.project.root
@@ -76,7 +84,8 @@ class RecordedRunner:
         with open_instance(home) as instance, _started_early(self._job):
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
-            run = create_run(self._job, instance, config, _tags(root, self._path))
+            tags = {**_tags(root, self._path), **self._part(inputs, instance)}
+            run = create_run(self._job, instance, config, tags)
             listener = _Listener(self._compiled, instance, run.run_id, watcher)
             drive_run(self._job, run, instance, listener.hear)
             listener.show_printed()
@@ -172,7 +181,7 @@ class _Listener:
         self.show_printed()
         event = entry.dagster_event
         if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
-            self._run_error = _error_text(step_error(event))
+            self._run_error = error_text(step_error(event))
             return
         keys = [entry.step_key or ""]
         if event is not None and event.event_type == DagsterEventType.LOGS_CAPTURED:
@@ -220,7 +229,7 @@ class _Listener:
             node.status = "stopped"
         else:
             said = data.user_failure_data.description if data.user_failure_data else None
-            node.status, node.fault = "failed", _fault(node.id, data.error, said)
+            node.status, node.fault = "failed", fault_of(node.id, data.error, said)
         self._settle(node, entry)
 
     def _skip(self, node: NodeReport, _entry: EventLogEntry) -> None:
@@ -229,7 +238,7 @@ class _Listener:
 
     def _retry(self, node: NodeReport, entry: EventLogEntry) -> None:
         if entry.dagster_event is not None:
-            fault = _fault(node.id, step_error(entry.dagster_event), None)
+            fault = fault_of(node.id, step_error(entry.dagster_event), None)
             self._watcher.retrying(node, fault.text)
 
     def _note_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
@@ -262,7 +271,7 @@ class _Listener:
         return value
 
 
-def _fault(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
+def fault_of(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
     """What a step's error says: the node's own exception, the note on its inputs apart.
 
     ``said`` is what Dagster says of the failure: of a ``Failure`` its text, else nothing new.
@@ -270,7 +279,7 @@ def _fault(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
     own = _own(error)
     if said and own is not None and own.cls_name == "Failure":
         return Fault(said)
-    told = _error_text(own)
+    told = error_text(own)
     # The note that the op puts behind the message: the node, where it ran, and its inputs.
     note_at = re.search(rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?, inputs:\n", told)
     text, note = (told[: note_at.start()], told[note_at.end() :]) if note_at else (told, "")
@@ -295,7 +304,7 @@ def _is_inner(frame: str) -> bool:
     return any(f'File "{folder}' in frame for folder in _INNER) and _NODES not in frame
 
 
-def _error_text(error: ErrorInfo | None) -> str:
+def error_text(error: ErrorInfo | None) -> str:
     """``Type: message``; the message alone where the project's own errors say it all."""
     own = _own(error)
     if own is None:

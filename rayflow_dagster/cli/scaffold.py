@@ -34,7 +34,7 @@ def init_project(folder: str) -> None:
     if root.resolve() != Path.cwd():
         click.echo(f"  cd {shlex.quote(str(folder))}")
     click.echo("  rayflow-dagster run hello -i name=Ada")
-    click.echo("  DAGSTER_HOME=$PWD/.dagster dagster dev")
+    click.echo("  rayflow-dagster dev")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from rayflow_dagster.cli.commands import main
 
 COMMANDS = [
     (), ("validate",), ("run",), ("nodes",), ("init",), ("new-node",), ("graph",), ("ray",),
-    ("ray", "status"), ("ray", "start"), ("ray", "stop"), ("prune",),
+    ("ray", "status"), ("ray", "start"), ("ray", "stop"), ("prune",), ("inbox",), ("dev",),
+    ("variables",), ("schema",),
 ]  # fmt: skip
 MODULE = [sys.executable, "-m", "rayflow_dagster"]
 

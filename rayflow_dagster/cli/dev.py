@@ -1,0 +1,106 @@
+"""``rayflow-dagster dev``: ``dagster dev`` that reloads what is saved."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rayflow_dagster.project import Project
+
+from .group import Refused
+from .home import use_home
+
+HOST = "127.0.0.1"
+PORT = 3000
+"""Where Dagster's webserver listens unless told otherwise."""
+_EVERY_ADDRESS = {"0.0.0.0": HOST, "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOrder:
+    """What the process is told. ``parent`` is the process that it ends with."""
+
+    parent: int
+    url: str
+    root: str
+    more: list[str]
+
+    def to_text(self) -> str:
+        """As one argument of a command."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> "WatchOrder":
+        """The order that ``to_text`` wrote."""
+        return cls(**json.loads(text))
+
+
+def run_dev(
+    arguments: Sequence[str], host: str | None, port: int | None, more: Sequence[str]
+) -> NoReturn:
+    """Become ``dagster dev``, with a watcher beside it.
+
+    This process is replaced, so that signals and the exit code are Dagster's own.
+
+    Args:
+        arguments: what ``dagster dev`` gets besides host and port.
+        host: where the webserver listens; by default on the loopback.
+        port: by default 3000, or any free one when that is taken.
+        more: files and folders to watch besides the project's own.
+
+    Raises:
+        Refused: what is to be watched is not there.
+    """
+    root = Project.around(Path.cwd()).root
+    watched = [str(_existing(path)) for path in more]
+    use_home(root)
+    listening = host or HOST
+    if port is None:
+        port = PORT if is_free(listening, PORT) else _free_port(listening)
+    if is_free(listening, port):  # else Dagster says so and ends, and another one answers there
+        _start_watcher(url_of(listening, port), root, watched)
+    address = ["--port", str(port), *(["--host", host] if host else [])]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *address, *arguments])
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there."""
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError:
+        return False
+    return True
+
+
+def url_of(host: str, port: int) -> str:
+    """The address at which a webserver that listens at ``host`` is asked."""
+    reached = _EVERY_ADDRESS.get(host, host)
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=_family(host)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _existing(path: str) -> Path:
+    found = Path(path).resolve()
+    if not found.exists():
+        raise Refused(f"there is no {path}; --watch takes a file or folder that is there")
+    return found
+
+
+def _start_watcher(url: str, root: Path, more: list[str]) -> None:
+    order = WatchOrder(os.getpid(), url, str(root), more)
+    command = [sys.executable, "-P", "-m", f"{__package__}.dev_watcher", order.to_text()]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL)

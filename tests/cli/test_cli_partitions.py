@@ -1,0 +1,46 @@
+"""``rayflow-dagster run`` of a flow with partitions."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_flows import flow_with_inputs, write_flow
+from dagster import DagsterInstance
+
+
+def write_parted(project: Path, partitions: dict[str, Any]) -> None:
+    flow = flow_with_inputs({"day": "str"})
+    write_flow(project / "flows" / "parted.json", {**flow, "partitions": partitions})
+
+
+def partition_of_run(project: Path) -> str:
+    os.environ["DAGSTER_HOME"] = str(project / ".dagster")
+    with DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        return run.tags["dagster/partition"]
+
+
+@pytest.mark.ray
+def test_the_run_counts_for_the_partition_that_its_input_names(typed, project: Path) -> None:
+    write_parted(project, {"kind": "daily", "start": "2026-01-01", "input": "day"})
+    result = typed("run", "parted", "-i", "day=2026-01-05", "--json")
+    assert json.loads(result.stdout)["result"] == {"day": "2026-01-05"}
+    assert partition_of_run(project) == "2026-01-05"
+
+
+@pytest.mark.ray
+def test_a_new_dynamic_partition_is_added(typed, project: Path) -> None:
+    write_parted(project, {"kind": "dynamic", "input": "day"})
+    assert typed("run", "parted", "-i", "day=ada").exit_code == 0
+    assert partition_of_run(project) == "ada"
+    with DagsterInstance.get() as instance:
+        assert instance.get_dynamic_partitions("parted") == ["ada"]
+
+
+def test_a_partition_that_is_not_there_is_one_message(typed, project: Path) -> None:
+    write_parted(project, {"kind": "static", "values": ["north", "south"], "input": "day"})
+    result = typed("run", "parted", "-i", "day=east")
+    assert result.exit_code == 1
+    assert result.stderr == ("Error: input 'day': there is no partition 'east' (north to south)\n")
