@@ -181,3 +181,34 @@ def test_a_run_keeps_the_flow_that_was_loaded_and_only_that_flow_is_re_executed(
     assert again.steps.get("Shout_it_out") is None
     (failure,) = again.of("RunFailureEvent")
     assert "was changed since run" in json.dumps(failure)
+
+
+ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  groupName isExecutable description kinds
+  dependencyKeys { path } dependedByKeys { path }
+  assetMaterializations(limit: 1) { runId stepKey metadataEntries { label
+    ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue }
+    ... on FloatMetadataEntry { floatValue } } } } } }"""
+
+
+def test_an_asset_of_a_flow_stands_in_the_graph_and_shows_its_last_run(
+    webserver: Webserver,
+) -> None:
+    key = {"path": ["sales", "daily_report"]}
+    before = webserver.query(ASSET, key=key)
+    run = webserver.run("daily_report")
+    after = webserver.query(ASSET, key=key)
+
+    assert (before["groupName"], before["isExecutable"], before["kinds"]) == (
+        "sales",
+        False,
+        ["ray"],
+    )
+    assert before["dependencyKeys"] == [{"path": ["sales", "orders"]}]
+    assert before["dependedByKeys"] == [{"path": ["sales", "share_of_target"]}]
+    assert run.status == "SUCCESS"
+    (event,) = after["assetMaterializations"]
+    assert (event["runId"], event["stepKey"]) == (run.id, "Report")
+    shown = {entry["label"]: entry for entry in event["metadataEntries"]}
+    assert shown["result.revenue"]["floatValue"] == 7112.35
+    assert shown["size"]["intValue"] == 2

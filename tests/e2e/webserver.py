@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+WEBSERVER = (sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml")
 LOCATION = "definitions.py"
 REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
 START_SECONDS = 90.0
@@ -83,11 +84,13 @@ class FinishedRun:
 
 @dataclass
 class Webserver:
-    """``dagster-webserver -w workspace.yaml`` in ``project``, on a free port of the loopback."""
+    """``dagster-webserver -w workspace.yaml`` in ``project``, or another command that serves the
+    same there, on a free port of the loopback."""
 
     project: Path
     home: Path
     ray_folder: Path
+    command: tuple[str, ...] = WEBSERVER
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
@@ -95,10 +98,9 @@ class Webserver:
         self.home.mkdir(parents=True)
         shutil.copy(INSTANCE, self.home)
         self.port = _free_port()
-        command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "-h", "127.0.0.1", "-p", str(self.port)],
+                [*self.command, "-h", "127.0.0.1", "-p", str(self.port)],
                 cwd=self.project,
                 env=environment(self.ray_folder, DAGSTER_HOME=str(self.home)),
                 stdout=log,
@@ -124,6 +126,11 @@ class Webserver:
     @property
     def _log(self) -> Path:
         return self.home / "webserver.log"
+
+    @property
+    def log(self) -> str:
+        """What the server has printed."""
+        return self._log.read_text()
 
     def query(self, text: str, **variables: Any) -> Any:
         """The one field that ``text`` asks for."""
@@ -190,7 +197,7 @@ class Webserver:
                     found["eventConnection"]["events"],
                 )
             time.sleep(0.3)
-        raise AssertionError(f"the run has not finished; the log:\n{self._log.read_text()}")
+        raise AssertionError(f"the run has not finished; the log:\n{self.log}")
 
     def _wait_until_loaded(self) -> None:
         assert self.process is not None
@@ -205,7 +212,7 @@ class Webserver:
                 assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
                 return
             time.sleep(0.2)
-        raise AssertionError(f"the webserver is not up; its log:\n{self._log.read_text()}")
+        raise AssertionError(f"the webserver is not up; its log:\n{self.log}")
 
 
 def environment(ray_folder: Path, **more: str) -> dict[str, str]:

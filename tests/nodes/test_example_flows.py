@@ -62,3 +62,9 @@ def test_counter_loses_no_addition(run):
 def test_arithmetic_tells_which_gave_more(run):
     assert run("arithmetic") == {"result": 42, "lead": 29}
     assert run("arithmetic", a=1, b=1) == {"result": 2}
+
+
+def test_daily_report_adds_up_and_sales_share_divides(run):
+    report = run("daily_report")
+    assert report["revenue"] == 7112.35
+    assert run("sales_share", revenue=report["revenue"]) == {"share": pytest.approx(0.711235)}

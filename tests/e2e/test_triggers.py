@@ -1,0 +1,125 @@
+"""The example flows, started by the real daemon; their results are read back."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+from inbox.inbox_processes import daemon
+
+from e2e.example_project import PROJECT, example_project, results, runs_of
+
+pytestmark = pytest.mark.e2e
+
+SECONDS = 180.0
+ORDERS = """order_id,date,customer,country,product,quantity,unit_price
+O-1,2026-01-05,Ada,ES,pen,3,2.5
+O-2,2026-01-05,Bo,SE,ink,1,4.0
+"""
+MORE = "O-3,2026-01-06,Cy,FR,pad,2,1.5\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The tests say which of its triggers are on."""
+    return example_project(tmp_path / "project", ORDERS)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def recorded(home: Path) -> Iterator[DagsterInstance]:
+    with DagsterInstance.get() as instance:
+        yield instance
+
+
+def switch_on(project: Path, flow: str, kind: str, /, **keys: Any) -> None:
+    """Have a flow's first trigger on from the start, with these keys changed."""
+    file = project / "flows" / f"{flow}.json"
+    drawn = json.loads(file.read_text())
+    drawn[kind][0] |= {"running": True, **keys}
+    file.write_text(json.dumps(drawn))
+
+
+def put(project: Path, name: str, text: str) -> Path:
+    """A file that has not changed for a minute."""
+    file = project / "inbox" / name
+    file.write_text(text)
+    os.utime(file, (time.time() - 60,) * 2)
+    return file
+
+
+def ticked(instance: DagsterInstance, times: int) -> Callable[[], bool]:
+    """Whether some trigger has ticked so often."""
+
+    def has() -> bool:
+        states = instance.all_instigator_state()
+        return any(
+            len(instance.get_ticks(state.instigator_origin_id, state.selector_id)) >= times
+            for state in states
+        )
+
+    return has
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_schedule_starts_a_flow_and_its_success_starts_another(
+    project: Path, home: Path, recorded: DagsterInstance, ray_folder: Path
+) -> None:
+    switch_on(project, "nightly_revenue", "schedules", cron="* * * * *")
+    switch_on(project, "sales_share", "sensors", flow="nightly_revenue", min_interval=1)
+    with daemon(project, home, ray_folder):
+        first = results(recorded, "nightly_revenue", 1)[0]
+        share = results(recorded, "sales_share", 1)[0]
+    assert first["revenue"] == 11.5
+    assert first["at"].endswith(("+01:00", "+02:00"))
+    assert share == {"share": 11.5 / 10_000}
+    run = runs_of(recorded, "sales_share")[-1]
+    assert run.tags["dagster/sensor_name"] == "sales_share_flow"
+
+
+def test_every_file_and_every_order_starts_one_run_though_the_daemon_restarts(
+    project: Path, home: Path, recorded: DagsterInstance, ray_folder: Path
+) -> None:
+    switch_on(project, "arrived_orders", "sensors", min_interval=1)
+    switch_on(project, "new_orders", "sensors", every=1)
+    files = [put(project, "one.csv", ORDERS)]
+    with daemon(project, home, ray_folder):
+        assert len(results(recorded, "arrived_orders", 1)) == 1
+        results(recorded, "new_orders", 2)
+    files.append(put(project, "two.csv", ORDERS + MORE))
+    with (project / "data" / "orders.csv").open("a") as orders:
+        orders.write(MORE)
+    with daemon(project, home, ray_folder):
+        arrived = results(recorded, "arrived_orders", 2)
+        new = results(recorded, "new_orders", 3)
+        wait_until(ticked(recorded, 5))
+        assert len(runs_of(recorded, "arrived_orders")) == 2
+        assert len(runs_of(recorded, "new_orders")) == 3
+    assert [(each["path"], each["revenue"]) for each in arrived] == [
+        (str(files[0]), 11.5),
+        (str(files[1]), 14.5),
+    ]
+    assert sorted((each["order_id"], each["worth"]) for each in new) == [
+        ("O-1", 7.5),
+        ("O-2", 4.0),
+        ("O-3", 3.0),
+    ]
