@@ -21,6 +21,7 @@ from .node import RayflowNode
 from .port_types import accepts, parse_type, value_type
 from .preview import preview
 from .resolving import Resolver, SecretVariables
+from .sealed import handed_on, seal
 from .secrets import Mask
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
@@ -46,6 +47,7 @@ class NodeReply:
 
     ``outputs`` are values or object refs by output name; ``exception`` is the node's own, with
     its traceback, and then nothing fired. ``mask`` hides the secrets that the node was given.
+    ``handed_on`` names the outputs that are an input just as it came, and that input.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class NodeReply:
     exception: BaseException | None = None
     details: RunDetails = field(default_factory=RunDetails)
     mask: Mask = field(default_factory=Mask)
+    handed_on: dict[str, str] = field(default_factory=dict)
 
 
 def run_node_class(
@@ -113,6 +116,7 @@ class _Turn:
         self._variables = variables
         self._secrets = secrets
         self._log = _RecordingLogger(call.node_id, secrets.mask)
+        self._seals = {name: found for name, value in inputs.items() if (found := seal(value))}
         self.reply = NodeReply(mask=secrets.mask)
 
     def __enter__(self) -> None:
@@ -154,6 +158,8 @@ class _Turn:
         reply, node_id = self.reply, self._call.node_id
         outputs, reply.exec_fired = check_returned(node_id, self._metadata, returned)
         reply.outputs = {name: self._secrets.restored(value) for name, value in outputs.items()}
+        if self._seals:
+            reply.handed_on = handed_on(reply.outputs, self._inputs, self._seals)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         details = self.reply.details

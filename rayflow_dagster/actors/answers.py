@@ -29,7 +29,10 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeReply:
-    """The reply: small outputs as values, the others as object refs; or its exception."""
+    """The reply: small outputs as values, the others as object refs; or its exception.
+
+    An output that is an input has the input's ref, so that nothing was copied.
+    """
     exec_fired, details = envelope.exec_fired, envelope.details
     if envelope.error is not None:
         error = receive(request.node_id, envelope.error)
@@ -38,6 +41,7 @@ def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeRepl
     outputs = {
         name: small.get(name, ref) for name, ref in zip(request.spec.outputs, refs, strict=True)
     }
+    outputs |= {name: request.refs[port] for name, port in envelope.handed_on.items()}
     return NodeReply(outputs, exec_fired, None, details)
 
 
@@ -50,8 +54,8 @@ def call(
     """Send a request to an actor's ``run``, with ``before`` ahead of the usual arguments.
 
     ``on_answer`` is told, on Ray's own thread, the error or None, and what ``settle`` wants; it
-    must not wait there nor end an actor. The request's inputs are let go of: Ray keeps them alive
-    until the actor has them.
+    must not wait there nor end an actor. The request's inputs are let go of, and its refs when it
+    is settled.
 
     Raises:
         Exception: an input cannot be pickled.
@@ -65,17 +69,21 @@ def call(
 def settle(request: Request, hand: Hand, error: BaseException | None, answer: Any) -> None:
     """Settle a request with what ``on_answer`` was told: at once, if no author's code is in it."""
     if error is not None:
+        request.refs = {}
         fail(request.future, lost(request.node_id, error))
         return
     done, outputs = answer
     envelope = Envelope.unpacked(done.result())
     if envelope.error is None:
-        succeed(request.future, reply(request, envelope, outputs))
+        settled = reply(request, envelope, outputs)
+        request.refs = {}
+        succeed(request.future, settled)
     else:  # unpickling an exception runs its author's code, which may call Ray
         hand.do(lambda: _settle_failed(request, envelope))
 
 
 def _settle_failed(request: Request, envelope: Envelope) -> None:
+    request.refs = {}
     try:
         answer = reply(request, envelope, ())
     except Exception as problem:  # the author's exception may misbehave in any way

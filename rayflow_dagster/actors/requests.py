@@ -62,6 +62,8 @@ class Request:
     inputs: dict[str, Any]
     store_in: str | None
     future: "Future[NodeReply]" = field(default_factory=Future)
+    refs: dict[str, Any] = field(default_factory=dict)
+    """The inputs that are object refs, while it is on an actor."""
 
     @property
     def node_id(self) -> str:
@@ -80,12 +82,12 @@ class Request:
         return self.future.set_running_or_notify_cancel()
 
     def send(self, run: Any, *before: Any) -> Any:
-        """Call an actor's ``run`` with it, and let go of the inputs.
+        """Call an actor's ``run`` with it, and let go of the inputs that are values.
 
         Returns:
             what Ray returns: a ref for each output and one for the envelope.
         """
-        refs: dict[str, Any] = {}
+        refs = self.refs
         values: dict[str, Any] = {}
         for name, value in self.inputs.items():
             (refs if isinstance(value, ray.ObjectRef) else values)[name] = value

@@ -136,7 +136,7 @@ class ResidentActor(NodeHost):
             else:
                 apart = part_outputs(job.call, reply, given.store_in)
         self._sources.note()
-        return self._answer(packed, reply, apart, captured)
+        return self._answer(packed, given, reply, apart, captured)
 
     async def _run_async(
         self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
@@ -155,7 +155,7 @@ class ResidentActor(NodeHost):
             else:
                 apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
         self._sources.note()
-        return self._answer(packed, reply, apart, captured)
+        return self._answer(packed, given, reply, apart, captured)
 
     def _maker(self, job: KnownJob) -> Callable[[], RayflowNode]:
         def make() -> RayflowNode:

@@ -97,12 +97,16 @@ class Given(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """A reply with its small values; the others travel beside it. ``error`` is as sent."""
+    """A reply with its small values; the others travel beside it.
+
+    ``error`` is as sent; ``handed_on`` names outputs that are an input, whose ref stands for them.
+    """
 
     outputs: dict[str, Any]
     exec_fired: tuple[str, ...]
     details: RunDetails
     error: SentError | None = None
+    handed_on: Mapping[str, str] = {}
 
     def packed(self) -> bytes:
         return pickle.dumps(tuple(self), protocol=5)
@@ -113,7 +117,7 @@ class Envelope(NamedTuple):
 
 
 IN_ENVELOPE = b""
-"""Stands in the place of an output that travels in the envelope."""
+"""Stands in the place of an output that the envelope has or tells of."""
 
 
 class KnownJob(NamedTuple):
@@ -170,7 +174,12 @@ class NodeHost:
             os.chdir(self._folder)
 
     def _answer(
-        self, packed: bytes, reply: NodeReply, apart: Mapping[str, Any], captured: Captured
+        self,
+        packed: bytes,
+        given: Given,
+        reply: NodeReply,
+        apart: Mapping[str, Any],
+        captured: Captured,
     ) -> Any:
         """(one value per output name, envelope), or the envelope alone where no output is named.
 
@@ -187,11 +196,16 @@ class NodeHost:
         error = None
         if reply.exception is not None:
             reply.outputs, error = {}, send(reply.exception)
-        envelope = Envelope(reply.outputs, reply.exec_fired, details, error).packed()
+        same = {
+            name: port
+            for name, port in reply.handed_on.items()
+            if name in apart and port in given.ref_names
+        }
+        envelope = Envelope(reply.outputs, reply.exec_fired, details, error, same).packed()
         known = self._known.get(packed)
         names = known.outputs if known else Job(*pickle.loads(packed)).outputs
-        given = (apart.get(name, IN_ENVELOPE) for name in names)
-        return (*given, envelope) if names else envelope
+        beside = (IN_ENVELOPE if name in same else apart.get(name, IN_ENVELOPE) for name in names)
+        return (*beside, envelope) if names else envelope
 
 
 class NodeWorker(NodeHost):
@@ -237,8 +251,8 @@ class NodeWorker(NodeHost):
         each as an object of its own, in its place among the returned ones.
 
         Returns:
-            (one value per output, ``IN_ENVELOPE`` for those in it; the packed envelope), or the
-            envelope alone where the node has no outputs.
+            (one value per output, ``IN_ENVELOPE`` for those in it and for an input that is handed
+            on; the packed envelope), or the envelope alone where the node has no outputs.
         """
         given, apart = Given.unpacked(given), dict[str, Any]()
         with captured_output() as captured:
@@ -249,7 +263,7 @@ class NodeWorker(NodeHost):
                 reply = NodeReply(exception=error)
             else:
                 apart = part_outputs(job.call, reply, given.store_in)
-        return self._answer(packed, reply, apart, captured)
+        return self._answer(packed, given, reply, apart, captured)
 
     def _run(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
         self._enter_folder()
@@ -279,7 +293,7 @@ class AsyncNodeWorker(NodeHost):
                     apart = part_outputs(job.call, reply)
                 else:
                     apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
-        return self._answer(packed, reply, apart, captured)
+        return self._answer(packed, given, reply, apart, captured)
 
     async def _await(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
         self._enter_folder()

@@ -9,6 +9,7 @@ from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import ray
 from drawing import draw, node
@@ -42,10 +43,12 @@ def manager(ray_session: None) -> Iterator[ActorManager]:
             "pid": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
             "large": node(f"{ODD}GiveNode", values={"WHAT": "large"}),
             "pass": node("identity", values={"value": 1}),
+            "async": node("flow_nodes.async_identity.AsyncIdentityNode", values={"value": 1}),
+            "resident": node("identity", values={"value": 1}, resident=True),
             "return": node("return"),
         },
         "start > add, start > dies, start > hangs, start > own, start > pid, start > large,"
-        "start > pass,"
+        "start > pass, start > async, start > resident,"
         "add > return",
     )
     manager = ActorManager(NodeLoader(PROJECT.registry), None, str(PROJECT.root))
@@ -80,14 +83,30 @@ def test_refs_and_stored_values_are_opened_where_they_are_used(manager, tmp_path
 
 
 def test_an_object_is_let_go_of_after_its_last_reader(manager):
-    value = manager.dispatch("large", {}).result(PATIENCE).outputs["value"]
-    again = manager.dispatch("pass", {"value": value}).result(PATIENCE).outputs["value"]
-    first, second = value.hex(), again.hex()
+    value = manager.dispatch("pass", {"value": ray.put([0] * 10_000)}).result(PATIENCE)
+    again = manager.dispatch("pass", value.outputs).result(PATIENCE).outputs["value"]
+    first, second = value.outputs["value"].hex(), again.hex()
     assert is_referenced(first)
+    assert first != second
     del value
     wait_until(lambda: not is_referenced(first))
     del again
     wait_until(lambda: not is_referenced(second))
+
+
+@pytest.mark.parametrize("place", ["pass", "async", "resident"])
+def test_a_large_value_that_is_handed_on_as_it_came_is_not_copied(manager, place, tmp_path):
+    given = ray.put(numpy.arange(100_000))
+    reply = manager.dispatch(place, {"value": given}, str(tmp_path)).result(PATIENCE)
+    assert reply.exception is None
+    assert reply.outputs["value"] == given
+    assert reply.details["measures"]["value"]["shape"] == "100000"
+    stored = StoredValue(reply.details["stored"]["value"]).load()
+    assert (stored == numpy.arange(100_000)).all()
+
+    gone = given.hex()
+    del given, reply
+    wait_until(lambda: not is_referenced(gone))
 
 
 def test_a_file_that_is_gone_fails_the_fetch_and_the_node(manager):
