@@ -9,6 +9,7 @@ SLEEP = "bench_nodes.sleep.SleepNode"
 WAIT = "bench_nodes.wait.WaitNode"
 MAKE_ARRAY = "bench_nodes.arrays.MakeArrayNode"
 PASS_ARRAY = "bench_nodes.arrays.PassArrayNode"
+NEW_ARRAY = "bench_nodes.arrays.NewArrayNode"
 
 Flow = dict[str, Any]
 
@@ -49,9 +50,9 @@ def task_graph(seconds: Mapping[str, float], parents: Mapping[str, Sequence[str]
     return flow(nodes, edges, {}, durable=False)
 
 
-def arrays(megabytes: int) -> Flow:
-    """START, a node that makes an array, three that pass it on, RETURN without it."""
-    kinds = [node(MAKE_ARRAY, MEGABYTES=megabytes), *[node(PASS_ARRAY)] * 3]
+def arrays(megabytes: int, then: str = PASS_ARRAY) -> Flow:
+    """START, a node that makes an array, three of ``then`` in a row, RETURN without it."""
+    kinds = [node(MAKE_ARRAY, MEGABYTES=megabytes), *[node(then)] * 3]
     nodes = {f"n{number}": kind for number, kind in enumerate(kinds)}
     names = list(nodes)
     line = ["start", *names, "return"]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import cloudpickle
-import fsspec
 
 from .errors import StorageError
 
@@ -102,7 +101,7 @@ def store_bytes(place: str, content: bytes) -> str:
     if not is_url(place):
         return str(write_whole(Path(place), content))
     # In one piece: an object store would show what a broken-off upload had written.
-    filesystem, path = fsspec.core.url_to_fs(place)
+    filesystem, path = file_system(place)
     filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
     filesystem.pipe_file(path, content)
     return place
@@ -122,8 +121,20 @@ def stored_exists(place: str) -> bool:
     """Whether a value was stored at this path or URL."""
     if not is_url(place):
         return os.path.isfile(place)
-    filesystem, path = fsspec.core.url_to_fs(place)
+    filesystem, path = file_system(place)
     return bool(filesystem.exists(path))
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """Fsspec's file system of a path or URL, and the path in it.
+
+    Raises:
+        ValueError, ImportError: its protocol is unknown, or a package is missing.
+    """
+    import fsspec  # few values have URLs, and every worker would import it when it starts
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(place)
+    return found
 
 
 def is_url(place: str) -> bool:
@@ -143,7 +154,7 @@ def check_place(place: str) -> None:
     if place.startswith("memory://"):
         raise StorageError(f"{place} is the memory of one process, where no other finds a value")
     try:
-        fsspec.core.url_to_fs(place)
+        file_system(place)
     except (ValueError, ImportError) as error:
         raise StorageError(f"values cannot be stored at {place}: {error}") from None
 
@@ -185,6 +196,7 @@ def _renamed(path: Path) -> Iterator[IO[bytes]]:
 
 def _open(place: str) -> IO[bytes]:
     if is_url(place):
-        opened: IO[bytes] = fsspec.open(place, "rb").open()
+        filesystem, path = file_system(place)
+        opened: IO[bytes] = filesystem.open(path, "rb")
         return opened
     return open(place, "rb")

@@ -24,3 +24,13 @@ class PassArrayNode(RayflowNode):
     def process(self, array: Any) -> dict[str, Any]:
         assert array[-1] == 1.0
         return {"array": array}
+
+
+class NewArrayNode(RayflowNode):
+    """Make another array from an array."""
+
+    inputs = {"array": "any"}
+    outputs = {"array": "any"}
+
+    def process(self, array: Any) -> dict[str, Any]:
+        return {"array": array + 1.0}

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import fsspec
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from rayflow_dagster.defs._dagster import step_error
@@ -14,7 +13,7 @@ from rayflow_dagster.errors import RayflowError, describe, message_of
 from rayflow_dagster.inbox.runs import RunOutcome, Status
 from rayflow_dagster.inbox.store import RequestStore
 from rayflow_dagster.secrets import spelled
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values import StoredValue, file_system
 
 from .recorded import error_text, fault_of
 from .report import STOPPED_TEXT
@@ -88,7 +87,7 @@ class DagsterRuns:
 
 
 def _loaded(value: StoredValue) -> Mapping[str, Any]:
-    filesystem, path = fsspec.core.url_to_fs(value.path)
+    filesystem, path = file_system(value.path)
     size = filesystem.size(path)
     if size is not None and size > MAX_RESULT:
         raise RayflowError(f"it has {size:,} bytes, and an answer at most {MAX_RESULT:,}")

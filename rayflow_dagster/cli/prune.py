@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import fsspec
 from dagster import DagsterInstance
 
 from rayflow_dagster.compiler.flow import parse_flow
@@ -24,6 +23,7 @@ from rayflow_dagster.defs.flow_store import digest_of, remove_unused_flows, unus
 from rayflow_dagster.defs.storage import VARIABLES_FILE, values_root
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
+from rayflow_dagster.values import file_system
 
 from .flows import FLOWS
 from .group import Refused
@@ -160,7 +160,7 @@ def _require_home(root: Path) -> None:
 def _prune_place(
     instance: DagsterInstance, place: Place, before: float | None, report: "_Report"
 ) -> None:
-    filesystem, root = fsspec.core.url_to_fs(place.root)
+    filesystem, root = file_system(place.root)
     folders = dict(_run_folders(filesystem, root))
     rules = Rules(past_runs(instance), before)
     kept = rules.kept()

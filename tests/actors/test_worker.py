@@ -1,5 +1,7 @@
 """What a worker does, without a cluster: it is a plain class."""
 
+import subprocess
+import sys
 import traceback
 from typing import Any
 
@@ -131,3 +133,13 @@ def test_captured_output_is_bounded(capsys):
     assert MAX_CHARACTERS < len(out) < MAX_CHARACTERS + 100
     assert "left out" in out
     assert err == capsys.readouterr().out == ""
+
+
+def test_a_worker_imports_nothing_that_few_nodes_need():
+    heavy = {"dagster", "fsspec", "networkx", "pydantic", "numpy", "sqlalchemy"}
+    code = (
+        "import sys, ray; before = set(sys.modules); import rayflow_dagster.actors.worker;"
+        f"print(sorted({heavy} & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
