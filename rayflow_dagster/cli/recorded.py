@@ -74,7 +74,7 @@ class RecordedRunner:
         declared, definition = self._compiled.triggers.partitions, self._compiled.partitions
         if declared is None or definition is None:
             return {}
-        return part_tags(declared, definition, inputs, instance)
+        return part_tags(declared, definition, self._job, inputs, instance)
 
     def run(self, inputs: Mapping[str, Any], watcher: Watcher) -> RunReport:
         """Run the flow to its end."""

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_ILLEGAL = ("...", "\a", "\b", "\f", "\n", "\r", "\t", "\v", "\0")
+"""What Dagster refuses in a partition's key."""
 TIME_KINDS = ("hourly", "daily", "weekly", "monthly")
 
 
@@ -34,6 +36,13 @@ class Partitions(BaseModel):
     def is_time(self) -> bool:
         """Whether the parts are windows of time."""
         return self.kind in TIME_KINDS
+
+
+def part_problem(key: str) -> str | None:
+    """Why a text cannot be the key of a part; None if it can."""
+    if not key or any(text in key for text in _ILLEGAL):
+        return f"{key[:80]!r} cannot be a part: no empty text, no '...', no tabs and no line breaks"
+    return None
 
 
 def moment(text: str) -> datetime:

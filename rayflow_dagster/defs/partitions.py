@@ -1,6 +1,6 @@
 """Partitions: Dagster's definition of the parts, and the input that a run's part is given to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from dagster import (
     DynamicPartitionsDefinition,
     Failure,
     HourlyPartitionsDefinition,
+    JobDefinition,
     MonthlyPartitionsDefinition,
     OpExecutionContext,
     PartitionsDefinition,
@@ -19,7 +20,7 @@ from dagster import (
     partition_loading_context,
 )
 
-from rayflow_dagster.compiler.partitions import Partitions, moment
+from rayflow_dagster.compiler.partitions import Partitions, moment, part_problem
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.preview import preview
 
@@ -30,8 +31,8 @@ _TIMES: dict[str, Any] = {
     "monthly": MonthlyPartitionsDefinition,
 }
 
-PARTITION_TAG = "dagster/partition"
-"""What Dagster tags the run of a partition with (its docs: "Run tags")."""
+_NAMED = 10
+"""So many parts are named in a message."""
 
 
 def partitions_definition(partitions: Partitions, job: str) -> PartitionsDefinition[str]:
@@ -58,29 +59,56 @@ def part_that_ended(definition: TimeWindowPartitionsDefinition, time: datetime) 
         return definition.get_last_partition_key()
 
 
+def window_that_ends(definition: TimeWindowPartitionsDefinition, time: datetime) -> str | None:
+    """The part whose window ends at ``time``; None if none does, as after the last one."""
+    part = part_that_ended(definition, time)
+    if part is None or definition.time_window_for_partition_key(part).end.timestamp() != (
+        time.timestamp()
+    ):
+        return None
+    return part
+
+
 def part_tags(
     partitions: Partitions,
     definition: PartitionsDefinition[str],
+    job: JobDefinition,
     given: Mapping[str, Any],
     instance: DagsterInstance,
 ) -> dict[str, str]:
     """The tags of a run that is launched with these inputs; a new dynamic part is added.
 
     Raises:
-        InvalidInputsError: there is no such part.
+        InvalidInputsError: there is no such part, and it cannot be added.
     """
     key = given.get(partitions.input)
     if not isinstance(key, str):
         return {}
+    problem = _why_no_part(definition, key)
+    if problem is not None:
+        raise InvalidInputsError([f"input '{partitions.input}': {problem}"])
     if isinstance(definition, DynamicPartitionsDefinition):
         instance.add_dynamic_partitions(str(definition.name), [key])
-    elif not definition.has_partition_key(key):
-        keys = definition.get_partition_keys()
-        some = f"{keys[0]} to {keys[-1]}" if keys else "none yet"
-        raise InvalidInputsError(
-            [f"input '{partitions.input}': there is no partition {preview(key, 80)} ({some})"]
-        )
-    return {PARTITION_TAG: key}
+    return dict(job.get_tags_for_partition_key(key, selected_asset_keys=None))
+
+
+def _why_no_part(definition: PartitionsDefinition[str], key: str) -> str | None:
+    """Why a run cannot be for a part; None if it can."""
+    if isinstance(definition, DynamicPartitionsDefinition):
+        return part_problem(key)
+    if definition.has_partition_key(key):
+        return None
+    keys = definition.get_partition_keys()
+    if not keys:
+        return f"there is no partition {preview(key, 80)}, and none yet at all"
+    if isinstance(definition, TimeWindowPartitionsDefinition):
+        return f"there is no partition {preview(key, 80)} (from {keys[0]} to {keys[-1]})"
+    return f"there is no partition {preview(key, 80)} (known: {_listed(keys)})"
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return ", ".join(keys[:_NAMED]) + more
 
 
 def with_part(

@@ -16,10 +16,12 @@ def write_parted(project: Path, partitions: dict[str, Any]) -> None:
 
 
 def partition_of_run(project: Path) -> str:
+    """The partition of the one run, which Dagster counts in the job's partition set."""
     os.environ["DAGSTER_HOME"] = str(project / ".dagster")
     with DagsterInstance.get() as instance:
         (run,) = instance.get_runs()
-        return run.tags["dagster/partition"]
+    assert run.tags["dagster/partition_set"] == "parted_partition_set"
+    return run.tags["dagster/partition"]
 
 
 @pytest.mark.ray
@@ -43,4 +45,15 @@ def test_a_partition_that_is_not_there_is_one_message(typed, project: Path) -> N
     write_parted(project, {"kind": "static", "values": ["north", "south"], "input": "day"})
     result = typed("run", "parted", "-i", "day=east")
     assert result.exit_code == 1
-    assert result.stderr == ("Error: input 'day': there is no partition 'east' (north to south)\n")
+    assert result.stderr == (
+        "Error: input 'day': there is no partition 'east' (known: north, south)\n"
+    )
+
+
+@pytest.mark.parametrize("key", ["", "a...b", "a\nb"])
+def test_what_cannot_be_a_part_is_refused_as_in_the_flow_file(typed, project: Path, key) -> None:
+    write_parted(project, {"kind": "dynamic", "input": "day"})
+    result = typed("run", "parted", "-i", f"day={key}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: input 'day': ")
+    assert "cannot be a part" in result.stderr

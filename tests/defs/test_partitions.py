@@ -1,14 +1,23 @@
 """Runs for partitions, on a real instance."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dagster import DagsterInstance
-from defs.triggers.triggered import Ticks, flow_of, load, schedule_tick
+from defs.triggers.triggered import (
+    ONE_AT_A_TIME,
+    Ticks,
+    flow_of,
+    kept_instance,
+    load,
+    schedule_tick,
+)
 
 from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.testing import in_process
 
 DAILY = {"kind": "daily", "start": "2026-01-01", "input": "day"}
@@ -112,7 +121,30 @@ def test_before_the_first_day_is_over_nothing_runs(
     repository = load(tmp_path, {"sales": parted(DAILY, schedules=[{}])})
     early = datetime(2026, 1, 1, 0, 0, tzinfo=UTC)
     requests, why = schedule_tick(repository, "sales_schedule", instance, early)
-    assert (requests, why) == ([], "no partition is there yet")
+    assert (requests, why) == ([], "no partition is due")
+
+
+def test_after_the_last_day_nothing_runs(tmp_path: Path, instance: DagsterInstance) -> None:
+    ending = parted({**DAILY, "end": "2026-01-10"}, schedules=[{}])
+    repository = load(tmp_path, {"sales": ending})
+    last = datetime(2026, 1, 10, tzinfo=UTC)
+    (request,), _ = schedule_tick(repository, "sales_schedule", instance, last)
+    assert request.partition_key == "2026-01-09"
+    requests, why = schedule_tick(
+        repository, "sales_schedule", instance, datetime(2026, 1, 11, tzinfo=UTC)
+    )
+    assert (requests, why) == ([], "no partition is due")
+
+
+@pytest.mark.parametrize("overlap", ["skip", "cancel", "queue"])
+def test_the_runs_of_all_parts_are_not_in_each_others_way(tmp_path: Path, overlap: str) -> None:
+    flow = parted(NAMES, schedules=[{"cron": "@daily", "overlap": overlap}])
+    now = datetime(2026, 1, 7, tzinfo=UTC)
+    with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
+        requests, _ = schedule_tick(
+            load(tmp_path / "p", {"sales": flow}), "sales_schedule", instance, now
+        )
+    assert [each.partition_key for each in requests] == ["north", "south"]
 
 
 def test_a_schedule_of_names_runs_for_each(tmp_path: Path, instance: DagsterInstance) -> None:
@@ -139,6 +171,33 @@ def test_a_sensor_names_the_partition_and_adds_it_where_they_are_dynamic(
     assert request.partition_key == "ada.csv"
     (added,) = ticks.added
     assert (added.partitions_def_name, list(added.partition_keys)) == ("sales", ["ada.csv"])
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(b"ad\xff.csv", "ad\\xff.csv"), ("añé.csv".encode(), "añé.csv")]
+)
+def test_a_file_names_a_partition_whatever_bytes_its_name_has(
+    tmp_path: Path, instance: DagsterInstance, name: bytes, key: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / os.fsdecode(name)).write_text("")
+    sensor = {"type": "file", "path": "in/*", "settle": 0, "inputs": {"day": "{{ file.name }}"}}
+    flow = parted({"kind": "dynamic", "input": "day"}, sensors=[sensor])
+    (request,) = Ticks(load(tmp_path, {"sales": flow}), "sales_file", instance).tick()
+    assert request.partition_key == key
+    instance.add_dynamic_partitions("sales", [key])
+
+
+def test_a_file_whose_name_cannot_be_a_partition_is_named(
+    tmp_path: Path, instance: DagsterInstance
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a...b").write_text("")
+    sensor = {"type": "file", "path": "in/*", "settle": 0, "inputs": {"day": "{{ file.name }}"}}
+    flow = parted({"kind": "dynamic", "input": "day"}, sensors=[sensor])
+    ticks = Ticks(load(tmp_path, {"sales": flow}), "sales_file", instance)
+    with pytest.raises(InvalidInputsError, match=r"a\.\.\.b: 'a\.\.\.b' cannot be a part"):
+        ticks.tick()
 
 
 def test_assets_of_the_flow_have_its_partitions(tmp_path: Path) -> None:

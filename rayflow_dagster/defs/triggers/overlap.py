@@ -24,9 +24,11 @@ _IN_PROGRESS = [
     DagsterRunStatus.CANCELING,
 ]
 _NO_LIMIT = (
-    "overlap '{overlap}' needs a limit that this Dagster instance does not have. Add it to its "
-    "dagster.yaml under run_coordinator.config, and restart Dagster: tag_concurrency_limits: "
-    f"[{{{{key: {ONE_AT_A_TIME_TAG}, value: {{{{applyLimitPerUniqueValue: true}}}}, limit: 1}}}}]"
+    "overlap '{overlap}' needs a limit that this Dagster instance does not have. Add it to the "
+    "run_coordinator of its dagster.yaml, and restart Dagster. Where there is no run_coordinator, "
+    "add: run_coordinator: {{module: dagster, class: QueuedRunCoordinator, config: "
+    f"{{{{tag_concurrency_limits: [{{{{key: {ONE_AT_A_TIME_TAG}, "
+    "value: {{applyLimitPerUniqueValue: true}}, limit: 1}}]}}}}"
 )
 
 
@@ -52,7 +54,24 @@ class Overlapping:
     overlap: Overlap
 
     def choose(self, instance: DagsterInstance, starts: Sequence[Start]) -> Choice:
-        """Choose among the runs that could start now, oldest first. ``cancel`` ends runs.
+        """Choose among the runs that could start now, oldest first, of which each is in the way of
+        the others. ``cancel`` ends runs.
+
+        Raises:
+            ProjectError: the instance cannot do what the trigger asks for.
+        """
+        choice = self.choose_all(instance, starts)
+        match self.overlap:
+            case "skip" if choice.chosen:
+                reason = "another run starts now (overlap is 'skip')"
+                return Choice(starts[:1], starts[1:], reason)
+            case "cancel":
+                reason = "a newer run took its place (overlap is 'cancel')"
+                return Choice(starts[-1:], starts[:-1], reason, choice.tags)
+        return choice
+
+    def choose_all(self, instance: DagsterInstance, starts: Sequence[Start]) -> Choice:
+        """As ``choose``, for runs that belong together: all of them or none.
 
         Raises:
             ProjectError: the instance cannot do what the trigger asks for.
@@ -60,23 +79,18 @@ class Overlapping:
         if self.overlap == "allow" or not starts:
             return Choice(starts)
         if self.overlap == "skip":
-            return self._skip(instance, starts)
+            going = self._in_progress(instance)
+            reason = f"run {going[0].run_id} still goes on (overlap is 'skip')" if going else ""
+            return Choice([], starts, reason) if going else Choice(starts)
         self._check_limit(instance)
-        tags = {ONE_AT_A_TIME_TAG: self.name}
-        if self.overlap == "queue":
-            return Choice(starts, tags=tags)
+        if self.overlap == "cancel":
+            self._cancel(instance)
+        return Choice(starts, tags={ONE_AT_A_TIME_TAG: self.name})
+
+    def _cancel(self, instance: DagsterInstance) -> None:
         for run in self._in_progress(instance):
             if run.status != DagsterRunStatus.CANCELING:
                 instance.run_coordinator.cancel_run(run.run_id)
-        reason = "a newer run took its place (overlap is 'cancel')"
-        return Choice(starts[-1:], starts[:-1], reason, tags)
-
-    def _skip(self, instance: DagsterInstance, starts: Sequence[Start]) -> Choice:
-        going = self._in_progress(instance)
-        if going:
-            reason = f"run {going[0].run_id} still goes on (overlap is 'skip')"
-            return Choice([], starts, reason)
-        return Choice(starts[:1], starts[1:], "another run starts now (overlap is 'skip')")
 
     def _in_progress(self, instance: DagsterInstance) -> Sequence[DagsterRun]:
         filters = RunsFilter(job_name=self.job, tags={self.tag: self.name}, statuses=_IN_PROGRESS)

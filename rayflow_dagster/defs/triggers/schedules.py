@@ -14,7 +14,7 @@ from dagster import (
 )
 
 from rayflow_dagster.compiler.triggers import SCHEDULED_TIME, Schedule
-from rayflow_dagster.defs.partitions import part_that_ended
+from rayflow_dagster.defs.partitions import part_that_ended, window_that_ends
 from rayflow_dagster.errors import ValidationError
 
 from .overlap import SCHEDULE_TAG, Overlapping
@@ -33,11 +33,11 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
         time = context.scheduled_execution_time.astimezone(ZoneInfo(schedule.timezone))
         what = f"the tick of {time.isoformat()}"
         inputs = filled(schedule.inputs, {SCHEDULED_TIME: time.isoformat()}, what)
-        parts = _parts(target, time, context)
+        parts = _parts(target, schedule, time, context)
         starts = [Start(inputs, key=part, what=what, partition=part) for part in parts]
-        choice = overlapping.choose(context.instance, starts)
+        choice = overlapping.choose_all(context.instance, starts)
         if not choice.chosen:
-            yield SkipReason(choice.reason or "no partition is there yet")
+            yield SkipReason(choice.reason or "no partition is due")
         yield from [target.request(start, choice.tags) for start in choice.chosen]
 
     cron, zone = _times(target, schedule)
@@ -64,13 +64,17 @@ def _times(target: Target, schedule: Schedule) -> tuple[str, str]:
 
 
 def _parts(
-    target: Target, time: datetime, context: ScheduleEvaluationContext
+    target: Target, schedule: Schedule, time: datetime, context: ScheduleEvaluationContext
 ) -> Sequence[str | None]:
-    """The parts that a tick starts runs for: the newest window that has ended, or all parts."""
+    """The parts that a tick starts runs for: of windows of time one, of others all.
+
+    Without a cron that is the window which ends now, else the newest that has ended.
+    """
     definition = target.flow.partitions
     if definition is None:
         return [None]
     if isinstance(definition, TimeWindowPartitionsDefinition):
-        part = part_that_ended(definition, time)
+        ended = window_that_ends if schedule.cron is None else part_that_ended
+        part = ended(definition, time)
         return [] if part is None else [part]
     return definition.get_partition_keys(dynamic_partitions_store=context.instance)

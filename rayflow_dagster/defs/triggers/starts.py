@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster import DynamicPartitionsDefinition, JobDefinition, RunRequest
 
+from rayflow_dagster.compiler.partitions import part_problem
 from rayflow_dagster.compiler.templates import fill
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.engine.inputs import input_problems
@@ -68,7 +69,9 @@ class Target:
         named = {} if bound is None or start.partition is None else {bound: start.partition}
         inputs = {**start.inputs, **named}
         self._check(start.what, inputs)
-        part = inputs.pop(bound, None) if bound is not None else None
+        part = (
+            None if bound is None or bound not in inputs else self._part(start, inputs.pop(bound))
+        )
         step = self.flow.steps[self.flow.graph["start_node"]]
         return RunRequest(
             run_key=start.key,
@@ -76,6 +79,20 @@ class Target:
             tags={**start.tags, **tags},
             partition_key=part,
         )
+
+    def _part(self, start: Start, value: Any) -> str:
+        """The key of a part that an input names, as Dagster can keep it.
+
+        Raises:
+            InvalidInputsError: it cannot be one.
+        """
+        # The name of a file may have bytes that are no UTF-8.
+        key = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if isinstance(self.flow.partitions, DynamicPartitionsDefinition):
+            problem = part_problem(key)
+            if problem is not None:
+                raise InvalidInputsError([f"{start.what}: {problem}"])
+        return key
 
     def new_parts(self, requests: Sequence[RunRequest]) -> list[Any]:
         """What Dagster must add before it takes the requests: parts that a dynamic flow has not."""
