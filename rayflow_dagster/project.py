@@ -107,7 +107,8 @@ class Project:
 
     def validator(self) -> FlowValidator:
         """A validator that knows this project's nodes and what it allows."""
-        return FlowValidator(self.loader, allow_runtime_env=self.settings.allow_runtime_env)
+        allowed = self.settings.allow_runtime_env
+        return FlowValidator(self.loader, allow_runtime_env=allowed, folder=self.root)
 
     def with_settings(self, flow: Mapping[str, Any]) -> dict[str, Any]:
         """The flow with the project's ``settings`` where it has none of its own."""

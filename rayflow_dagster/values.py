@@ -137,6 +137,19 @@ def file_system(place: str) -> tuple[Any, str]:
     return found
 
 
+def protocol_problem(place: str) -> str | None:
+    """Why fsspec cannot open the URL ``place`` in this process; None if it can, or for a path."""
+    if not is_url(place):
+        return None
+    import fsspec  # as above
+
+    try:
+        fsspec.get_filesystem_class(place.partition("://")[0])
+    except (ValueError, ImportError) as error:
+        return f"{place} cannot be opened: {error}"
+    return None
+
+
 def is_url(place: str) -> bool:
     """Whether a place is an fsspec URL rather than a path; ``file://`` is spelled as a path."""
     return "://" in place

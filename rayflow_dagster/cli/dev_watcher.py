@@ -91,6 +91,8 @@ class Watcher:
             return []  # told by a later look
         after = replace(after, errors={**after.errors, **self._refused})
         lines = list(self._told(self._changed, before, after))
+        if after.errors:  # of flows nothing is known meanwhile
+            after = replace(after, broken={**before.broken, **after.broken})
         self._changed, self._loaded = [], after
         return lines
 

@@ -128,6 +128,8 @@ def _kind(spec: Schema) -> str:
 
 def _plain_kind(spec: Schema) -> str:
     match spec.get("type"):
+        case [kind, "null"]:
+            return _plain_kind({**spec, "type": kind})
         case "array":
             return f"list: {_kind(spec.get('items', {}))}"
         case "object":

@@ -56,10 +56,36 @@ def check_files(paths: list[Path]) -> list[CheckedFile]:
     """The findings of every file, and of all of them together."""
     validators: dict[Path, FlowValidator] = {}
     checked = [_check(path, validators) for path in paths]
-    clashes = _name_clashes(checked) if len(checked) > 1 else {}
-    for file in checked:
-        file.findings.extend(clashes.get(file.path, ()))
+    for folder in {path.resolve().parent for path in paths}:
+        beside = [file for file in checked if file.path.resolve().parent == folder]
+        if len(beside) > 1:
+            _check_together(beside)
     return checked
+
+
+def _check_together(files: list[CheckedFile]) -> None:
+    """Add what is wrong with flows of one folder beside each other, as for a code location."""
+    # Local: it takes dagster to tell.
+    from rayflow_dagster.defs.jobs import compile_flow, job_name
+    from rayflow_dagster.defs.together import refused_together, warnings_together
+
+    clashes = _name_clashes(files)
+    for file in files:
+        file.findings.extend(clashes.get(file.path, ()))
+    flows = {
+        job_name(file.raw, file.path): file
+        for file in files
+        if file.is_valid and file.raw is not None
+    }
+    project = Project.around(files[0].path)
+    compiled = [
+        compile_flow(file.raw, name, project, file=file.path) for name, file in flows.items()
+    ]
+    for name, texts in refused_together(compiled).items():
+        flows[name].findings.extend(Finding("together", text) for text in texts)
+    for name, texts in warnings_together(compiled).items():
+        found = (Finding("together", text, severity="warning") for text in texts)
+        flows[name].findings.extend(found)
 
 
 def _check(path: Path, validators: dict[Path, FlowValidator]) -> CheckedFile:

@@ -1,6 +1,7 @@
 """The rules about what starts a flow by itself: schedules, sensors."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
@@ -9,17 +10,21 @@ from rayflow_dagster.port_types import accepts, fits, parse_type, value_type
 from rayflow_dagster.preview import preview
 from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.values import protocol_problem
 
 from .cron import cron_problem
 from .findings import Finding
 from .partitions import Partitions
+from .poll_check import poll_problem
 from .resolved import Node, ResolvedFlow
 from .rules_partitions import partition_problems
-from .templates import lone_template, template_names
+from .templates import lone_template, template_names, template_problems
 from .triggers import (
     SENSORS,
+    FileSensor,
     FlowSensor,
     InboxSensor,
+    PollSensor,
     Schedule,
     Trigger,
     Triggers,
@@ -30,6 +35,13 @@ from .triggers import (
 )
 from .zones import zone_problem
 
+_PATTERNS = {
+    "name": "has letters, digits and _ only, 80 at most",
+    "check": "is the path of a class, such as nodes.shop.NewOrders",
+    "path": "cannot have braces; write a sensor for each alternative",
+}
+"""What a text that does not match a key's pattern has to be, by the key."""
+
 
 def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
     """The form of every trigger, and the inputs that it gives to START."""
@@ -37,11 +49,14 @@ def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
         declared = declared_triggers(flow.data)
     except PydanticError as error:
         for item in error.errors(include_url=False, include_context=False):
-            yield Finding("trigger", f"flow key {_problem(item, flow.data)}")
+            rule = "partitions" if item["loc"][0] == "partitions" else "trigger"
+            yield Finding(rule, f"flow key {_problem(item, flow.data)}")
         return
     for where, trigger in _placed(declared):
         if isinstance(trigger, Schedule):
             yield from _times(where, trigger, declared)
+        if isinstance(trigger, FileSensor):
+            yield from _readable(where, trigger)
         inputs = _inputs(where, trigger, flow, declared.bound_input)
         yield from (Finding("trigger_input", text) for text in inputs)
         if isinstance(trigger, FlowSensor) and trigger.on != "success":
@@ -54,6 +69,18 @@ def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
     for where in inboxes[1:]:
         message = f"flow key {where}: a flow has one inbox sensor, and {inboxes[0]} is one already"
         yield Finding("trigger", message)
+
+
+def poll_checks(flow: ResolvedFlow, root: Path) -> Iterator[Finding]:
+    """The class of every ``poll`` sensor can be asked."""
+    try:
+        declared = declared_triggers(flow.data)
+    except PydanticError:
+        return  # which ``triggers`` reports
+    for where, trigger in _placed(declared):
+        problem = poll_problem(root, trigger.check) if isinstance(trigger, PollSensor) else None
+        if problem is not None:
+            yield Finding("poll_check", f"flow key {where}.check: {problem}")
 
 
 def _placed(declared: Triggers) -> Iterator[tuple[str, Trigger]]:
@@ -88,6 +115,8 @@ def _problem(item: Mapping[str, Any], flow: Mapping[str, Any]) -> str:
             return f"{place}: must be an object with keys, {{...}}, not {preview(given, 80)}"
         case "list_type":
             return f"{place}: must be a list, [...], not {preview(given, 80)}"
+        case "string_pattern_mismatch" if location[-1] in _PATTERNS:
+            return f"{place}: {_PATTERNS[location[-1]]}, not {preview(given, 80)}"
     return f"{place}: {str(item['msg']).lower()}, not {preview(given, 80)}"
 
 
@@ -109,6 +138,15 @@ def _times(where: str, schedule: Schedule, declared: Triggers) -> Iterator[Findi
     zone = zone_problem(schedule.timezone)
     if zone is not None:
         yield Finding("timezone", f"flow key {where}.timezone: {zone}")
+    elif schedule.cron is None and "timezone" in schedule.model_fields_set:
+        message = "goes with a cron; without one, that of the partitions counts; leave it out"
+        yield Finding("timezone", f"flow key {where}.timezone: {message}")
+
+
+def _readable(where: str, sensor: FileSensor) -> Iterator[Finding]:
+    problem = protocol_problem(sensor.path)
+    if problem is not None:  # where the sensor looks, the package may be installed
+        yield Finding("trigger", f"flow key {where}.path: {problem}", severity="warning")
 
 
 def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None) -> Iterator[str]:
@@ -134,13 +172,14 @@ def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None)
 
 
 def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iterator[str]:
+    yield from (f"{place}: {problem}" for problem in template_problems(value))
     unknown = [name for name in template_names(value) if template_type(trigger, name) is None]
     for name in unknown:
         known = known_templates(trigger)
-        listed = ", ".join(f"{{{{ {each} }}}}" for each in known) or "none"
+        listed = ", ".join(f"{{{{ {each} }}}}" for each in known)
+        choices = f"known: {listed}" if known else "this kind of sensor has no templates"
         yield (
-            f"{place}: there is no {{{{ {name:.80} }}}} here (known: {listed})"
-            f"{did_you_mean(name, known)}"
+            f"{place}: there is no {{{{ {name:.80} }}}} here ({choices}){did_you_mean(name, known)}"
         )
     if unknown:
         return

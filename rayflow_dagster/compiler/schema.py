@@ -181,8 +181,10 @@ def _or_null(schema: Schema) -> Schema:
     """``null`` stands for none at all."""
     null = {"type": "null"}
     form = {key: value for key, value in schema.items() if key not in ("description", "default")}
-    forms = form.get("anyOf", [form])
     about = {"description": schema.get("description", "")}
+    if "type" in form:  # said so, an editor points at the key that is wrong, and not at the whole
+        return {**form, "type": [form["type"], "null"], **about}
+    forms = form.get("anyOf", [form])
     return {"anyOf": forms if null in forms else [*forms, null], **about}
 
 

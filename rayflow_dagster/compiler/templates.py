@@ -23,6 +23,21 @@ def template_names(value: Any) -> Iterator[str]:
             yield from template_names(item)
 
 
+def template_problems(value: Any) -> Iterator[str]:
+    """What is wrong with the templates in ``value``, at any depth."""
+    if isinstance(value, str):
+        rest = _TEMPLATE.sub("", value)
+        if "{{" in rest:
+            open_one = rest[rest.index("{{") :]
+            yield f"a template is not closed: '{open_one:.40}'; write }}}} behind it"
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from template_problems(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from template_problems(item)
+
+
 def lone_template(value: Any) -> str | None:
     """The name, where ``value`` is one template and nothing else."""
     match = _TEMPLATE.fullmatch(value.strip()) if isinstance(value, str) else None

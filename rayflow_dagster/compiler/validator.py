@@ -1,6 +1,7 @@
 """``FlowValidator``: every finding about a flow in one pass."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
@@ -29,14 +30,20 @@ class FlowValidator:
 
     ``findings`` and ``warnings`` are those of the last call of ``validate``. ``node_loader`` knows
     the node classes; by default the built-in ones and a ``nodes`` package in the working folder.
-    ``allow_runtime_env`` is the project's word on whether a flow may set Ray's ``runtime_env``.
+    ``allow_runtime_env`` is the project's word on whether a flow may set Ray's ``runtime_env``;
+    ``folder`` is the project's, in which the classes of ``poll`` sensors are looked up, if at all.
     """
 
     def __init__(
-        self, node_loader: NodeLoader | None = None, *, allow_runtime_env: bool = False
+        self,
+        node_loader: NodeLoader | None = None,
+        *,
+        allow_runtime_env: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self.node_loader = node_loader if node_loader is not None else NodeLoader()
         self.allow_runtime_env = allow_runtime_env
+        self.folder = folder
         self.findings: list[Finding] = []
 
     @property
@@ -87,7 +94,7 @@ class FlowValidator:
         yield from self._check(flow)
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        own = (self._known_classes, self._runtime_env)
+        own = (self._known_classes, self._runtime_env, self._poll_checks)
         general = (*rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES, *rules_assets.ASSETS)
         for rule in (*own, *general, *rules_secrets.SECRETS, *rules_triggers.TRIGGERS):
             yield from rule(flow)
@@ -121,6 +128,10 @@ class FlowValidator:
     def _runtime_env(self, flow: ResolvedFlow) -> Iterator[Finding]:
         if not self.allow_runtime_env:
             yield from rules_options.no_runtime_env(flow)
+
+    def _poll_checks(self, flow: ResolvedFlow) -> Iterator[Finding]:
+        if self.folder is not None:
+            yield from rules_triggers.poll_checks(flow, self.folder)
 
     def _class_problem(self, node: Node) -> str | None:
         try:

@@ -4,8 +4,9 @@ import contextlib
 import gc
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from rayflow_dagster.project import Project
 from ._dagster import freeze, load_frozen
 from .assets import LocationAssets
 from .broken import build_broken_job, findings_of
+from .compiled import CompiledFlow
 from .early import start_if_expected
 from .executor import flow_executor
 from .flow_store import digest_of, save_flows, saved_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .names import legal_name
-from .triggers import LocationTriggers
+from .together import warnings_together
+from .triggers import LocationTriggers, build_triggers
 
 if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings
@@ -31,10 +34,24 @@ if TYPE_CHECKING:
 __all__ = ["build_definitions", "build_job"]
 
 
+_WARNINGS = 10
+"""So many are logged when a code location loads."""
+_log = logging.getLogger("rayflow_dagster")
+
+
 @dataclass(frozen=True, slots=True)
 class _FlowFile:
     file: Path
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the flows that can run have, gathered while they load."""
+
+    flows: list[CompiledFlow] = field(default_factory=list)
+    assets: LocationAssets = field(default_factory=LocationAssets)
+    triggers: LocationTriggers = field(default_factory=LocationTriggers)
 
 
 def build_definitions(
@@ -64,21 +81,27 @@ def build_definitions(
     if not folder.is_dir():
         raise ProjectError(f"there is no folder of flows at {folder}; make it, or name another")
     project = Project.around(folder, nodes)
+    is_first = load_frozen(_frozen_key(folder)) is None  # no run worker, which would tell it again
     files = _frozen_files(folder)
     parsed = {item.file: _parse(item) for item in files}
     names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
     clashing = _clashes(names)
     names |= _unreadable_names([file for file in parsed if file not in names], names.values())
     jobs = []
-    assets, triggers = LocationAssets(), LocationTriggers()
+    found = _Found()
     with _no_garbage_collection():
         for file, raw in parsed.items():
             if file in clashing:
                 jobs.append(_refused_job(file, names, clashing[file]))
             else:
-                jobs.append(_job(file, raw, names[file], project, ray_settings, assets, triggers))
+                jobs.append(_job(file, raw, names[file], project, ray_settings, found))
+    if is_first:
+        _tell_warnings(found.flows)
     return Definitions(
-        jobs=jobs, assets=assets.specs(), schedules=triggers.schedules(), sensors=triggers.sensors()
+        jobs=jobs,
+        assets=found.assets.specs(),
+        schedules=found.triggers.schedules(),
+        sensors=found.triggers.sensors(),
     )
 
 
@@ -102,19 +125,20 @@ def _job(
     name: str,
     project: Project,
     ray_settings: "RaySettings | None",
-    assets: LocationAssets,
-    triggers: LocationTriggers,
+    found: _Found,
 ) -> JobDefinition:
     if isinstance(raw, RayflowError):
         return build_broken_job(name, findings_of(raw), str(file))
     try:
         flow = compile_flow(raw, name, project, file=file, ray_settings=ray_settings)
         job = build_compiled_job(flow, raw, flow_executor)
-        built = triggers.build(flow, job)
-        assets.add(flow)
-        triggers.add(flow, built)
+        found.triggers.check(flow)
+        built = build_triggers(flow, job)
+        found.assets.add(flow)
     except RayflowError as error:
         return build_broken_job(name, findings_of(error), str(file))
+    found.triggers.add(flow, built)
+    found.flows.append(flow)
     start_if_expected(job)
     return job
 
@@ -162,9 +186,28 @@ def _parse(item: _FlowFile) -> Mapping[str, Any] | RayflowError:
         return error
 
 
+def _tell_warnings(flows: Sequence[CompiledFlow]) -> None:
+    """Log what deserves a look, for whoever started or reloaded the code location."""
+    together = warnings_together(flows)
+    told = [
+        f"{flow.file or flow.name}: {text}"
+        for flow in flows
+        for text in (*flow.warnings, *together.get(flow.name, ()))
+    ]
+    for text in told[:_WARNINGS]:
+        _log.warning(text)
+    if len(told) > _WARNINGS:
+        more = len(told) - _WARNINGS
+        _log.warning("%d more warnings; see: rayflow-dagster validate flows", more)
+
+
+def _frozen_key(folder: Path) -> str:
+    return f"rayflow/{folder}"
+
+
 def _frozen_files(folder: Path) -> list[_FlowFile]:
     """The flow files: as they are when the code location loads, as they were in a run worker."""
-    key = f"rayflow/{folder}"
+    key = _frozen_key(folder)
     frozen = load_frozen(key)
     if frozen is not None:
         hashes: dict[str, str] = json.loads(frozen)

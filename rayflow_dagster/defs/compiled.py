@@ -41,6 +41,8 @@ class CompiledFlow:
     connect: Connect | None = None
     """What nodes run on instead of Ray actors."""
     assets: tuple[DeclaredAsset, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What the validator says of it that does not keep it from running."""
 
     @cached_property
     def steps(self) -> Mapping[str, str]:

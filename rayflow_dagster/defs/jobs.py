@@ -107,6 +107,7 @@ def compile_flow(
         ray_settings=ray_settings,
         connect=connect,
         assets=declared_assets(resolved),
+        warnings=tuple(validator.warnings),
     )
 
 
@@ -227,4 +228,6 @@ def _job_metadata(flow: CompiledFlow) -> dict[str, Any]:
     shown: dict[str, Any] = {"flow hash": MetadataValue.text(flow.hash)}
     if flow.file:
         shown["flow file"] = MetadataValue.path(flow.file)
+    if flow.warnings:
+        shown["warnings"] = MetadataValue.md("\n".join(f"- {text}" for text in flow.warnings))
     return shown

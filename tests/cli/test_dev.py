@@ -218,6 +218,21 @@ def test_a_broken_flow_is_told_with_its_first_finding_and_when_it_can_run_again(
     assert watcher.look() == []
 
 
+def test_a_flow_that_was_mended_while_the_location_could_not_be_loaded_is_told(
+    tmp_path: Path, server: HTTPServer, watcher: Watcher
+) -> None:
+    flow = tmp_path / "flows/a.json"
+    answers(server).loaded = workspace({flow: ["wrong"]})
+    change(tmp_path, watcher)
+    failed = workspace({})
+    failed["locationEntries"][0]["locationOrLoadError"] = {"message": "no"}
+    answers(server).loaded = failed
+    change(tmp_path, watcher)
+    answers(server).loaded = workspace({})
+
+    assert change(tmp_path, watcher)[1:] == ["flows/a.json can run again"]
+
+
 def test_few_of_many_broken_flows_are_told(
     tmp_path: Path, server: HTTPServer, watcher: Watcher
 ) -> None:

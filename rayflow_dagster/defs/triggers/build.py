@@ -17,6 +17,7 @@ from rayflow_dagster.compiler.triggers import (
     trigger_names,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.defs.names import legal_name
 from rayflow_dagster.errors import ValidationError
 
 from .file_sensor import file_look
@@ -37,26 +38,24 @@ class LocationTriggers:
         self._of: dict[str, str] = {}
         self._built: list[AnyTrigger] = []
 
-    def build(self, flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
-        """Those of a flow, which can be added then.
+    def check(self, flow: CompiledFlow) -> None:
+        """Refuse a flow that has a trigger of a name which another has.
 
         Raises:
-            ValidationError: Dagster refuses one, or another flow has one of the name.
+            ValidationError: it has.
         """
-        built = build_triggers(flow, job)
         taken = [
-            f"trigger '{trigger.name}': flow '{self._of[trigger.name]}' has one of this name in "
+            f"trigger '{name}': flow '{self._of[name]}' has one of this name in "
             "Dagster (the flow's name, _ and the trigger's); give it another name"
-            for trigger in built
-            if trigger.name in self._of
+            for name in _names(flow)
+            if name in self._of
         ]
         if taken:
             raise ValidationError(taken)
-        return built
 
     def add(self, flow: CompiledFlow, built: list[AnyTrigger]) -> None:
-        """Add what ``build`` has made of a flow."""
-        self._of.update({trigger.name: flow.name for trigger in built})
+        """Add what ``build_triggers`` has made of a flow."""
+        self._of.update(dict.fromkeys(_names(flow), flow.name))
         self._built += built
 
     def schedules(self) -> list[ScheduleDefinition]:
@@ -68,6 +67,10 @@ class LocationTriggers:
         return [each for each in self._built if isinstance(each, SensorDefinition)]
 
 
+def _names(flow: CompiledFlow) -> list[str]:
+    return trigger_names(legal_name(flow.name) or "flow", flow.triggers)
+
+
 def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
     """What starts ``job``, the job of ``flow``, by itself.
 
@@ -76,8 +79,7 @@ def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
     """
     target = Target(flow, job)
     built: list[AnyTrigger] = []
-    names = trigger_names(job.name, flow.triggers)
-    for trigger, name in zip(flow.triggers.every, names, strict=True):
+    for trigger, name in zip(flow.triggers.every, _names(flow), strict=True):
         try:
             if isinstance(trigger, Schedule):
                 built.append(build_schedule(target, trigger, name))

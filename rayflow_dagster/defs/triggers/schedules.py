@@ -18,7 +18,7 @@ from rayflow_dagster.defs.partitions import part_that_ended, window_that_ends
 from rayflow_dagster.errors import ValidationError
 
 from .overlap import SCHEDULE_TAG, Overlapping
-from .starts import Start, Target, filled
+from .starts import Start, Target, filled, told_plainly
 
 
 def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDefinition:
@@ -29,7 +29,8 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
     """
     overlapping = Overlapping(name, target.job.name, SCHEDULE_TAG, schedule.overlap)
 
-    def evaluate(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
+    @told_plainly
+    def requests(context: ScheduleEvaluationContext) -> list[RunRequest | SkipReason]:
         time = context.scheduled_execution_time.astimezone(ZoneInfo(schedule.timezone))
         what = f"the tick of {time.isoformat()}"
         inputs = filled(schedule.inputs, {SCHEDULED_TIME: time.isoformat()}, what)
@@ -37,8 +38,11 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
         starts = [Start(inputs, key=part, what=what, partition=part) for part in parts]
         choice = overlapping.choose_all(context.instance, starts)
         if not choice.chosen:
-            yield SkipReason(choice.reason or "no partition is due")
-        yield from [target.request(start, choice.tags) for start in choice.chosen]
+            return [SkipReason(choice.reason or "no partition is due")]
+        return [target.request(start, choice.tags) for start in choice.chosen]
+
+    def evaluate(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
+        yield from requests(context)
 
     cron, zone = _times(target, schedule)
     status = DefaultScheduleStatus.RUNNING if schedule.running else DefaultScheduleStatus.STOPPED

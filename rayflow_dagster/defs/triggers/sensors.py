@@ -14,7 +14,7 @@ from dagster import (
 from rayflow_dagster.compiler.triggers import AnySensor
 
 from .overlap import SENSOR_TAG, Choice, Overlapping
-from .starts import Start, Target
+from .starts import Start, Target, told_plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ def build_sensor(
     """
     overlapping = Overlapping(name, target.job.name, SENSOR_TAG, sensor.overlap)
 
+    @told_plainly
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         seen = look(context)
         choice = overlapping.choose(context.instance, seen.starts)

@@ -1,10 +1,10 @@
 """``Start``: a run that a trigger is about to ask for; ``Target``: the flow that it starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dagster import DynamicPartitionsDefinition, JobDefinition, RunRequest
 
@@ -12,9 +12,27 @@ from rayflow_dagster.compiler.partitions import part_problem
 from rayflow_dagster.compiler.templates import fill
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.engine.inputs import input_problems
-from rayflow_dagster.errors import InvalidInputsError
+from rayflow_dagster.errors import InvalidInputsError, RayflowError
 from rayflow_dagster.secrets import has_secret, secrets_in
 from rayflow_dagster.types import NodeMetadata
+
+Context = TypeVar("Context")
+Result = TypeVar("Result")
+
+
+def told_plainly(evaluate: Callable[[Context], Result]) -> Callable[[Context], Result]:
+    """Have a tick that fails with an error of ours show its message, and not the way to it:
+    Dagster lists all frames of an error, in the UI and in the daemon's log, at every tick.
+    """
+
+    @wraps(evaluate)
+    def evaluating(context: Context) -> Result:
+        try:
+            return evaluate(context)
+        except RayflowError as error:
+            raise error.with_traceback(None) from None
+
+    return evaluating
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,20 @@ def test_a_wrong_answer_fails_the_tick_and_says_why(
         ticks_of(tmp_path, memory, body).tick()
 
 
-def test_a_class_that_is_not_there_fails_the_tick(tmp_path: Path, memory: DagsterInstance) -> None:
-    ticks = ticks_of(tmp_path, memory, "return [], None", check="shop.Order")
-    with pytest.raises(Exception, match=r"shop\.Order is no class"):
+def test_a_class_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(CHECK.format(body="return [], None"))
+    repository = load(tmp_path, {"sell": polling(check="shop.Order")})
+    assert "shop has no class Order; did you mean 'Orders'" in (
+        repository.get_job("sell").description or ""
+    )
+
+
+def test_a_class_that_has_gone_since_fails_the_tick(
+    tmp_path: Path, memory: DagsterInstance
+) -> None:
+    ticks = ticks_of(tmp_path, memory, "return [], None")
+    (tmp_path / "shop.py").write_text("Orders = 1\n")
+    with pytest.raises(Exception, match=r"shop\.Orders is no class") as raised:
         ticks.tick()
+    frames = [each.name for each in raised.traceback]
+    assert "load_check" not in frames  # the message tells; the way to it is nobody's help

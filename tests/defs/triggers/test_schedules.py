@@ -73,6 +73,8 @@ def test_a_flow_may_have_several_schedules_each_with_its_name_and_state(tmp_path
         ({"cron": "@daily", "inputs": {"n": "{{ scheduled_time }}"}}, "is str, but START takes"),
         ({"cron": "@daily", "inputs": {"n": "{{ sheduled_time }}"}}, "did you mean"),
         ({"cron": "@daily", "overlap": "wait"}, "schedules[0].overlap"),
+        ({"cron": "@daily", "name": "a b"}, "name: has letters, digits and _ only"),
+        ({"cron": "@daily", "inputs": {"n": "{{ scheduled_time"}}, "a template is not closed"),
     ],
 )
 def test_a_wrong_schedule_is_a_finding(schedule: dict[str, Any], told: str) -> None:

@@ -1,0 +1,74 @@
+"""Flows side by side: what one of them cannot be, or will hardly be meant to be, beside others."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rayflow_dagster.compiler.templates import template_names
+from rayflow_dagster.compiler.triggers import FlowSensor
+from rayflow_dagster.errors import ValidationError
+from rayflow_dagster.suggest import did_you_mean
+
+from .assets import LocationAssets
+from .compiled import CompiledFlow
+from .names import legal_name
+from .triggers import LocationTriggers
+
+
+def refused_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
+    """Flow -> why it cannot stand beside those before it, as in a code location of all."""
+    assets, triggers = LocationAssets(), LocationTriggers()
+    refused: dict[str, list[str]] = {}
+    for flow in flows:
+        try:
+            triggers.check(flow)
+            assets.add(flow)
+        except ValidationError as error:
+            refused[flow.name] = error.findings
+        else:
+            triggers.add(flow, [])
+    return refused
+
+
+def warnings_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
+    """Flow -> what deserves a look: sensors of flows that are not there, or of the flow itself."""
+    known = {legal_name(flow.name): flow for flow in flows}
+    found = {flow.name: list(_of_sensors(flow, known)) for flow in flows}
+    return {name: warnings for name, warnings in found.items() if warnings}
+
+
+def _of_sensors(flow: CompiledFlow, known: Mapping[str, CompiledFlow]) -> Iterator[str]:
+    for index, sensor in enumerate(flow.triggers.sensors):
+        if not isinstance(sensor, FlowSensor):
+            continue
+        where = f"flow key sensors[{index}]"
+        other = known.get(legal_name(sensor.flow))
+        if other is None:
+            yield (
+                f"{where}.flow: there is no flow '{sensor.flow}' here, so that it waits for a job "
+                f"of other code{did_you_mean(sensor.flow, known)}"
+            )
+        elif other is flow:
+            yield f"{where}.flow: the flow waits for itself, and so starts again and again"
+        else:
+            yield from _of_results(where, sensor, other)
+
+
+def _of_results(where: str, sensor: FlowSensor, other: CompiledFlow) -> Iterator[str]:
+    returned = _returned(other)
+    for name in template_names(sensor.inputs):
+        first, _, rest = name.partition(".")
+        part = rest.partition(".")[0]
+        if first == "result" and part not in returned:
+            listed = ", ".join(returned) or "nothing"
+            yield (
+                f"{where}.inputs: flow '{other.name}' returns no '{part}' (it returns {listed})"
+                f"{did_you_mean(part, returned)}"
+            )
+
+
+def _returned(flow: CompiledFlow) -> list[str]:
+    """The names in a flow's result, of all its RETURN nodes."""
+    nodes = flow.graph["nodes"]
+    names = [
+        name for each in flow.graph["return_nodes"] for name in nodes[each]["metadata"]["inputs"]
+    ]
+    return list(dict.fromkeys(names))
