@@ -1,14 +1,18 @@
 """Flows side by side: what one of them cannot be, or will hardly be meant to be, beside others."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from rayflow_dagster.compiler.flow import read_flow
 from rayflow_dagster.compiler.templates import template_names
 from rayflow_dagster.compiler.triggers import FlowSensor
-from rayflow_dagster.errors import ValidationError
+from rayflow_dagster.errors import RayflowError, ValidationError
+from rayflow_dagster.project import Project
 from rayflow_dagster.suggest import did_you_mean
 
 from .assets import LocationAssets
 from .compiled import CompiledFlow
+from .jobs import compile_flow, job_name
 from .names import legal_name
 from .triggers import LocationTriggers
 
@@ -72,3 +76,29 @@ def _returned(flow: CompiledFlow) -> list[str]:
         name for each in flow.graph["return_nodes"] for name in nodes[each]["metadata"]["inputs"]
     ]
     return list(dict.fromkeys(names))
+
+
+def refused_beside(flow: CompiledFlow, path: Path) -> list[str]:
+    """Why a flow cannot stand beside the others in its file's folder, as ``refused_together`` says.
+
+    Only assets are looked at: a run of another flow's asset would be reported as that flow's.
+    """
+    if not flow.assets:
+        return []
+    flows = [
+        flow if file.resolve() == path.resolve() else _with_assets(file, flow.project)
+        for file in sorted(path.parent.glob("*.json"))
+    ]
+    refused = refused_together([each for each in flows if each is not None])
+    return refused.get(flow.name, [])
+
+
+def _with_assets(file: Path, project: Project) -> CompiledFlow | None:
+    """The flow of a file, if it can run and has assets."""
+    if b'"asset"' not in file.read_bytes():
+        return None
+    try:
+        raw = read_flow(file)
+        return compile_flow(raw, job_name(raw, file), project, file=file)
+    except RayflowError:
+        return None  # a code location has none of its assets either

@@ -70,6 +70,18 @@ def test_an_invalid_flow_is_refused_with_every_finding(typed, empty_folder: Path
     assert "Traceback" not in result.stderr
 
 
+def test_a_flow_with_the_asset_of_another_is_refused(typed, project: Path):
+    flow = flow_with_inputs({})
+    flow["nodes"][1]["data"]["asset"] = {"key": "share"}
+    for name in ("first", "second"):
+        write_flow(project / "flows" / f"{name}.json", flow)
+    result = typed("run", "second")
+
+    assert result.exit_code == 1
+    assert "asset 'share' is declared by flow 'first' as well" in result.stderr
+    assert not (project / ".dagster").exists()
+
+
 def test_a_fault_before_the_run_is_json_too(typed, project: Path):
     result = typed("run", "linear", "--json", "-i", "a=x")
     document = json.loads(result.stdout)
