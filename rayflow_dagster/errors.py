@@ -139,14 +139,17 @@ class VariableError(RayflowError):
 
 
 class SecretError(RayflowError):
-    """A secret cannot be looked up where a node runs. It never has the value."""
+    """A secret cannot be looked up where a node runs. It never has the value.
+
+    Its text leaves the node out: whoever shows the error of a node names that.
+    """
 
     def __init__(self, node_id: str, where: str, name: str, reason: str) -> None:
         self.node_id = node_id
         self.where = where
         self.name = name
         self.reason = reason
-        super().__init__(f"node '{node_id}' {where}: secret '{name}': {reason}")
+        super().__init__(f"{where}: secret '{name}': {reason}")
 
 
 class FlowFailedError(RayflowError):

@@ -17,12 +17,12 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Union
 
-from .secrets import Secret
+from .secrets import KEY, Secret, name_problem
 
 _FROM_TEXT = frozenset({"any", "str", "int", "float", "bool"})
 BASIC = ("any", "int", "float", "str", "bool", "dict", "list", "None")
@@ -138,6 +138,12 @@ def union(*members: PortType) -> PortType:
     for member in members:
         flat.update(dict.fromkeys(member.args if member.name == "union" else (member,)))
     return next(iter(flat)) if len(flat) == 1 else PortType("union", tuple(flat))
+
+
+def only_member(kind: PortType) -> PortType:
+    """The type itself, of an optional one."""
+    members = [member for member in kind.args if member.name != "None"]
+    return members[0] if kind.name == "union" and len(members) == 1 else kind
 
 
 def type_text(declared: object) -> str:
@@ -275,6 +281,31 @@ def _entries_accepted(port_type: PortType, value: dict[Any, Any]) -> bool:
         return True
     key, item = port_type.args
     return all(accepts(key, k) and accepts(item, v) for k, v in value.items())
+
+
+def reference_problem(port_type: PortType, value: Any) -> str | None:
+    """What is wrong with a reference to a secret, where that is why ``port_type`` does not accept
+    ``value``; None else. ``value`` has ``Secret`` objects for references that have a name.
+    """
+    if accepts(port_type, value):
+        return None
+    if isinstance(value, Secret):
+        return "a list or dict cannot come from one environment variable; name one for each item"
+    if isinstance(value, dict) and KEY in value:
+        if value.keys() != {KEY}:
+            return f'a reference {{"{KEY}": "NAME"}} to a secret has no other keys'
+        return name_problem(value[KEY])
+    problems = (reference_problem(kind, item) for kind, item in _parts(port_type, value))
+    return next(filter(None, problems), None)
+
+
+def _parts(port_type: PortType, value: Any) -> Iterator[tuple[PortType, Any]]:
+    """What is in a list or dict, each with its type; nothing where the type does not tell it."""
+    kind = only_member(port_type)
+    if isinstance(value, list) and kind.name == "list" and kind.args:
+        yield from ((kind.args[0], item) for item in value)
+    if isinstance(value, dict) and kind.name == "dict" and kind.args:
+        yield from ((kind.args[1], item) for item in value.values())
 
 
 def as_declared(port_type: PortType, value: Any) -> Any:

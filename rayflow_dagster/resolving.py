@@ -1,6 +1,5 @@
 """Secrets where a node runs: looked up before ``process``, hidden in all that is told of it."""
 
-import operator
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -9,13 +8,12 @@ from typing import Any
 import cloudpickle
 
 from .errors import NodeExecutionError, OutputError, RayflowError, SecretError
-from .port_types import ANY, PortType, parse_type
-from .secrets import HIDDEN, Mask, Secret, has_secret
+from .port_types import ANY, PortType, fits, only_member, parse_type
+from .secrets import CONTAINERS, HIDDEN, Mask, Secret, has_secret, holds
 
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float}
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
-_DEPTH = 20
 
 
 class Resolver:
@@ -28,10 +26,11 @@ class Resolver:
         self._node_id = node_id
         self._environment = os.environ if environment is None else environment
         self.mask = Mask()
-        self._found: dict[int, tuple[str, Secret]] = {}
+        # By id: what the node was given, kept so that the id stays its own, and what it is of.
+        self._found: dict[int, tuple[Any, Secret]] = {}
 
     def resolved(self, value: Any, where: str, kind: str = "any") -> Any:
-        """``value`` with every secret in it, in lists and dicts, looked up.
+        """``value`` with every secret in it, in containers and keys too, looked up.
 
         Args:
             value: of a constant, an input or a variable.
@@ -48,14 +47,17 @@ class Resolver:
     def _resolved(self, value: Any, where: str, kind: PortType) -> Any:
         if isinstance(value, Secret):
             return self._looked_up(value, where, kind)
-        args = _only_member(kind).args
+        if type(value) not in CONTAINERS:
+            return value
+        args = only_member(kind).args
         if isinstance(value, dict):
-            kind = args[1] if len(args) == 2 else ANY
-            return {key: self._resolved(item, where, kind) for key, item in value.items()}
-        if isinstance(value, list):
-            kind = args[0] if len(args) == 1 else ANY
-            return [self._resolved(item, where, kind) for item in value]
-        return value
+            keys, items = args if len(args) == 2 else (ANY, ANY)
+            return {
+                self._resolved(key, where, keys): self._resolved(item, where, items)
+                for key, item in value.items()
+            }
+        kind = args[0] if len(args) == 1 else ANY
+        return type(value)([self._resolved(item, where, kind) for item in value])
 
     def _looked_up(self, secret: Secret, where: str, kind: PortType) -> Any:
         text = self._environment.get(secret.name)
@@ -69,30 +71,50 @@ class Resolver:
         # A text of its own, so that it can be told from an equal one.
         text = "".join([text[:1], text[1:]])
         self.mask.add(text)
-        self._found[id(text)] = text, secret
+        kind = _kind_of(secret, kind)
         value = _converted(text, kind)
         if value is None:
             reason = f"its value is not {kind}, which is what the node takes"
             raise SecretError(self._node_id, where, secret.name, reason)
-        if isinstance(value, float):
+        if isinstance(value, float | int) and not isinstance(value, bool):
             self.mask.add(repr(value))
+        self._note(value, text, secret, kind)
         return value
 
-    def restored(self, value: Any, depth: int = _DEPTH) -> Any:
-        """``value`` with every text that is the very object that a secret became, in plain lists
-        and dicts, a ``Secret`` again; so that what is only passed on is not stored.
+    def _note(self, value: Any, text: str, secret: Secret, kind: PortType) -> None:
+        """Remember what the node is given, if it can be told from any other equal object."""
+        if value is text:
+            if text:  # there is one empty text only
+                self._found[id(value)] = value, Secret(secret.name)
+        elif value is not _converted(text, kind):  # there is one True, and one of each small int
+            self._found[id(value)] = value, Secret(secret.name, type(value).__name__)
+
+    def restored(self, value: Any) -> Any:
+        """``value`` with every text or number that is the very object that a secret became a
+        ``Secret`` again, in plain containers and keys too; so that what is only passed on is not
+        stored. ``value`` itself where there is none.
+
+        Raises:
+            ValueError: there is one in a container that is in itself, or that is too deep in
+                others.
         """
-        if not self._found or depth <= 0:
+        if id(value) not in self._found and not (self._found and holds(value, self._found)):
             return value
-        if type(value) is str:
-            text, secret = self._found.get(id(value), (None, None))
-            return secret if text is value else value
-        if type(value) is list:
-            items = [self.restored(item, depth - 1) for item in value]
-            return value if all(map(operator.is_, items, value)) else items
+        try:
+            return self._restored(value)
+        except RecursionError:
+            raise ValueError(
+                "a value with a secret in it contains itself, or is nested too deep, so that the "
+                "secret cannot be kept from view; hand it on by itself"
+            ) from None
+
+    def _restored(self, value: Any) -> Any:
+        if id(value) in self._found:
+            return self._found[id(value)][1]
         if type(value) is dict:
-            entries = {key: self.restored(item, depth - 1) for key, item in value.items()}
-            return value if all(map(operator.is_, entries.values(), value.values())) else entries
+            return {self._restored(key): self._restored(item) for key, item in value.items()}
+        if type(value) in CONTAINERS:
+            return type(value)([self._restored(item) for item in value])
         return value
 
     def shown_error(self, error: Exception) -> Exception:
@@ -102,10 +124,10 @@ class Resolver:
         return _masked(error, self.mask) if self.mask else error  # type: ignore[return-value]
 
 
-def _only_member(kind: PortType) -> PortType:
-    """The type itself, of an optional one."""
-    members = [member for member in kind.args if member.name != "None"]
-    return members[0] if kind.name == "union" and len(members) == 1 else kind
+def _kind_of(secret: Secret, kind: PortType) -> PortType:
+    """The type to convert to: that of the number which was handed on, where ``kind`` takes it."""
+    own = parse_type(secret.kind)
+    return own if own != ANY and fits(own, kind) else kind
 
 
 def _converted(text: str, kind: PortType) -> Any:
@@ -134,7 +156,10 @@ class SecretVariables:
         self._resolver = resolver
 
     def get(self, name: str) -> Any:
-        return self._resolver.resolved(self._variables.get(name), f"variable '{name}'")
+        value = self._variables.get(name)
+        if not has_secret(value):
+            return value
+        return self._resolver.resolved(value, f"variable '{name}'", self._variables.type_of(name))
 
     def set(self, name: str, value: Any) -> None:
         self._variables.set(name, self._resolver.restored(value))

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
-
 from .errors import NodeExecutionError, OutputError, describe
 from .measures import measures
 from .node import RayflowNode
@@ -26,7 +24,7 @@ from .secrets import Mask
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
 from .values import is_inline, store_value
-from .variables import WriteTracking
+from .variables import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000
 MAX_LOG_LENGTH = 10_000
@@ -213,7 +211,7 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
 def _keep_variables(node_id: str, reply: NodeReply, variables: WriteTracking) -> None:
     """Note the variables as the node leaves them, for re-execution; else that is its failure."""
     try:
-        reply.details["variables"] = cloudpickle.dumps(variables.snapshot())
+        reply.details["variables"] = pickled(variables.snapshot())
     except Exception as error:  # the store is gone, or a value cannot be pickled
         if reply.exception is None:
             problem = reply.mask.hide(describe(error))

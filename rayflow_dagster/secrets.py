@@ -8,8 +8,9 @@ variables and RETURN as the reference it is, and its value is looked up where a 
 import json
 import operator
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -17,7 +18,9 @@ KEY = "$env"
 HIDDEN = "***"
 MAX_DEPTH = 100
 """How deep a reference may stand in a constant or an input."""
-_CONTAINERS = frozenset({list, dict})
+CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
+"""What is looked through for secrets. Not what derives from them: it may be more than its items."""
+_OF_JSON = frozenset({list, dict})
 _LEAST_LINE = 8
 _LEAST_CUT = 3
 _CUT = ("...", "'...", '"...', "\n[output past")
@@ -26,9 +29,14 @@ _CUT = ("...", "'...", '"...', "\n[output past")
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The name of an environment variable, in the place of its value."""
+    """The name of an environment variable, in the place of its value.
+
+    ``kind``: the type of the number that a node was given for it and has handed on, so that it
+    is one again where any type is taken; else ``any``.
+    """
 
     name: str
+    kind: str = "any"
 
     def __repr__(self) -> str:
         return json.dumps(self.spelled)
@@ -39,58 +47,90 @@ class Secret:
         return {KEY: self.name}
 
 
-def secrets_in(value: Any, depth: int = MAX_DEPTH) -> Any:
+def secrets_in(value: Any, depth: int = MAX_DEPTH, *, checked: bool = True) -> Any:
     """A JSON value, in which every ``{"$env": "NAME"}`` has become a ``Secret``, in lists and
     dicts too; the value itself where there is none.
+
+    ``checked``: only where the name is one that a variable can have.
     """
-    if type(value) not in _CONTAINERS or depth <= 0:
+    if type(value) not in _OF_JSON or depth <= 0:
         return value
-    if is_reference(value):
+    if _has_form(value) and not (checked and name_problem(value[KEY])):
         return Secret(value[KEY])
     if type(value) is list:
-        items = [secrets_in(item, depth - 1) for item in value]
+        items = [secrets_in(item, depth - 1, checked=checked) for item in value]
         return value if all(map(operator.is_, items, value)) else items
-    entries = {key: secrets_in(item, depth - 1) for key, item in value.items()}
+    entries = {key: secrets_in(item, depth - 1, checked=checked) for key, item in value.items()}
     return value if all(map(operator.is_, entries.values(), value.values())) else entries
 
 
 def spelled(value: Any) -> Any:
-    """``secrets_in`` undone: every ``Secret`` in lists and dicts as it stands in a flow file."""
+    """``secrets_in`` undone: every ``Secret`` as it stands in a flow file; as the text of that in
+    sets and keys, where no dict can be.
+    """
     if isinstance(value, Secret):
         return value.spelled
     if not has_secret(value):
         return value
     if isinstance(value, dict):
-        return {key: spelled(item) for key, item in value.items()}
-    return [spelled(item) for item in value]
+        return {_spelled_key(key): spelled(item) for key, item in value.items()}
+    one = spelled if isinstance(value, list | tuple) else _spelled_key
+    return type(value)(map(one, value))
+
+
+def _spelled_key(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return repr(value)
+    is_open = isinstance(value, tuple | frozenset) and has_secret(value)
+    return type(value)(map(_spelled_key, value)) if is_open else value
 
 
 def has_secret(value: Any) -> bool:
-    """Whether a ``Secret`` is in ``value`` or its lists and dicts. Fast on long lists."""
-    if type(value) not in _CONTAINERS:
+    """Whether a ``Secret`` is in ``value``, in its containers and keys. Fast on long lists."""
+    if type(value) not in CONTAINERS:
         return isinstance(value, Secret)
-    waiting, seen = [value], {id(value)}
-    while waiting:
-        container = waiting.pop()
-        items = container.values() if type(container) is dict else container
-        kinds = set(map(type, items))
-        if Secret in kinds:
-            return True
-        if not kinds.isdisjoint(_CONTAINERS):
-            inner = [each for each in items if type(each) in _CONTAINERS and id(each) not in seen]
-            seen.update(map(id, inner))
-            waiting += inner
-    return False
+    return any(Secret in kinds for _, kinds in layers(value))
+
+
+def holds(value: Any, ids: Iterable[int]) -> bool:
+    """Whether one of the objects with these ids is in the containers of ``value``."""
+    wanted = frozenset(ids)
+    return any(
+        not wanted.isdisjoint(map(id, chain.from_iterable(parts))) for parts, _ in layers(value)
+    )
+
+
+def layers(value: Any) -> Iterator[tuple[list[Iterable[Any]], set[type]]]:
+    """What is in a container, then what is in its containers, and so on; each is opened once.
+
+    Yields what to iterate over (see ``_parts``) and the types of what is there.
+    """
+    layer = [value] if type(value) in CONTAINERS else []
+    seen: set[int] = set()
+    while layer:
+        parts = _parts(layer)
+        kinds = set(map(type, chain.from_iterable(parts)))
+        yield parts, kinds
+        if kinds.isdisjoint(CONTAINERS):
+            return
+        fresh = {id(each): each for each in layer if id(each) not in seen}
+        seen.update(fresh)
+        parts = _parts(fresh.values())
+        layer = [each for each in chain.from_iterable(parts) if type(each) in CONTAINERS]
+
+
+def _parts(layer: Collection[Any]) -> list[Iterable[Any]]:
+    """The containers of a layer, dicts by their keys and by their values."""
+    return [*layer, *(each.values() for each in layer if type(each) is dict)]
 
 
 def is_reference(value: Any) -> bool:
     """Whether ``value`` is ``{"$env": "NAME"}`` with a name that a variable can have."""
-    return (
-        isinstance(value, Mapping)
-        and value.keys() == {KEY}
-        and isinstance(value[KEY], str)
-        and name_problem(value[KEY]) is None
-    )
+    return _has_form(value) and name_problem(value[KEY]) is None
+
+
+def _has_form(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.keys() == {KEY}
 
 
 def name_problem(name: Any) -> str | None:

@@ -9,15 +9,20 @@ import numbers
 import pickle
 import threading
 from collections.abc import Callable, Mapping
+from pickle import PicklingError
 from typing import Any, NamedTuple
 
-from .errors import VariableError
+import cloudpickle
+
+from .errors import VariableError, describe
 from .port_types import accepts, parse_type
 from .preview import preview
 from .secrets import Secret, is_reference
 from .suggest import did_you_mean
 
 NO_VARIABLES_IN_UPDATE = "a function given to update() runs in the store and cannot use variables"
+_NOT_PICKLED = (PicklingError, RecursionError, TypeError)
+"""What Ray raises of a value that cannot go into the store's actor."""
 MAX_DEPTH = 100
 """How deep the value of a variable that is kept between runs may be nested."""
 
@@ -64,6 +69,14 @@ class GlobalVariableStore:
             self._refuse_inside_update(name)
             return self._values[name]
 
+    def type_of(self, name: str) -> str:
+        """The type that a variable is declared to have.
+
+        Raises:
+            VariableError: it is not declared.
+        """
+        return str(self._require(name)["type"])
+
     def set(self, name: str, value: Any) -> None:
         """Replace a value.
 
@@ -78,7 +91,7 @@ class GlobalVariableStore:
         Raises:
             VariableError: as ``set``.
         """
-        return self._write(name, lambda value: (value or 0) + by, _amount(by))
+        return self._write(name, lambda value: _raised(name, value, by), _amount(by))
 
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
         """Replace the value by ``function(value)``, atomically, and return the new one.
@@ -145,8 +158,14 @@ class WriteTracking:
     def get(self, name: str) -> Any:
         return self._store.get(name)
 
+    def type_of(self, name: str) -> str:
+        return str(self._store.type_of(name))
+
     def set(self, name: str, value: Any) -> None:
-        self._store.set(name, value)
+        try:
+            self._store.set(name, value)
+        except _NOT_PICKLED as error:
+            raise _not_pickled(name, error, value) from None
         self.written = True
 
     def increment(self, name: str, by: float = 1) -> Any:
@@ -155,9 +174,18 @@ class WriteTracking:
         return value
 
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
-        value = self._store.update(name, function)
+        try:
+            value = self._store.update(name, function)
+        except PicklingError as error:  # of the function, or of what it gave
+            raise _not_pickled(name, error) from None
         self.written = True
         return value
+
+
+def _not_pickled(name: str, error: Exception, *values: Any) -> VariableError:
+    what = preview(values[0], 80) if values else "this"
+    reason = describe(error.__cause__ or error)  # Ray reports at length what it was raised from
+    return VariableError(f"variable '{name}' cannot hold {what}, which cannot be pickled: {reason}")
 
 
 def _declaration(spec: Any) -> dict[str, Any]:
@@ -178,6 +206,28 @@ def kept_declarations(variables: Mapping[str, Any]) -> dict[str, Mapping[str, An
         for name, spec in variables.items()
         if isinstance(spec, Mapping) and spec.get("scope") == "flow"
     }
+
+
+def pickled(snapshot: Snapshot) -> bytes:
+    """The snapshot as it comes back from a node, or as a run stores it.
+
+    Raises:
+        VariableError: a value cannot be pickled.
+    """
+    try:
+        packed: bytes = cloudpickle.dumps(snapshot)
+    except Exception:  # the author's classes may fail in any way
+        for name, value in snapshot.values.items():
+            _check_pickled(name, value)
+        raise
+    return packed
+
+
+def _check_pickled(name: str, value: Any) -> None:
+    try:
+        cloudpickle.dumps(value)
+    except Exception as error:  # as above
+        raise _not_pickled(name, error, value) from None
 
 
 def unpickled(snapshot: bytes) -> Snapshot:
@@ -241,6 +291,15 @@ def _scalar(value: Any) -> Any:
 def _sum(before: float | None, amount: float | None) -> float | None:
     """What several increments add; None as soon as one of them was another write."""
     return None if before is None or amount is None else before + amount
+
+
+def _raised(name: str, value: Any, by: float) -> Any:
+    if isinstance(value, Secret):
+        raise VariableError(
+            f"variable '{name}' holds a secret, of which the store has the reference only; take "
+            "its value with get, and set the sum"
+        )
+    return (value or 0) + by
 
 
 def _amount(by: Any) -> float | None:

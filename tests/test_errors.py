@@ -57,3 +57,9 @@ def test_a_message_is_cut_where_it_is_huge():
 def test_an_error_that_says_nothing_is_described_by_its_type():
     assert describe(ValueError()) == "ValueError"
     assert describe(ValueError("no")) == "ValueError: no"
+
+
+def test_a_secret_error_leaves_its_node_to_whoever_shows_it():
+    error = errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set")
+    assert str(error) == "input 'token': secret 'TOKEN': it is not set"
+    assert error.node_id == "n1"

@@ -135,6 +135,7 @@ def test_variables_that_cannot_be_kept_are_the_nodes_failure():
 
     reply = run(Locking)
     assert "the variables it wrote could not be kept" in str(reply.exception)
+    assert "variable 'counter' cannot hold <unlocked _thread.lock" in str(reply.exception)
     assert reply.exec_fired == ()
 
 

@@ -116,7 +116,7 @@ def test_a_text_of_another_type_is_refused_without_being_shown() -> None:
     with pytest.raises(SecretError) as raised:
         Resolver("n", {"A": "s3cr3t"}).resolved(Secret("A"), "input 'x'", "int")
 
-    assert "node 'n' input 'x': secret 'A': its value is not int" in str(raised.value)
+    assert "input 'x': secret 'A': its value is not int" in str(raised.value)
     assert "s3cr3t" not in repr(vars(raised.value)) + str(raised.value)
 
 
@@ -127,6 +127,120 @@ def test_only_the_very_text_that_was_handed_out_becomes_the_reference_again() ->
 
     assert resolver.restored(given) == {"a": [Secret("A")]}
     assert resolver.restored([equal]) == ["s3cr3t"]
+
+
+@pytest.mark.parametrize("kind", ["int", "float"])
+def test_the_very_number_that_was_handed_out_becomes_the_reference_again(kind: str) -> None:
+    resolver = Resolver("n", {"A": "48151623"})
+    number = resolver.resolved(Secret("A"), "input 'x'", kind)
+
+    assert resolver.restored([number, 48151623.0]) == [Secret("A", kind), 48151623.0]
+    assert resolver.mask.hide(f"{number!r}") == "***"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("int", "256"), ("int", "-5"), ("bool", "yes"), ("str", ""), ("int", " 0256 ")],
+)
+def test_what_python_has_one_object_of_stays_a_value(kind: str, text: str) -> None:
+    resolver = Resolver("n", {"A": text})
+    value = resolver.resolved(Secret("A"), "input 'x'", kind)
+
+    assert resolver.restored([value]) == [value]
+    assert type(resolver.restored(value)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("any", 4815), ("int", 4815), ("float", 4815), ("int | str", 4815), ("str", "4815"),
+        ("int | None", 4815),
+    ],
+)  # fmt: skip
+def test_a_number_that_was_handed_on_is_one_again_where_it_fits(kind: str, value: Any) -> None:
+    found = Resolver("n", {"A": "4815"}).resolved(Secret("A", "int"), "input 'x'", kind)
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_secret_that_cannot_be_kept_from_view_is_not_handed_on() -> None:
+    resolver = Resolver("n", {"A": "s3cr3t"})
+    circle: list[Any] = [resolver.resolved(Secret("A"), "input 'x'")]
+    circle.append(circle)
+    plain: list[Any] = []
+    plain.append(plain)
+
+    assert resolver.restored(plain) is plain
+    with pytest.raises(ValueError, match="contains itself"):
+        resolver.restored(circle)
+
+
+def test_a_secret_in_any_plain_container_is_looked_up_handed_on_and_shown() -> None:
+    held = {Secret("A"): (Secret("A"), {Secret("A")}, frozenset([(Secret("A"), 1)]))}
+    resolver = Resolver("n", {"A": "s3cr3t"})
+    given = resolver.resolved(held, "input 'x'")
+
+    assert given == {"s3cr3t": ("s3cr3t", {"s3cr3t"}, frozenset([("s3cr3t", 1)]))}
+    assert resolver.restored(given) == held
+    assert resolver.resolved([(1, 2)], "input 'x'") == [(1, 2)]
+    text = '{"$env": "A"}'
+    assert spelled(held) == {text: ({"$env": "A"}, {text}, frozenset([(text, 1)]))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "told"),
+    [
+        ("list", REFERENCE, "a list or dict cannot come from one environment"),
+        ("int", {"$env": "RAY_TOKEN"}, "RAY_TOKEN cannot be passed on"),
+        ("int", {"$env": ""}, "cannot be the name of an environment variable"),
+        ("int", {"$env": 5}, "the name of an environment variable is a text"),
+        (
+            "str",
+            {"$env": "A", "x": 1},
+            'a reference {"$env": "NAME"} to a secret has no other keys',
+        ),
+    ],
+)
+def test_a_wrong_reference_is_one_error_that_says_why(
+    monkeypatch: pytest.MonkeyPatch, kind: str, default: Any, told: str
+) -> None:
+    monkeypatch.setenv("RF_TOKEN", VALUE)
+    (problem,) = PROJECT.validator().validate(_identity(type=kind, default=default))[1]
+
+    assert told in problem
+
+
+def test_a_wrong_reference_deep_in_a_default_is_told_where_it_is_the_reason() -> None:
+    def told(default: Any) -> list[str]:
+        flow = _identity(type="dict[str, list[int]]", default=default)
+        return PROJECT.validator().validate(flow)[1]
+
+    (inner,) = told({"a": {"$env": "RF_TOKEN"}})
+    (name,) = told({"a": [1, {"$env": "RAY_TOKEN"}]})
+    (other,) = told({"a": ["x", {"$env": "RF_TOKEN"}]})
+
+    assert "a list or dict cannot come from one environment variable" in inner
+    assert "RAY_TOKEN cannot be passed on" in name
+    assert "is not dict[str, list[int]]; correct one of the two" in other
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "told"),
+    [
+        ("str", {"$env": "RAY_X"}, "RAY_X cannot be passed on: names that begin with RAY_ are Ray"),
+        ("list[str]", [{"$env": "RAY_X"}], "names that begin with RAY_ are Ray's own"),
+        ("list", REFERENCE, 'takes list, not {"$env": "RF_TOKEN"}: a list or dict cannot come'),
+        ("int", {"$env": "A", "x": 1}, "has no other keys"),
+        ("int", {"a": 1}, "takes int, not {'a': 1}, which is dict"),
+    ],
+)
+def test_a_wrong_reference_among_a_runs_inputs_says_why(
+    local: FlowOrchestrator, kind: str, given: Any, told: str
+) -> None:
+    outcome = execute(local, _identity(type=kind), token=given)
+
+    assert told in outcome["error"]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +362,30 @@ def test_a_variable_keeps_the_reference_and_a_reader_gets_the_value(
     assert outcome["result"] == {"header": f"Bearer {token}", "kept": REFERENCE}
 
 
+def test_a_number_passes_through_a_variable_and_wires_of_any_type(
+    monkeypatch: pytest.MonkeyPatch, local: FlowOrchestrator
+) -> None:
+    monkeypatch.setenv("RF_PORT", "54321")
+    nodes = {
+        "start": node("start", inputs={"port": "int"}),
+        "keep": "secret_nodes.teller.KeepingNode",
+        "n": "secret_nodes.teller.ComputingNode",
+        "return_": "return",
+    }
+    wires = (
+        "start > keep, start.port - keep.number, keep > n, keep.number - n.token,"
+        "n > return_, n.header - return_.header, keep.number - return_.same, keep.sum - return_.sum"
+    )
+    flow = draw(nodes, wires, variables={"kept": {"type": "list[int]", "default": []}})
+
+    outcome = execute(local, flow, port={"$env": "RF_PORT"})
+
+    assert outcome["error"] is None
+    assert outcome["result"] == {
+        "header": "Bearer 54321", "same": {"$env": "RF_PORT"}, "sum": 54322,
+    }  # fmt: skip
+
+
 class _GivesReference(RayflowNode):
     inputs = {"token": "any"}
     outputs = {"value": "any"}
@@ -270,7 +408,7 @@ def test_a_missing_variable_fails_the_run_naming_it_the_node_and_the_input(
     outcome = execute(local, _flow(), token=REFERENCE)
 
     assert outcome["success"] is False
-    assert "node 'n' input 'token': secret 'RF_TOKEN'" in outcome["error"]
+    assert "Node n failed: SecretError: input 'token': secret 'RF_TOKEN'" in outcome["error"]
     assert "is not set where the node runs" in outcome["error"]
 
 
@@ -298,6 +436,9 @@ def test_inputs_at_a_prompt_may_be_references() -> None:
     assert parse_value("list[str]", f"[{text}]") == [REFERENCE]
     with pytest.raises(ValueError, match="as JSON it is dict"):
         parse_value("list[str]", text)
+    with pytest.raises(ValueError, match="names that begin with RAY_ are Ray's own"):
+        parse_value("str", '{"$env": "RAY_TOKEN"}')
+    assert parse_value("dict", '{"$env": 5}') == {"$env": 5}
 
 
 def test_the_launchpad_fills_in_a_scalar_and_takes_a_reference() -> None:

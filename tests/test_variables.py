@@ -1,15 +1,23 @@
 """The variable store, without Ray."""
 
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+import cloudpickle
 import numpy as np
 import pytest
 
 from rayflow_dagster.errors import VariableError
 from rayflow_dagster.secrets import Secret
-from rayflow_dagster.variables import GlobalVariableStore, Snapshot, WriteTracking, unpickled
+from rayflow_dagster.variables import (
+    GlobalVariableStore,
+    Snapshot,
+    WriteTracking,
+    pickled,
+    unpickled,
+)
 
 
 @pytest.fixture
@@ -182,3 +190,50 @@ def test_numbers_and_texts_of_numpy_are_kept_as_those_of_python():
     store = kept("int")
     store.increment("kept", np.int64(2))
     assert type(store.snapshot().changes["kept"]) is int
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_value_that_is_nested_too_deep_to_be_pickled_is_told_with_its_variable():
+    store = GlobalVariableStore({"first": 1, "deep": {"type": "any"}})
+    store.set("deep", nested(2000))
+    with pytest.raises(VariableError, match=r"variable 'deep' cannot hold \[\[\[\[\.\.\."):
+        pickled(store.snapshot())
+
+
+class PicklingStore(GlobalVariableStore):
+    """Takes what can be pickled only, as the store's actor does."""
+
+    def set(self, name, value):
+        super().set(name, pickle.loads(cloudpickle.dumps(value)))
+
+    def update(self, name, function):
+        return self._write(name, lambda value: cloudpickle.dumps(function(value)), None)
+
+
+def test_what_a_store_elsewhere_cannot_take_is_told_with_its_variable():
+    variables = WriteTracking(PicklingStore({"deep": {"type": "any"}}))
+    for value in (nested(2000), threading.Lock()):
+        with pytest.raises(VariableError, match=r"variable 'deep' cannot hold .*be pickled"):
+            variables.set("deep", value)
+    with pytest.raises(VariableError, match="variable 'deep' cannot hold this"):
+        variables.update("deep", lambda _: nested(2000))
+    assert not variables.written
+
+
+def test_a_store_tells_the_type_of_a_variable():
+    variables = WriteTracking(GlobalVariableStore({"a": {"type": "int | None"}, "b": 1}))
+    assert (variables.type_of("a"), variables.type_of("b")) == ("int | None", "any")
+    with pytest.raises(VariableError, match="'c' is not declared"):
+        variables.type_of("c")
+
+
+def test_a_secret_cannot_be_incremented_where_only_its_reference_is():
+    store = GlobalVariableStore({"port": {"type": "int", "default": Secret("PORT", "int")}})
+    with pytest.raises(VariableError, match="variable 'port' holds a secret"):
+        store.increment("port")

@@ -168,6 +168,9 @@ class StoreProxy:
     def get(self, name: str) -> Any:
         return self._call("get", name)
 
+    def type_of(self, name: str) -> str:
+        return str(self._call("type_of", name))
+
     def set(self, name: str, value: Any) -> None:
         self._call("set", name, value)
 

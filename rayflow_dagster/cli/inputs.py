@@ -17,7 +17,7 @@ from rayflow_dagster.compiler.json_values import is_unicode
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import PortType, accepts, parse_type, value_type
-from rayflow_dagster.secrets import is_reference, secrets_in
+from rayflow_dagster.secrets import KEY, name_problem, secrets_in
 from rayflow_dagster.types import ExecutionGraph
 
 from .group import Refused
@@ -76,7 +76,10 @@ def parse_value(declared: str, text: str) -> Any:
     if not is_unicode(text):
         raise ValueError("it is not text in the terminal's encoding")
     reference = _reference(text)
-    if reference is not None and accepts(kind, secrets_in(reference)):
+    if reference is not None and accepts(kind, secrets_in(reference, checked=False)):
+        problem = None if accepts(kind, reference) else name_problem(reference[KEY])
+        if problem is not None:
+            raise ValueError(problem)
         return reference
     match kind.name:
         case "str":
@@ -89,12 +92,12 @@ def parse_value(declared: str, text: str) -> Any:
 
 
 def _reference(text: str) -> Any:
-    """The ``{"$env": "NAME"}`` that ``text`` is, or None."""
+    """The ``{"$env": ...}`` that ``text`` is, whatever the name; or None."""
     try:
         value = _loads(text) if text.lstrip().startswith("{") else None
     except ValueError:
         return None
-    return value if is_reference(value) else None
+    return value if isinstance(value, dict) and value.keys() == {KEY} else None
 
 
 def read_input_file(file: str) -> dict[str, Any]:

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from rayflow_dagster.metadata import RESERVED
-from rayflow_dagster.port_types import accepts, fits, imported_class, loaded_class, parse_type
+from rayflow_dagster.port_types import (
+    accepts,
+    fits,
+    imported_class,
+    loaded_class,
+    parse_type,
+    reference_problem,
+)
 from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ERROR_PORT
@@ -95,14 +102,26 @@ def declared_defaults(flow: ResolvedFlow) -> Iterator[Finding]:
         ports = node.outputs if node.is_start else node.inputs
         for name, default in node.defaults.items():
             kind = ports.get(name, "any")
-            if not accepts(parse_type(kind), secrets_in(default)):
+            misfit = _misfit(kind, default)
+            if misfit is not None:
                 yield Finding(
                     "declared_default",
-                    f"node {node} input '{name}': its default {default!r:.80} is not {kind}; "
+                    f"node {node} input '{name}': its default {default!r:.80} {misfit}; "
                     "correct one of the two",
                     node=node.id,
                     port=name,
                 )
+
+
+def _misfit(kind: str, value: Any) -> str | None:
+    """``is not int``, and why if that is a reference to a secret; None where the value fits, or
+    would with another name in a reference: of names, the rule of secrets tells.
+    """
+    port_type, meant = parse_type(kind), secrets_in(value, checked=False)
+    if accepts(port_type, secrets_in(value)) or accepts(port_type, meant):
+        return None
+    problem = reference_problem(port_type, meant)
+    return f"is not {kind}" + (f": {problem}" if problem else "")
 
 
 def constants_and_values(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -133,12 +152,13 @@ def _check_values(node: Node) -> Iterator[Finding]:
             )
             continue
         kind = node.constants[name]["type"] if name in node.constants else node.inputs[name]
-        if not accepts(parse_type(kind), secrets_in(value)):
+        misfit = _misfit(kind, value)
+        if misfit is not None:
             what = "constant" if name in node.constants else "input"
             yield Finding(
                 "constant_value",
-                f"node {node} {what} '{name}': the value {value!r:.80} set in the flow is not "
-                f"{kind}; correct it in the node's settings",
+                f"node {node} {what} '{name}': the value {value!r:.80} set in the flow {misfit}; "
+                "correct it in the node's settings",
                 node=node.id,
                 port=name,
             )

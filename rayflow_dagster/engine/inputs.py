@@ -4,7 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rayflow_dagster.errors import InvalidInputsError
-from rayflow_dagster.port_types import accepts, as_declared, parse_type, value_type
+from rayflow_dagster.port_types import (
+    accepts,
+    as_declared,
+    parse_type,
+    reference_problem,
+    value_type,
+)
 from rayflow_dagster.preview import preview
 from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
@@ -46,5 +52,6 @@ def input_problems(
             if name not in defaults:
                 yield f"input '{name}' ({kind}) is missing; START declares it without a default"
         elif not accepts(parse_type(kind), inputs[name]):
-            got = f"{preview(inputs[name], 80)}, which is {value_type(inputs[name])}"
-            yield f"input '{name}' takes {kind}, not {got}"
+            problem = reference_problem(parse_type(kind), inputs[name])
+            why = f": {problem}" if problem else f", which is {value_type(inputs[name])}"
+            yield f"input '{name}' takes {kind}, not {preview(inputs[name], 80)}{why}"

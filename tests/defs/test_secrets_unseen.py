@@ -23,7 +23,8 @@ TELLER = "secret_nodes.teller.TellerNode"
 REFERENCE = {"$env": "RF_TOKEN"}
 VALUE = "tok-8f3e61b7c2"
 ESCAPED = 'ño"\\' + "pass-51d0\nsecond line 77aa"
-NEEDLES = (VALUE, "pass-51d0", "second line 77aa")
+PIN = "7306194825"
+NEEDLES = (VALUE, "pass-51d0", "second line 77aa", PIN)
 
 
 @pytest.fixture
@@ -117,6 +118,34 @@ def test_a_run_that_fails_with_its_secrets_leaves_no_value_behind(
     assert _places_with_a_value(run, instance) == []
 
 
+def test_what_is_handed_on_in_containers_and_numbers_leaves_no_value_behind(
+    ray_session: None, instance: DagsterInstance, tokens: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RF_PIN", PIN)
+    nodes = {
+        "start": node("start", inputs={"token": "str", "pin": "int"}),
+        "pack": "secret_nodes.teller.PackingNode",
+        "pass": "identity",
+        "return_": node("return", asset={"key": "packed"}),
+    }
+    outputs = ("pin", "keyed", "packed", "members")
+    wires = (
+        "start > pack, start.token - pack.token, start.pin - pack.pin, pack > pass, pass > return_,"
+        "pack.packed - pass.value, pass.value - return_.passed,"
+        + ",".join(f"pack.{name} - return_.{name}" for name in outputs)
+    )
+
+    run = _run(draw(nodes, wires), {"token": REFERENCE, "pin": {"$env": "RF_PIN"}}, instance)
+
+    text, pin = '{"$env": "RF_TOKEN"}', {"$env": "RF_PIN"}
+    packed = (REFERENCE, {"a": [REFERENCE, pin]}, frozenset([text]))
+    assert run.result == {
+        "pin": pin, "keyed": {text: pin}, "packed": packed, "passed": packed,
+        "members": {text, '{"$env": "RF_PIN"}'},
+    }  # fmt: skip
+    assert _places_with_a_value(run, instance) == []
+
+
 def test_an_async_node_and_a_failing_check_leave_no_value_behind(
     ray_session: None, instance: DagsterInstance, tokens: None
 ) -> None:
@@ -196,4 +225,4 @@ def test_a_missing_variable_fails_the_step_without_another_attempt(
 
     assert "STEP_UP_FOR_RETRY" not in run.of_step("teller")
     failure = next(event for event in run.events if event.is_step_failure)
-    assert "node 'teller' input 'token': secret 'RF_TOKEN'" in str(failure.step_failure_data)
+    assert "input 'token': secret 'RF_TOKEN'" in str(failure.step_failure_data)

@@ -57,3 +57,25 @@ class CompareTokenNode(RayflowNode):
 
     def process(self, token: str, expected_size: int) -> dict[str, Any]:
         return {"right": len(token) == expected_size == len(self.KEY)}
+
+
+class PackingNode(RayflowNode):
+    """Hand a token and a number on, packed in every plain container."""
+
+    inputs = {"token": str, "pin": int}
+    outputs = {"pin": int, "keyed": dict, "packed": tuple, "members": set}
+
+    def process(self, token: str, pin: int) -> dict[str, Any]:
+        packed = (token, {"a": [token, pin]}, frozenset([token]))
+        return {"pin": pin, "keyed": {token: pin}, "packed": packed, "members": {token, pin}}
+
+
+class KeepingNode(RayflowNode):
+    """Hand a number on, by way of a variable too, and compute with what comes from there."""
+
+    inputs = {"number": int}
+    outputs = {"number": "any", "sum": int}
+
+    def process(self, number: int) -> dict[str, Any]:
+        self.variables.set("kept", [number])
+        return {"number": number, "sum": self.variables.get("kept")[0] + 1}
