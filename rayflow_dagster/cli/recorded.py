@@ -33,7 +33,9 @@ from rayflow_dagster.defs.executor import flow_executor
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
 from rayflow_dagster.defs.partitions import part_tags
 from rayflow_dagster.defs.storage import StoredOutputs
-from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.defs.together import refused_beside
+from rayflow_dagster.errors import RayflowError, ValidationError
+from rayflow_dagster.instance.executing import executing, record_dead
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.values import StoredValue
 
@@ -65,6 +67,9 @@ class RecordedRunner:
         self._compiled = compile_flow(
             flow.raw, title, flow.project, file=flow.path, connect=connect
         )
+        refused = refused_beside(self._compiled, flow.path)
+        if refused:
+            raise ValidationError(refused, title)
         self._job = build_compiled_job(self._compiled, flow.raw, flow_executor)
         self._path = flow.path.resolve()
         self.graph = self._compiled.graph
@@ -82,12 +87,14 @@ class RecordedRunner:
         home = use_home(root)
         started = time.perf_counter()
         with open_instance(home) as instance, _started_early(self._job):
+            record_dead(instance)  # what a launcher does when it starts; there may be none
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
             tags = {**_tags(root, self._path), **self._part(inputs, instance)}
             run = create_run(self._job, instance, config, tags)
             listener = _Listener(self._compiled, instance, run.run_id, watcher)
-            drive_run(self._job, run, instance, listener.hear)
+            with executing(instance, run.run_id):
+                drive_run(self._job, run, instance, listener.hear)
             listener.show_printed()
             finished = instance.get_run_by_id(run.run_id)
             status = finished.status if finished else DagsterRunStatus.FAILURE

@@ -33,9 +33,10 @@ from ._dagster import (
     UserConfigSchema,
     WorkerStatus,
 )
+from .executing import lost_text, record_dead, record_lost, workers_of
 from .fork_server import RunOrder
 from .server_process import ForkServer, ForkServerError
-from .workers import Worker, dead_workers, find_worker, forget_worker, reporting, worker_folder
+from .workers import Worker, find_worker
 
 KILL_SECONDS = 60.0
 """How long a run that was told to terminate has to do so before its process is killed."""
@@ -123,7 +124,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         if worker.alive:
             self._stop_worker(worker)
         else:
-            self._report_lost(run_id)
+            record_lost(self._instance, run_id)
         return True
 
     def join(self, timeout: int = 30) -> None:
@@ -154,19 +155,19 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the worker of a started run lives.
 
-        A run without a worker's file was started in another way (by Dagster's own launcher, at the
-        terminal), and who started it looks after it.
+        A run without a worker's file was started by Dagster's own launcher, or in a test, and who
+        started it looks after it.
         """
         worker = find_worker(self._workers, run.run_id)
         if worker is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "not launched by the fork server")
         if worker.alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING, run_worker_id=str(worker.pid))
-        return CheckRunHealthResult(WorkerStatus.FAILED, _lost(worker.pid))
+        return CheckRunHealthResult(WorkerStatus.FAILED, lost_text(worker.pid))
 
     @property
     def _workers(self) -> Path:
-        return worker_folder(self._instance.storage_directory())
+        return workers_of(self._instance)
 
     def _order(self, run: DagsterRun) -> RunOrder:
         return RunOrder(
@@ -188,11 +189,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
 
     def _report_dead(self) -> None:
         """Record as failed what died with a server, or a machine, that could not say so."""
-        try:
-            for worker in list(dead_workers(self._workers)):
-                self._report_lost(worker.run_id)
-        except Exception:
-            _log.exception("cannot record runs whose workers have died")
+        record_dead(self._instance)
 
     def _report_killed(self) -> None:
         _log.error("the fork server has died; its runs are recorded as failed")
@@ -203,13 +200,6 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         ):
             time.sleep(0.05)
         self._report_dead()
-
-    def _report_lost(self, run_id: str) -> None:
-        with reporting(self._workers):
-            worker = find_worker(self._workers, run_id)
-            if worker is not None and not worker.alive:
-                _dagster.report_lost(self._instance, run_id, _lost(worker.pid))
-                forget_worker(self._workers, run_id)
 
 
 def _why_dagsters_own(run: DagsterRun) -> str | None:
@@ -223,10 +213,6 @@ def is_webserver() -> bool:
     """Whether this process is Dagster's webserver, from which people launch runs."""
     program = Path(sys.argv[0])
     return bool({program.name, program.parent.name} & {"dagster-webserver", "dagster_webserver"})
-
-
-def _lost(pid: int) -> str:
-    return f"The process of the run (pid: {pid}) has died, and what watched it as well."
 
 
 def _is_over(instance: DagsterInstance, run_id: str) -> bool:

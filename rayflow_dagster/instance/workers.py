@@ -3,7 +3,8 @@
 ``<storage>/rayflow/workers/<run id>`` names the process. The kernel gives the lock back however the
 process ends, so every process of this machine can tell, also after the one that launched the run
 has gone: a locked file is a worker at work, an unlocked one a worker that died before its run was
-recorded as finished, and no file a run that is finished or was launched in another way.
+recorded as finished, and no file a run that is finished or was launched in another way. A run at
+the terminal has such a file, too: its worker is the process of the command.
 """
 
 import fcntl

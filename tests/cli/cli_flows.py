@@ -24,3 +24,23 @@ def flow_with_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
         ],
         "edges": [{"source": "start", "target": "return", "type": "exec"}, *data],
     }
+
+
+def write_sleeper(project: Path, seconds: float) -> Path:
+    """A flow whose one node sleeps."""
+    flow = {
+        "nodes": [
+            {"id": "start", "type": "start", "data": {}},
+            {
+                "id": "sleep",
+                "type": "flow_nodes.sleep.SleepNode",
+                "data": {"constantValues": {"SECONDS": seconds, "value": 1}},
+            },
+            {"id": "return", "type": "return", "data": {}},
+        ],
+        "edges": [
+            {"source": "start", "target": "sleep", "type": "exec"},
+            {"source": "sleep", "target": "return", "type": "exec"},
+        ],
+    }
+    return write_flow(project / "flows" / "sleeper.json", flow)

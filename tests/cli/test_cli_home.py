@@ -1,15 +1,20 @@
 """Where runs are recorded."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from cli_flows import write_sleeper
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from rayflow_dagster.cli.flows import open_flow
-from rayflow_dagster.cli.group import Refused
+from rayflow_dagster.cli.group import STOPPED, Refused
 from rayflow_dagster.cli.home import use_home
 from rayflow_dagster.cli.progress import NoProgress
 from rayflow_dagster.cli.recorded import RecordedRunner
@@ -106,3 +111,86 @@ def test_runs_that_start_together_in_a_new_home_all_succeed(project: Path):
     together = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
 
     assert [process.wait(120) for process in together] == [0] * 4
+
+
+WAITING = """
+from rayflow_dagster.cli.flows import open_flow
+from rayflow_dagster.cli.progress import NoProgress
+from rayflow_dagster.cli.recorded import RecordedRunner
+from rayflow_dagster.testing import in_process
+RecordedRunner(open_flow("sleeper"), in_process).run({}, NoProgress())
+"""
+SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
+
+
+@contextmanager
+def waiting_run(
+    project: Path, *command: str
+) -> Iterator[tuple[subprocess.Popen[bytes], DagsterRun]]:
+    """A run in another process, which waits in its only node, and that process."""
+    write_sleeper(project, 600)
+    shutil.copy(SETTINGS, project)
+    os.environ["DAGSTER_HOME"] = str(use_home(project))
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process, started_run()
+        finally:
+            process.kill()
+
+
+def started_run() -> DagsterRun:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with DagsterInstance.get() as instance:
+            for run in instance.get_runs():
+                steps = instance.get_run_step_stats(run.run_id)
+                if any(step.step_key == "sleep" for step in steps):
+                    return run
+        time.sleep(0.2)
+    raise AssertionError("no run has started")
+
+
+def run_of(run_id: str) -> DagsterRun:
+    with DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run
+
+
+def messages(run_id: str) -> str:
+    with DagsterInstance.get() as instance:
+        return "\n".join(entry.message for entry in instance.all_logs(run_id))
+
+
+def test_a_run_whose_process_is_killed_is_recorded_as_failed_by_the_next_run(
+    project: Path, capfd: pytest.CaptureFixture[str]
+):
+    with waiting_run(project, "-c", WAITING) as (process, run):
+        RecordedRunner(open_flow("linear"), in_process).run({"a": 1}, NoProgress())
+        assert run_of(run.run_id).status == DagsterRunStatus.STARTED  # it lives
+        process.kill()
+        process.wait()
+        capfd.readouterr()
+        RecordedRunner(open_flow("linear"), in_process).run({"a": 1}, NoProgress())
+
+        assert run_of(run.run_id).status == DagsterRunStatus.FAILURE
+        assert f"(pid: {process.pid}) has died" in messages(run.run_id)
+        assert capfd.readouterr() == ("", "")
+    assert workers_in(project) == []
+
+
+@pytest.mark.ray
+def test_a_run_at_the_terminal_can_be_terminated_in_dagster(ray_session: None, project: Path):
+    with waiting_run(project, "-m", "rayflow_dagster", "run", "sleeper") as (process, run):
+        with DagsterInstance.get() as instance:
+            assert instance.run_launcher.terminate(run.run_id)
+        assert process.wait(60) == STOPPED
+
+        assert run_of(run.run_id).status == DagsterRunStatus.CANCELED
+        assert "Stopped at the terminal" not in messages(run.run_id)
+    assert workers_in(project) == []
+
+
+def workers_in(project: Path) -> list[str]:
+    folder = project / ".dagster" / "storage" / "rayflow" / "workers"
+    return [file.name for file in folder.glob("[!.]*")]

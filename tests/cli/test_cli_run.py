@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_flows import flow_with_inputs, write_flow
+from cli_flows import flow_with_inputs, write_flow, write_sleeper
 from dagster import DagsterInstance, DagsterRunStatus
 
 RUN = [sys.executable, "-m", "rayflow_dagster", "run"]
@@ -20,25 +20,6 @@ def run_status(project: Path) -> tuple[DagsterRunStatus, ...]:
     os.environ["DAGSTER_HOME"] = str(project / ".dagster")
     with DagsterInstance.get() as instance:
         return tuple(run.status for run in instance.get_runs())
-
-
-def write_sleeper(project: Path, seconds: float) -> Path:
-    flow = {
-        "nodes": [
-            {"id": "start", "type": "start", "data": {}},
-            {
-                "id": "sleep",
-                "type": "flow_nodes.sleep.SleepNode",
-                "data": {"constantValues": {"SECONDS": seconds, "value": 1}},
-            },
-            {"id": "return", "type": "return", "data": {}},
-        ],
-        "edges": [
-            {"source": "start", "target": "sleep", "type": "exec"},
-            {"source": "sleep", "target": "return", "type": "exec"},
-        ],
-    }
-    return write_flow(project / "flows" / "sleeper.json", flow)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,14 @@ import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry, JobDefinition
+from dagster import (
+    DagsterEvent,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    EventLogEntry,
+    JobDefinition,
+)
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
@@ -74,7 +81,13 @@ def drive_run(
             if is_interruption(event) and not told:
                 # Dagster counts a run as failed whose end nobody had asked for.
                 told = True
-                instance.report_run_canceling(run, message="Stopped at the terminal.")
+                if not _is_canceling(instance, run.run_id):  # else somebody has, in the UI
+                    instance.report_run_canceling(run, message="Stopped at the terminal.")
+
+
+def _is_canceling(instance: DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status == DagsterRunStatus.CANCELING
 
 
 def run_database_url(instance: DagsterInstance) -> str | None:

@@ -1,0 +1,77 @@
+"""Runs and the processes that execute them: who does, and what becomes of a run whose process died.
+
+A process says that it executes a run by a locked file (see ``workers``). Whoever comes next, a
+launcher or a run at the terminal, records the runs of processes that have died as failed.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagster import DagsterInstance
+
+from . import _dagster
+from .workers import (
+    dead_workers,
+    find_worker,
+    forget_worker,
+    open_worker_file,
+    reporting,
+    worker_folder,
+)
+
+_log = logging.getLogger("dagster.rayflow")
+
+
+@contextmanager
+def executing(instance: DagsterInstance, run_id: str) -> Iterator[None]:
+    """Say that this process executes a run, for as long as it does, or until it dies.
+
+    Raises:
+        OSError: the file that says so cannot be written.
+    """
+    file = open_worker_file(workers_of(instance), run_id)
+    file.name_process(os.getpid())
+    try:
+        yield
+    finally:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:  # else the next one to look records its end
+            file.remove()
+        file.close()
+
+
+def workers_of(instance: DagsterInstance) -> Path:
+    """The folder of the workers' files of an instance."""
+    return worker_folder(instance.storage_directory())
+
+
+def record_dead(instance: DagsterInstance) -> None:
+    """Record the runs of all processes that have died as failed. Never raises: what cannot be
+    recorded now is left to the next one to look.
+    """
+    try:
+        for worker in list(dead_workers(workers_of(instance))):
+            record_lost(instance, worker.run_id)
+    except Exception:
+        _log.exception("cannot record runs whose processes have died")
+
+
+def record_lost(instance: DagsterInstance, run_id: str) -> None:
+    """Record a run as failed, once, if its process has died."""
+    workers = workers_of(instance)
+    with reporting(workers):
+        worker = find_worker(workers, run_id)
+        if worker is not None and not worker.alive:
+            _dagster.report_lost(instance, run_id, lost_text(worker.pid))
+            forget_worker(workers, run_id)
+
+
+def lost_text(pid: int) -> str:
+    """Why the run of a process that died has failed."""
+    return (
+        f"The process of the run (pid: {pid}) has died without saying so: it was killed, or the "
+        "machine went down."
+    )
