@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -66,7 +67,16 @@ def run_dev(
         _start_watcher(url_of(listening, port), root, watched)
     address = ["--port", str(port), *(["--host", host] if host else [])]
     sys.stdout.flush()
+    _heed_signals()
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *address, *arguments])
+
+
+def _heed_signals() -> None:
+    """A shell has what it starts with "&" in a script ignore SIGINT, and Dagster takes what is done
+    on SIGINT for SIGTERM, too: nothing could end it in good order then.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_free(host: str, port: int) -> bool:

@@ -15,6 +15,44 @@ load_from:
   - python_file: definitions.py
 """
 
+DAGSTER_SETTINGS = """\
+# Settings of this project's Dagster instance. `rayflow-dagster run` and `rayflow-dagster dev` copy
+# this file into .dagster/, the DAGSTER_HOME of the project. Edit it here, where Dagster itself does
+# not read it. No setting names a path: runs, events and values are kept in .dagster/ itself.
+
+# Events are kept in Dagster's own SQLite files, written faster. To swap back to Dagster's class,
+# delete these three lines; the runs stay readable either way. For production, use PostgreSQL.
+event_log_storage:
+  module: rayflow_dagster.instance.event_log
+  class: FastSqliteEventLogStorage
+
+# Each run starts in a fresh child of a process that has imported everything already. For Dagster's
+# default launcher, delete this line.
+run_launcher: {module: rayflow_dagster.instance.launcher, class: WarmRunLauncher}
+
+# A run that nothing holds up is launched at once; with ten in progress, or with limits on its tags
+# or on pools, it waits in Dagster's queue. One second is the shortest interval between two looks at
+# it. The limit on a tag is what "overlap": "queue" and "cancel" of schedules and sensors rest on.
+run_coordinator:
+  module: rayflow_dagster.instance.coordinator
+  class: PromptRunCoordinator
+  config:
+    max_concurrent_runs: 10
+    dequeue_interval_seconds: 1
+    tag_concurrency_limits:
+      - {key: rayflow/one_at_a_time, value: {applyLimitPerUniqueValue: true}, limit: 1}
+
+# A run whose process has died unseen (killed, the machine was switched off) is recorded as failed.
+run_monitoring: {enabled: true, poll_interval_seconds: 30}
+
+telemetry:
+  enabled: false
+
+# No invitation to a newsletter on the first visit.
+nux:
+  enabled: false
+"""
+
 GREET_NODE = '''\
 from typing import Any
 
@@ -78,6 +116,7 @@ HELLO_FLOW = """\
 PROJECT: Mapping[str, str] = {
     "definitions.py": DEFINITIONS,
     "workspace.yaml": WORKSPACE,
+    "dagster.yaml": DAGSTER_SETTINGS,
     "nodes/__init__.py": '"""The nodes of this project, for the flows in ``flows/``."""\n',
     "nodes/greet.py": GREET_NODE,
     "flows/hello.json": HELLO_FLOW,

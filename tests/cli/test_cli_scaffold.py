@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rayflow_dagster.cli.group import Refused
+from rayflow_dagster.cli.home import use_home
 from rayflow_dagster.cli.scaffold import write_new
 from rayflow_dagster.cli.templates import PROJECT
 
@@ -24,7 +25,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_new_project_has_definitions_workspace_one_node_and_one_flow(typed, empty_folder: Path):
+def test_a_new_project_has_definitions_settings_one_node_and_one_flow(typed, empty_folder: Path):
     result = typed("init", "mine")
 
     assert result.exit_code == 0
@@ -46,6 +47,13 @@ def test_the_definitions_are_three_lines_and_those_of_this_repository():
     assert PROJECT["definitions.py"] == ours
     assert len(lines) == 3
     assert PROJECT["workspace.yaml"] == (REPOSITORY / "workspace.yaml").read_text()
+
+
+def test_a_new_project_has_the_dagster_settings_of_this_repository(typed, empty_folder: Path):
+    typed("init", "mine")
+    home = use_home(empty_folder / "mine")
+
+    assert (home / "dagster.yaml").read_text() == (REPOSITORY / "dagster.yaml").read_text()
 
 
 def test_the_definitions_of_a_new_project_load_from_any_folder(typed, empty_folder: Path):

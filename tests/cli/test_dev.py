@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -323,6 +325,34 @@ def test_it_is_dagster_dev_with_its_options_and_its_exit_code(project: Path) -> 
 
     assert done.returncode == 2
     assert "'klingon' is not one of 'colored', 'json', 'rich'" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_it_can_be_ended_when_a_script_has_started_it_in_the_background(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    dev = f"{sys.executable} -m rayflow_dagster dev -f definitions.py -p {port}"
+    (project / "definitions.py").write_text("from dagster import Definitions\ndefs = Definitions()")
+    script = ["bash", "-c", f"{dev} >&2 & echo $!; wait $!"]
+    with subprocess.Popen(
+        script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.readline())
+        process = os.pidfd_open(pid)
+        try:
+            while b"-m\0dagster\0" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                time.sleep(0.01)
+            ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+            assert ignored is not None
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+            ended = bool(select.select([process], [], [], 60.0)[0])
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            os.close(process)
+    assert not int(ignored[1], 16) & 1 << signal.SIGINT - 1
+    assert ended
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
