@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from .port_types import value_type
+
 LENGTH = 300
 _ITEMS = 6
 _DEPTH = 4
@@ -19,6 +21,12 @@ def preview(value: Any, length: int = LENGTH) -> str:
     except Exception as error:  # the value's own code may fail in any way
         text = f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def preview_typed(value: Any, length: int = LENGTH) -> str:
+    """``'x', which is str``; of None, whose type says nothing more, the preview alone."""
+    text = preview(value, length)
+    return text if value is None else f"{text}, which is {value_type(value)}"
 
 
 def _shown(value: Any, depth: int) -> str:

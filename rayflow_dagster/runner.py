@@ -11,23 +11,26 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pickle import PicklingError
 from typing import Any
 
 from .errors import NodeExecutionError, OutputError, describe
 from .measures import measures
 from .node import RayflowNode
 from .port_types import accepts, parse_type, value_type
-from .preview import preview
+from .preview import preview, preview_typed
 from .resolving import Resolver, SecretVariables
 from .sealed import handed_on, seal
 from .secrets import Mask
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, LogRecord, NodeMetadata, RunDetails
-from .values import is_inline, store_value
+from .values import is_inline, is_url, store_value
 from .variables import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000
 MAX_LOG_LENGTH = 10_000
+_UNPICKLED = (TypeError, AttributeError, PicklingError, RecursionError)
+"""What pickling raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +199,27 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
     reply.details["measures"] = {name: measures(value) for name, value in apart.items()}
     if store_in is None:
         return apart
-    try:
-        reply.details["stored"] = {
-            name: store_value(store_in, name, value) for name, value in apart.items()
-        }
-    except Exception as error:  # a value that cannot be pickled, a full disk
-        text = f"an output could not be stored: {mask.hide(describe(error))}"
-        reply.exception = NodeExecutionError(call.node_id, RuntimeError(text))
-        reply.outputs, reply.exec_fired = {}, ()
-        return {}
+    stored = reply.details["stored"] = {}
+    for name, value in apart.items():
+        try:
+            stored[name] = store_value(store_in, name, value)
+        except Exception as error:  # a value that cannot be pickled, a full disk
+            problem = f"{mask.hide(describe(error))}. {_way_out(error, store_in)}"
+            text = f"output '{name}' could not be stored in {store_in}: {problem}"
+            reply.exception = NodeExecutionError(call.node_id, RuntimeError(text))
+            reply.outputs, reply.exec_fired = {}, ()
+            del reply.details["stored"]
+            return {}
     return apart
+
+
+def _way_out(error: Exception, place: str) -> str:
+    """What to do about a value that could not be stored."""
+    # What writes to a URL may also fail with errors of its own.
+    of_url = is_url(place) and not isinstance(error, _UNPICKLED)
+    if of_url or isinstance(error, OSError):
+        return "Mend the place, or name another one in the flow's settings.storage"
+    return "Return a value that can be pickled"
 
 
 def _keep_variables(node_id: str, reply: NodeReply, variables: WriteTracking) -> None:
@@ -256,7 +270,7 @@ def check_inputs(node_id: str, metadata: NodeMetadata, inputs: Mapping[str, Any]
         if name in inputs and not accepts(parse_type(kind), inputs[name]):
             raise TypeError(
                 f"input '{name}' of node '{node_id}' takes {kind}, but got "
-                f"{preview(inputs[name], 80)}, which is {value_type(inputs[name])}"
+                f"{preview_typed(inputs[name], 80)}"
             )
 
 
@@ -292,7 +306,7 @@ def _check_outputs(node_id: str, declared: Mapping[str, str], outputs: Mapping[s
         if name not in outputs:
             raise OutputError(node_id, f"process() did not return the declared output '{name}'")
         if not accepts(parse_type(kind), outputs[name]):
-            got = f"{preview(outputs[name], 80)}, which is {value_type(outputs[name])}"
+            got = preview_typed(outputs[name], 80)
             raise OutputError(node_id, f"output '{name}' is declared {kind}, but is {got}")
 
 

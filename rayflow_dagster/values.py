@@ -173,11 +173,12 @@ def check_place(place: str) -> None:
 
 
 def local_or_url(place: str) -> str:
-    """``place`` with ``file://`` taken off, so that only what is elsewhere is a URL."""
+    """``place`` with ``file://`` taken off, so that only what is elsewhere is a URL, and with the
+    user's home for ``~``.
+    """
     for prefix in _LOCAL:
-        if place.startswith(prefix):
-            return place.removeprefix(prefix)
-    return place
+        place = place.removeprefix(prefix)
+    return place if is_url(place) else os.path.expanduser(place)
 
 
 def join(folder: str, name: str) -> str:

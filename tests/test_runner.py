@@ -139,6 +139,17 @@ def test_variables_that_cannot_be_kept_are_the_nodes_failure():
     assert reply.exec_fired == ()
 
 
+def test_of_none_the_type_is_not_told_twice():
+    class Nothing(RayflowNode):
+        outputs = {"value": int}
+
+        def process(self) -> dict[str, Any]:
+            return {"value": None}
+
+    assert "output 'value' is declared int, but is None" in str(run(Nothing).exception)
+    assert "which is None" not in str(run(Nothing).exception)
+
+
 def test_log_records_are_bounded():
     class Chatty(RayflowNode):
         def process(self) -> None:

@@ -76,6 +76,13 @@ def test_a_file_url_means_the_path():
     assert local_or_url("s3://bucket/values") == "s3://bucket/values"
 
 
+def test_a_tilde_is_the_users_home(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert local_or_url("~/values") == "/home/ada/values"
+    assert local_or_url("file://~/values") == "/home/ada/values"
+    assert local_or_url("s3://bucket/~/values") == "s3://bucket/~/values"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),

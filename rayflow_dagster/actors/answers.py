@@ -69,8 +69,9 @@ def call(
 def settle(request: Request, hand: Hand, error: BaseException | None, answer: Any) -> None:
     """Settle a request with what ``on_answer`` was told: at once, if no author's code is in it."""
     if error is not None:
+        why = lost(request, error)
         request.refs = {}
-        fail(request.future, lost(request.node_id, error))
+        fail(request.future, why)
         return
     done, outputs = answer
     envelope = Envelope.unpacked(done.result())
@@ -92,14 +93,29 @@ def _settle_failed(request: Request, envelope: Envelope) -> None:
         succeed(request.future, answer)
 
 
-def lost(node_id: str, error: BaseException) -> NodeExecutionError:
+def lost(request: Request, error: BaseException) -> NodeExecutionError:
     """What to say when the answer is not the node's own."""
+    node_id = request.node_id
     if isinstance(error, ray.exceptions.RayActorError):
         return NodeExecutionError(node_id, RuntimeError(how_it_died(error)))
     if isinstance(error, ray.exceptions.RayTaskError):
-        text = f"its inputs or outputs could not travel between processes: {describe(error.cause)}"
+        text = _not_travelled(request, error.cause)
         return NodeExecutionError(node_id, RuntimeError(text))
     return NodeExecutionError(node_id, error)
+
+
+def _not_travelled(request: Request, cause: BaseException) -> str:
+    """Ray fails with an error of its own where an input cannot be read, and with the one that
+    pickling raised where an output cannot be sent.
+    """
+    if isinstance(cause, ray.exceptions.RaySystemError):
+        names = ", ".join(request.refs)
+        return f"an input ({names}) could not be read from another process: {describe(cause)}"
+    names = ", ".join(request.spec.outputs)
+    return (
+        f"an output ({names}) could not be sent to other processes: {describe(cause)}. Return a "
+        "value that can be pickled"
+    )
 
 
 def how_it_died(error: BaseException) -> str:

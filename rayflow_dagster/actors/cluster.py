@@ -25,7 +25,7 @@ from rayflow_dagster.actors.embedded import EmbeddedRay
 from rayflow_dagster.actors.feasible import check_feasible, cluster_resources
 from rayflow_dagster.actors.residents import NAMESPACE, Resident
 from rayflow_dagster.actors.shipping import Shipment
-from rayflow_dagster.actors.watch import HeadWatch, Listener
+from rayflow_dagster.actors.watch import START_IT, STARTS_ITSELF, HeadWatch, Listener
 from rayflow_dagster.errors import ClusterError
 
 __all__ = [
@@ -113,7 +113,10 @@ def connect(settings: RaySettings | None = None, shipment: Shipment | None = Non
         else:
             connection = _connect_cluster(address, shipment)
         connection.watch = HeadWatch(
-            connection.address, lambda error: _lose(connection, error), disconnect
+            connection.address,
+            lambda error: _lose(connection, error),
+            disconnect,
+            STARTS_ITSELF if address is None else START_IT,
         )
         _process.connection = connection
 

@@ -63,4 +63,9 @@ def _listed(resources: Mapping[str, float]) -> str:
         for name, amount in sorted(resources.items())
         if not name.startswith("node:") and name != "object_store_memory"
     }
-    return ", ".join(f"{name} {amount:g}" for name, amount in shown.items()) or "nothing"
+    return ", ".join(_told(name, amount) for name, amount in shown.items()) or "nothing"
+
+
+def _told(name: str, amount: float) -> str:
+    """``CPU 2``; ``memory 17 GB``, since that is what machines are measured in."""
+    return f"{name} {amount / 1e9:.4g} GB" if name == "memory" else f"{name} {amount:g}"

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 Listener = Callable[[ClusterError], None]
 
+START_IT = "Look at the head's logs (gcs_server.out), start it again and launch the flow again"
+STARTS_ITSELF = "It is the embedded Ray, which the next run starts again; launch the flow again"
+
 _PAUSE_SECONDS = 2.0
 # A dead head refuses at once; one that hangs is asked for three seconds each time. What a busy
 # machine does to a living one must stay below that.
@@ -29,11 +32,15 @@ class HeadWatch:
     """Asks the head at ``address`` from a thread of its own, until it is gone or ``stop()``.
 
     With plain TCP: any client of Ray's would itself end the process. ``tell`` is called once with
-    the error when the head is gone, and ``disconnect`` some seconds later.
+    the error when the head is gone, and ``disconnect`` some seconds later. ``advice`` is what the
+    error says is to be done.
     """
 
-    def __init__(self, address: str, tell: Listener, disconnect: Callable[[], None]) -> None:
+    def __init__(
+        self, address: str, tell: Listener, disconnect: Callable[[], None], advice: str = START_IT
+    ) -> None:
         self._address = address
+        self._advice = advice
         self._tell = tell
         self._disconnect = disconnect
         self._stopped = threading.Event()
@@ -53,8 +60,7 @@ class HeadWatch:
             failures = failures + 1 if problem else 0
         error = ClusterError(
             f"the head of the Ray cluster at {self._address} stopped answering ({problem}); what "
-            "ran on the cluster is lost. Look at the head's logs (gcs_server.out), start it again "
-            "and launch the flow again"
+            f"ran on the cluster is lost. {self._advice}"
         )
         self._tell(error)
         if not self._stopped.wait(_GRACE_SECONDS):

@@ -8,6 +8,8 @@ import click
 from rayflow_dagster.actors import cluster
 from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings, Resident
 
+from .group import Refused
+
 
 def print_status() -> None:
     """Say whether the embedded Ray runs, or which cluster is used, and who resides there."""
@@ -24,11 +26,20 @@ def print_status() -> None:
 
 
 def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
-    """Start the embedded Ray, or find it running."""
+    """Start the embedded Ray, or find it running.
+
+    Raises:
+        Refused: it runs with another number of CPU slots than the one that was asked for.
+    """
     before = cluster.status()
     running = cluster.start(RaySettings(num_cpus=num_cpus, idle_seconds=idle_seconds))
     already = " already" if before and before.pid == running.pid else ""
     click.echo(_described(running, already))
+    if num_cpus not in (None, running.num_cpus):
+        raise Refused(
+            f"it has {running.num_cpus} CPU slots, not {num_cpus}: --cpus counts only when Ray "
+            "starts. Type `rayflow-dagster ray stop` first, when no run uses it"
+        )
 
 
 def stop_ray() -> None:

@@ -16,7 +16,7 @@ from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
 from .dialect import canonical_edges, canonical_node, canonical_variables, lift_export
-from .json_values import MAX_DEPTH
+from .json_values import MAX_DEPTH, parse_problem
 from .outline import check_json, check_outline
 from .registry import BUILTIN_ROOT, NodeRegistry
 from .variable_reads import schedule_variable_reads
@@ -60,8 +60,7 @@ def parse_flow(text: str | bytes, source: str | None = None) -> dict[str, Any]:
             decoded, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse_constant
         )
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise FlowFormatError(f"it is not JSON: {error.msg} at {where}", source) from None
+        raise FlowFormatError(f"it is not JSON: {parse_problem(error)}", source) from None
     except ValueError as error:
         raise FlowFormatError(f"it is not JSON: {error}", source) from None
     if not isinstance(flow, dict):

@@ -1,5 +1,6 @@
 """Whether a Python value is JSON, found without recursion: a flow may come from anywhere."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,12 @@ MAX_PROBLEMS = 20
 
 _Trail = tuple["_Trail", str | int] | None
 """Where a value stands: the trail of its container, and its key there."""
+
+
+def parse_problem(error: json.JSONDecodeError) -> str:
+    """What is wrong with a text that is no JSON, and where."""
+    what = error.msg.removesuffix(" at")  # so some of Python's texts end
+    return f"{what} at line {error.lineno} column {error.colno}"
 
 
 def json_problems(value: Any) -> list[str]:

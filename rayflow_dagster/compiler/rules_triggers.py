@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError as PydanticError
 
-from rayflow_dagster.port_types import accepts, fits, parse_type, value_type
-from rayflow_dagster.preview import preview
+from rayflow_dagster.port_types import accepts, fits, parse_type
+from rayflow_dagster.preview import preview, preview_typed
 from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.values import protocol_problem
@@ -191,7 +191,7 @@ def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iter
     elif not any(True for _ in template_names(value)) and not accepts(
         parse_type(kind), secrets_in(value)
     ):
-        yield f"{place}: START takes {kind}, not {preview(value, 80)}, which is {value_type(value)}"
+        yield f"{place}: START takes {kind}, not {preview_typed(value, 80)}"
 
 
 def trigger_gives_all(trigger: Trigger) -> bool:

@@ -4,14 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rayflow_dagster.errors import InvalidInputsError
-from rayflow_dagster.port_types import (
-    accepts,
-    as_declared,
-    parse_type,
-    reference_problem,
-    value_type,
-)
-from rayflow_dagster.preview import preview
+from rayflow_dagster.port_types import accepts, as_declared, parse_type, reference_problem
+from rayflow_dagster.preview import preview, preview_typed
 from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ExecutionGraph
@@ -53,5 +47,6 @@ def input_problems(
                 yield f"input '{name}' ({kind}) is missing; START declares it without a default"
         elif not accepts(parse_type(kind), inputs[name]):
             problem = reference_problem(parse_type(kind), inputs[name])
-            why = f": {problem}" if problem else f", which is {value_type(inputs[name])}"
-            yield f"input '{name}' takes {kind}, not {preview(inputs[name], 80)}{why}"
+            value = inputs[name]
+            got = f"{preview(value, 80)}: {problem}" if problem else preview_typed(value, 80)
+            yield f"input '{name}' takes {kind}, not {got}"

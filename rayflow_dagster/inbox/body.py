@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rayflow_dagster.compiler.json_values import json_problems
+from rayflow_dagster.compiler.json_values import json_problems, parse_problem
 
 MAX_DEPTH = 50
 """Less than Dagster and Python's own parser can stand."""
@@ -25,8 +25,7 @@ def read_body(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f"the body is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise ValueError(f"the body is not JSON: {error.msg} at {where}") from None
+        raise ValueError(f"the body is not JSON: {parse_problem(error)}") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except ValueError as error:

@@ -20,6 +20,7 @@ from .store import Added, RequestStore, StoredRequest
 
 RETRY_SECONDS = 30
 MAX_LISTED = 50
+_KEY_REUSED = "this Idempotency-Key was used with another body; take another key"
 _LOG = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 
@@ -151,10 +152,11 @@ class Endpoint:
     def _added(self, added: Added) -> Answer:
         match added.outcome:
             case "key_reused":
-                return refusal(409, "this Idempotency-Key was used with another body; take a new")
+                return refusal(409, _KEY_REUSED)
             case "full":
                 most = self._limits.waiting
-                text = f"{most} requests of this flow wait already; does its inbox sensor run?"
+                wait = "request of this flow waits" if most == 1 else "requests of this flow wait"
+                text = f"{most} {wait} already; does its inbox sensor run?"
                 return refusal(503, text, retry=RETRY_SECONDS)
         url = f"/requests/{added.id}"
         body = {"id": added.id, "status_url": url}

@@ -5,6 +5,7 @@ Whatever connects runs in a process of its own: this one may be connected to ano
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -26,6 +27,8 @@ from processes import (
 
 from rayflow_dagster.actors import addresses, cluster, embedded
 from rayflow_dagster.actors.cluster import RaySettings
+from rayflow_dagster.cli.embedded_ray import start_ray
+from rayflow_dagster.cli.group import Refused
 from rayflow_dagster.errors import ClusterError
 
 SETTINGS = RaySettings(num_cpus=1, idle_seconds=120.0)
@@ -142,6 +145,15 @@ def listening(pid: int) -> set[str]:
     return {"loopback" if address in loopback else address for address in addresses}
 
 
+def test_slots_of_a_ray_that_runs_cannot_be_changed(
+    running: embedded.EmbeddedRay, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_ray(1, 120.0)
+    with pytest.raises(Refused, match="it has 1 CPU slots, not 4: --cpus counts only when"):
+        start_ray(4, 120.0)
+    assert capsys.readouterr().out.count("is already running") == 2
+
+
 # --- feasibility ---------------------------------------------------------------------------------
 
 
@@ -155,13 +167,15 @@ try:
         "fits": {"num_cpus": 1},
         "gpu": {"num_gpus": 1},
         "big": {"num_cpus": 3, "resources": {"licence": 2}},
+        "vast": {"memory": 5e12},
     })
 except Exception as error:
     print(type(error).__name__, error)
 """
     text = said(driver(source))
     assert text.startswith("ClusterError node 'gpu' asks for GPU 1; node 'big' asks for CPU 3, lic")
-    assert "It has CPU 1, memory" in text
+    assert "'vast' asks for memory 5000 GB" in text
+    assert re.search(r"It has CPU 1, memory [\d.]+ GB", text)
     assert "fits" not in text
 
 
@@ -295,6 +309,26 @@ def test_a_killed_keeper_leaves_no_ray_process() -> None:
     os.kill(keeper.pid, signal.SIGKILL)
     assert eventually(lambda: not living(everything))
     assert cluster.status() is None
+
+
+@pytest.mark.usefixtures("folder")
+def test_whoever_loses_the_embedded_ray_hears_that_the_next_run_starts_it() -> None:
+    keeper = cluster.start(SETTINGS)
+    source = """
+connect()
+told = threading.Event()
+on_lost(lambda error: (print(error, flush=True), told.set()))
+print("ready", flush=True)
+told.wait()
+os._exit(0)
+"""
+    process = driver("import threading" + source)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.kill(keeper.pid, signal.SIGKILL)
+    text = said(process)
+    assert "It is the embedded Ray, which the next run starts again; launch the flow again" in text
+    assert "gcs_server.out" not in text
 
 
 def test_the_keeper_ends_when_the_head_dies(folder: Path) -> None:

@@ -42,12 +42,14 @@ def manager(ray_session: None) -> Iterator[ActorManager]:
             "own": node(f"{ODD}OwnNode"),
             "pid": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
             "large": node(f"{ODD}GiveNode", values={"WHAT": "large"}),
+            "lock": node(f"{ODD}GiveNode", values={"WHAT": "lock"}),
             "pass": node("identity", values={"value": 1}),
             "async": node("flow_nodes.async_identity.AsyncIdentityNode", values={"value": 1}),
             "resident": node("identity", values={"value": 1}, resident=True),
             "return": node("return"),
         },
         "start > add, start > dies, start > hangs, start > own, start > pid, start > large,"
+        "start > lock,"
         "start > pass, start > async, start > resident,"
         "add > return",
     )
@@ -114,6 +116,22 @@ def test_a_file_that_is_gone_fails_the_fetch_and_the_node(manager):
     assert isinstance(manager.fetch({"a": gone}).exception(PATIENCE), FileNotFoundError)
     reply = manager.dispatch("add", {"x": gone, "y": 1}).result(PATIENCE)
     assert isinstance(reply.exception, FileNotFoundError)
+
+
+def test_an_output_that_cannot_be_sent_is_told_from_an_input_that_cannot_be_read(manager):
+    with pytest.raises(NodeExecutionError, match=r"an output \(value\) could not be sent .*lock"):
+        manager.dispatch("lock", {}).result(PATIENCE)
+
+    unreadable = ray.put(Unreadable())
+    with pytest.raises(NodeExecutionError, match=r"an input \(value\) could not be read"):
+        manager.dispatch("pass", {"value": unreadable}).result(PATIENCE)
+
+
+class Unreadable:
+    """Can be pickled, but not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return divmod, (1, 0)
 
 
 def test_a_worker_is_used_again(manager):

@@ -65,9 +65,21 @@ def test_a_failed_node_gives_no_values(worker, tmp_path):
         worker, f"{ODD}GiveNode", constants={"WHAT": "lock"}, store_in=str(tmp_path)
     )
     assert value == IN_ENVELOPE
-    assert "an output could not be stored: TypeError" in envelope.error.text
+    text = f"output 'value' could not be stored in {tmp_path}: TypeError: cannot pickle"
+    assert text in envelope.error.text
+    assert "Return a value that can be pickled" in envelope.error.text
     assert envelope.exec_fired == ()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_the_disk_does_not_take_says_where_it_was_to_go(worker, tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "steps"
+    _, envelope = run(worker, f"{ODD}GiveNode", constants={"WHAT": "large"}, store_in=str(folder))
+    assert f"output 'value' could not be stored in {folder}: NotADirectoryError" in (
+        envelope.error.text
+    )
+    assert "name another one in the flow's settings.storage" in envelope.error.text
 
 
 def test_an_unknown_class_is_a_failure_and_not_an_import(worker):

@@ -39,6 +39,7 @@ TEXTS = {
     "empty": (b"", "not JSON"),
     "not JSON": (b"{nodes: []}", "line 1 column 2"),
     "cut off": (b'{"nodes": [', "not JSON"),
+    "a tab in a text": (b'{"name": "\t"}', "Invalid control character at line 1 column 11"),
     "UTF-16": ('{"nodes": []}'.encode("utf-16"), "not UTF-8 (byte 0 is 0xff); save it as UTF-8"),
     "latin-1": ('{"a": "ü"}'.encode("latin-1"), "not UTF-8 (byte 7 is 0xfc)"),
     "NaN": (b'{"a": NaN}', "NaN is not a JSON value"),

@@ -157,6 +157,7 @@ def test_defaults_fill_in_the_inputs():
     [
         ({}, "input 'a' (int) is missing"),
         ({"a": "x"}, "input 'a' takes int, not 'x', which is str"),
+        ({"a": None, "bb": 2}, "input 'a' takes int, not None"),
         ({"a": 1, "bb": 2}, "input 'bb' is not declared by START (declared: a, b)"),
         ({"a": 1, 3: 2}, "input 3 is not declared"),
         ([1], "inputs must be a dict"),
@@ -167,6 +168,7 @@ def test_inputs_that_do_not_fit_are_refused(inputs, text):
     with pytest.raises(InvalidInputsError) as caught:
         checked_inputs(compiled("linear"), inputs)
     assert text in str(caught.value)
+    assert "which is None" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
