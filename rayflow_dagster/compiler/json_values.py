@@ -9,6 +9,8 @@ MAX_DEPTH = 100
 MAX_VALUES = 500_000
 MAX_DIGITS = 300
 _MAX_INTEGER = 10**MAX_DIGITS
+_USUAL = 2**63
+"""Numbers between this and its negative are JSON whatever they are."""
 MAX_PROBLEMS = 20
 
 _Trail = tuple["_Trail", str | int] | None
@@ -47,9 +49,14 @@ def json_problems(value: Any) -> list[str]:
 def _doubtful(
     item: Mapping[str, Any] | list[Any], depth: int, trail: _Trail
 ) -> Iterator[tuple[Any, int, _Trail]]:
-    """The values in ``item`` that need a look of their own: most are plain text."""
+    """The values in ``item`` that need a look of their own: most are plain texts and numbers."""
     for key, child in item.items() if isinstance(item, Mapping) else enumerate(item):
-        if not (type(child) is str and child.isascii() and depth <= MAX_DEPTH):
+        kind = type(child)
+        if kind is str:
+            is_plain = child.isascii()
+        else:
+            is_plain = (kind is float or kind is int) and -_USUAL < child < _USUAL
+        if not is_plain or depth > MAX_DEPTH:
             yield child, depth, (trail, key)
 
 

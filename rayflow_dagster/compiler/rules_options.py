@@ -1,7 +1,8 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -160,13 +161,20 @@ def misspelled_options(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 def _slips(
-    given: Mapping[str, Any], model: type[BaseModel], others: Sequence[str] = ()
+    given: Mapping[str, Any], model: type[BaseModel], others: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str]]:
-    known = [*model.model_fields, *others]
     for key in given:
-        close = [] if key in known else get_close_matches(key, known, n=1, cutoff=_CLOSE)
-        if close and close[0] not in given:
-            yield key, close[0]
+        meant = _meant(key, model, others)
+        if meant is not None and meant not in given:
+            yield key, meant
+
+
+@lru_cache(maxsize=1024)  # all nodes have the same few keys
+def _meant(key: str, model: type[BaseModel], others: tuple[str, ...]) -> str | None:
+    """The known key that an unknown one is nearly."""
+    known = [*model.model_fields, *others]
+    close = [] if key in known else get_close_matches(key, known, n=1, cutoff=_CLOSE)
+    return close[0] if close else None
 
 
 def _slip(where: str, key: str, meant: str) -> str:

@@ -4,14 +4,13 @@ import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
 from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError, VariableError
-from rayflow_dagster.kept_variables import Kept, RunVariables
 from rayflow_dagster.types import ExecutionState, NodeResult
 from rayflow_dagster.values import check_place, is_url, join, read_bytes, store_bytes, stored_exists
 from rayflow_dagster.variables import Snapshot, unpickled
@@ -19,6 +18,9 @@ from rayflow_dagster.variables import Snapshot, unpickled
 from . import early
 from .compiled import CompiledFlow
 from .storage import KEPT_FILE, VARIABLES_FILE, StoredOutputs, kept_variables, values_root
+
+if TYPE_CHECKING:
+    from rayflow_dagster.kept_variables import Kept, RunVariables
 
 HASH_TAG = "rayflow/flow_hash"
 RESULT_TAG = "rayflow/result"
@@ -71,6 +73,8 @@ class RunSession:
         """
         declared = self.flow.kept_variables
         if declared:
+            from rayflow_dagster.kept_variables import RunVariables  # few flows have such
+
             kept = kept_variables(self.instance, self.run.job_name)
             self._kept = RunVariables(kept, self.run.run_id, declared)
 
@@ -275,7 +279,7 @@ class RunSession:
                 return run.is_success
         return False
 
-    def _first_read(self) -> Mapping[str, Kept]:
+    def _first_read(self) -> "Mapping[str, Kept]":
         """What the run that this one goes on from had read of the kept variables."""
         files = (self._file_of(run.run_id, KEPT_FILE) for run in self._ancestors())
         pickled = next((read_bytes(file) for file in files if stored_exists(file)), None)

@@ -10,14 +10,16 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterEventType, DagsterInstance, MetadataValue
 
-from rayflow_dagster.kept_variables import KeptVariables
 from rayflow_dagster.values import StoredValue, join, local_or_url
 
 from ._dagster import run_database_url
+
+if TYPE_CHECKING:
+    from rayflow_dagster.kept_variables import KeptVariables
 
 INLINE = "value"
 """Metadata of a small plain value: its JSON text."""
@@ -39,7 +41,7 @@ def values_root(instance: DagsterInstance, storage: str | None = None) -> str:
     return str(Path(instance.storage_directory()) / "rayflow")
 
 
-def kept_variables(instance: DagsterInstance, job: str) -> KeptVariables:
+def kept_variables(instance: DagsterInstance, job: str) -> "KeptVariables":
     """The variables of a flow that are kept between runs: in an SQLite file beside the values, or
     in the database that the instance records its runs in.
 
@@ -51,6 +53,8 @@ def kept_variables(instance: DagsterInstance, job: str) -> KeptVariables:
         folder = Path(instance.storage_directory()) / "rayflow"
         folder.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{folder / 'variables.db'}"
+    from rayflow_dagster.kept_variables import KeptVariables  # few flows have such
+
     return KeptVariables(url, job)
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
-
 from rayflow_dagster.errors import TriggerError
+from rayflow_dagster.values import file_system
 
 from .files import FoundFile
 
@@ -63,7 +62,7 @@ def url_files(url: str, depth: int | None, hidden: bool) -> Iterator[tuple[str, 
         Exception: whatever the filesystem raises.
         TriggerError: it tells no mtimes.
     """
-    system, base = fsspec.core.url_to_fs(url)
+    system, base = file_system(url)
     system.invalidate_cache()  # some keep listings for ever
     base = base.rstrip("/")
     folders = [("", depth)]

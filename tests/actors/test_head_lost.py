@@ -34,7 +34,9 @@ try:
     cluster.connect()
 except ClusterError as error:
     heard.append(str(error))
-time.sleep(14)  # Ray ends the process 20 s after the head's death, unless it has disconnected
+# Ray ends the process 20 s after the head's death, of which this one is told after ten, unless it
+# has disconnected.
+time.sleep(11)
 print(*heard, ray.is_initialized(), sep="\\n")
 """
 

@@ -11,7 +11,7 @@ from dagster import (
     multiprocess_executor,
 )
 from dagster_runs import PROJECT, compile_test_flow, read_run
-from shapes import load_fixture
+from drawing import draw, node
 
 from rayflow_dagster.defs.build import build_job
 
@@ -26,11 +26,22 @@ def job_of(flow: str) -> Any:
 def test_variables_and_outputs_cross_the_processes_of_a_run(
     ray_session: None, instance: DagsterInstance
 ) -> None:
-    flow = load_fixture("variables")
+    flow = draw(
+        {
+            "start": node("start", inputs={"first": "int"}),
+            "set": node("variables.set_variable", values={"VARIABLE": "counter"}),
+            "count": node("flow_nodes.count_up.CountUpNode", values={"BY": 100}),
+            "get": node("variables.get_variable", values={"VARIABLE": "counter"}),
+            "return_": "return",
+        },
+        "start > set, start.first - set.value, set > count, count > get, get > return_,"
+        "get.value - return_.counter",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
     job = build_reconstructable_job("test_multiprocess", "job_of", (json.dumps(flow),))
 
-    result = execute_job(job, instance, run_config={"ops": {"Start": {"config": {"first": 1000}}}})
+    result = execute_job(job, instance, run_config={"ops": {"start": {"config": {"first": 1000}}}})
 
     run = read_run(instance, result.run_id, compile_test_flow(flow))
     assert run.success
-    assert run.result == {"counter": 1111}
+    assert run.result == {"counter": 1100}

@@ -1,25 +1,26 @@
-"""``rayflow-dagster inbox`` in a process of its own."""
+"""``rayflow-dagster inbox``: in a process of its own, or in this one where it does not start."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
+from click.testing import CliRunner
+
 from inbox.inbox_flows import SECRET, Caller
 from inbox.inbox_processes import COMMAND, environment, started
+from rayflow_dagster.cli import main
 
 
 def refused(flows: Path, home: Path, *options: str, **more: str) -> str:
-    done = subprocess.run(
-        [*COMMAND, *options],
-        cwd=flows.parent,
-        env=environment(home, **more),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
+    """What is said instead of taking requests."""
+    given = environment(home, **more)
+    changed = {name: given.get(name) for name in {*os.environ, *given}}
+    with contextlib.chdir(flows.parent):
+        done = CliRunner().invoke(main, ["inbox", *options], env=changed)
+    assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     return done.stderr

@@ -22,8 +22,6 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
-from dagster._core.storage.legacy_storage import LegacyRunStorage
-from dagster._core.storage.runs import InMemoryRunStorage, SqliteRunStorage
 from dagster_shared.error import SerializableErrorInfo
 
 from rayflow_dagster.errors import StorageError
@@ -96,6 +94,10 @@ def run_database_url(instance: DagsterInstance) -> str | None:
     Raises:
         StorageError: it is a database of another kind.
     """
+    # Here: with what they import, they take longer than to load a hundred flows.
+    from dagster._core.storage.legacy_storage import LegacyRunStorage
+    from dagster._core.storage.runs import InMemoryRunStorage, SqliteRunStorage
+
     storage: Any = instance.run_storage
     if isinstance(storage, LegacyRunStorage):
         storage = storage._storage.run_storage
