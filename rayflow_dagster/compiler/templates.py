@@ -13,29 +13,28 @@ _TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 def template_names(value: Any) -> Iterator[str]:
     """The names of all templates in ``value``, at any depth."""
-    if isinstance(value, str):
-        yield from (match[1] for match in _TEMPLATE.finditer(value))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from template_names(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from template_names(item)
+    for text in _texts(value):
+        yield from (match[1] for match in _TEMPLATE.finditer(text))
 
 
 def template_problems(value: Any) -> Iterator[str]:
     """What is wrong with the templates in ``value``, at any depth."""
-    if isinstance(value, str):
-        rest = _TEMPLATE.sub("", value)
+    for text in _texts(value):
+        rest = _TEMPLATE.sub("", text)
         if "{{" in rest:
             open_one = rest[rest.index("{{") :]
             yield f"a template is not closed: '{open_one:.40}'; write }}}} behind it"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from template_problems(item)
+            yield from _texts(item)
     elif isinstance(value, list):
         for item in value:
-            yield from template_problems(item)
+            yield from _texts(item)
 
 
 def lone_template(value: Any) -> str | None:
