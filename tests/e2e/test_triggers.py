@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
+from dagster import AssetKey, DagsterInstance
 from inbox.inbox_processes import daemon
 
 from e2e.example_project import PROJECT, example_project, results, runs_of
+from rayflow_dagster.defs.storage import kept_variables
 
 pytestmark = pytest.mark.e2e
 
@@ -32,6 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = example_project(tmp_path_factory.mktemp("triggers") / "project", ORDERS)
     switch_on(folder, "nightly_revenue", "schedules", cron="* * * * *")
+    switch_on(folder, "visits", "schedules", cron="* * * * *", inputs={"visitor": "Ada"})
     switch_on(folder, "sales_share", "sensors", flow="nightly_revenue", min_interval=1)
     switch_on(folder, "arrived_orders", "sensors", min_interval=1)
     switch_on(folder, "new_orders", "sensors", every=1)
@@ -54,10 +56,12 @@ def recorded(home: Path) -> Iterator[DagsterInstance]:
 
 
 def switch_on(project: Path, flow: str, kind: str, /, **keys: Any) -> None:
-    """Have a flow's first trigger on from the start, with these keys changed."""
+    """Have a flow's first trigger on from the start, with these keys changed or, if it has none,
+    these alone.
+    """
     file = project / "flows" / f"{flow}.json"
     drawn = json.loads(file.read_text())
-    drawn[kind][0] |= {"running": True, **keys}
+    drawn.setdefault(kind, [{}])[0] |= {"running": True, **keys}
     file.write_text(json.dumps(drawn))
 
 
@@ -127,3 +131,16 @@ def test_a_schedule_starts_a_flow_and_its_success_starts_another(
     assert share == {"share": first["revenue"] / 10_000}
     run = runs_of(recorded, "sales_share")[-1]
     assert run.tags["dagster/sensor_name"] == "sales_share_flow"
+    made = recorded.get_latest_materialization_event(AssetKey(["sales", "share_of_target"]))
+    assert made is not None
+
+
+def test_runs_of_a_schedule_keep_variables_for_the_next(
+    project: Path, home: Path, recorded: DagsterInstance, ray_folder: Path
+) -> None:
+    with daemon(project, home, ray_folder):
+        counted = [each["visits"] for each in results(recorded, "visits", 1)]
+    assert counted == list(range(1, len(counted) + 1))
+    kept = kept_variables(recorded, "visits").read()
+    assert kept["last_visitor"].value == "Ada"
+    assert kept["visits"].value >= len(counted)
