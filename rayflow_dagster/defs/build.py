@@ -81,8 +81,8 @@ def build_definitions(
     if not folder.is_dir():
         raise ProjectError(f"there is no folder of flows at {folder}; make it, or name another")
     project = Project.around(folder, nodes)
-    is_first = load_frozen(_frozen_key(folder)) is None  # no run worker, which would tell it again
-    files = _frozen_files(folder)
+    frozen = load_frozen(_frozen_key(folder))
+    files = _read_files(folder) if frozen is None else _frozen_files(folder, frozen)
     parsed = {item.file: _parse(item) for item in files}
     names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
     clashing = _clashes(names)
@@ -95,7 +95,7 @@ def build_definitions(
                 jobs.append(_refused_job(file, names, clashing[file]))
             else:
                 jobs.append(_job(file, raw, names[file], project, ray_settings, found))
-    if is_first:
+    if frozen is None:  # a run worker would tell them again
         _tell_warnings(found.flows)
     return Definitions(
         jobs=jobs,
@@ -205,18 +205,19 @@ def _frozen_key(folder: Path) -> str:
     return f"rayflow/{folder}"
 
 
-def _frozen_files(folder: Path) -> list[_FlowFile]:
-    """The flow files: as they are when the code location loads, as they were in a run worker."""
-    key = _frozen_key(folder)
-    frozen = load_frozen(key)
-    if frozen is not None:
-        hashes: dict[str, str] = json.loads(frozen)
-        contents = saved_flows(list(hashes.values()))
-        return [
-            _FlowFile(folder / name, content)
-            for name, content in zip(hashes, contents, strict=True)
-        ]
+def _frozen_files(folder: Path, frozen: str) -> list[_FlowFile]:
+    """The flow files as they were when the code location loaded: what a run worker gets."""
+    hashes: dict[str, str] = json.loads(frozen)
+    contents = saved_flows(list(hashes.values()))
+    return [
+        _FlowFile(folder / name, content) for name, content in zip(hashes, contents, strict=True)
+    ]
+
+
+def _read_files(folder: Path) -> list[_FlowFile]:
+    """The flow files as they are, frozen for the run workers to come."""
     files = [_FlowFile(file, file.read_bytes()) for file in sorted(folder.glob("*.json"))]
     save_flows(item.content for item in files)
-    freeze(key, json.dumps({item.file.name: digest_of(item.content) for item in files}))
+    hashes = {item.file.name: digest_of(item.content) for item in files}
+    freeze(_frozen_key(folder), json.dumps(hashes))
     return files
