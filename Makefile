@@ -1,22 +1,27 @@
 # make demo   run the order-check flow
 # make dev    open the Dagster UI; what is saved is reloaded
 # make test   lint, check types and run the tests
+# make test-fast  only the tests that start no Ray and no server
 # make lint   only the checks that do not run the code
 # make schema write the flow file's schema and its page, after a change of the models
 # make bench  run the benchmarks
 # make clean  remove what make built; the runs in .dagster stay
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# More processes than cores: most of a test's time is waiting for the processes that it starts.
+WORKERS ?= 6
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-INSTALLED := .venv/.installed
-INSTALLED_DEV := .venv/.installed-dev
-INSTALLED_BENCH := .venv/.installed-bench
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_BENCH := $(VENV)/.installed-bench
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 demo dev: export DAGSTER_HOME := $(CURDIR)/.dagster
 
-.PHONY: demo dev test lint schema bench clean
+.PHONY: demo dev test test-fast lint schema bench clean
 
 demo: $(INSTALLED) .dagster/dagster.yaml
 	@$(BIN)/rayflow-dagster run flows/order_check.json
@@ -25,7 +30,10 @@ dev: $(INSTALLED) .dagster/dagster.yaml
 	@$(BIN)/rayflow-dagster dev -w workspace.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(INSTALLED_DEV)
+	$(PYTEST) -m "not ray and not e2e"
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
@@ -44,7 +52,7 @@ bench: $(INSTALLED_BENCH)
 
 clean:
 	-@test ! -x $(BIN)/rayflow-dagster || $(BIN)/rayflow-dagster ray stop
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-* build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -53,20 +61,20 @@ $(BIN)/python:
 	    sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	    "$(PYTHON) is Python %d.%d; this project needs Python 3.11, 3.12 or 3.13. " % v + \
 	    "Name one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv; the first time takes a minute or two"
+	@echo "installing into $(VENV); the first time takes a minute or two"
 	$(PIP) -e .
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv; the first time takes a minute or two"
+	@echo "installing into $(VENV); the first time takes a minute or two"
 	$(PIP) -e '.[dev]'
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_BENCH): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv; the first time takes a minute or two"
+	@echo "installing into $(VENV); the first time takes a minute or two"
 	$(PIP) -e '.[dev,bench]'
 	@touch $(INSTALLED) $(INSTALLED_DEV) $@
 

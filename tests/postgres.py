@@ -1,5 +1,6 @@
 """A PostgreSQL server for tests, on a socket of its own."""
 
+import glob
 import os
 import shutil
 import subprocess
@@ -9,6 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NOBODY = 65534
+# Debian keeps the server's commands off the path.
+FOLDERS = [os.environ["PATH"], *sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)]
+
+
+def _command(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join(FOLDERS))
+
+
+def postgres_is_installed() -> bool:
+    return _command("initdb") is not None
 
 
 @contextmanager
@@ -20,9 +31,10 @@ def running_postgres() -> Iterator[str]:
         as_other = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         shutil.chown(folder, NOBODY, NOBODY)
 
-    def run(*command: str) -> None:
+    def run(name: str, *arguments: str) -> None:
         log = subprocess.DEVNULL  # the server would hold a pipe open
-        subprocess.run([*as_other, *command], check=True, cwd=folder, stdout=log, stderr=log)
+        command = [*as_other, _command(name) or name, *arguments]
+        subprocess.run(command, check=True, cwd=folder, stdout=log, stderr=log)
 
     data = str(folder / "data")
     run("initdb", "-D", data, "-U", "tests", "--auth=trust", "--no-sync")

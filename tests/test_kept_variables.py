@@ -1,6 +1,5 @@
 """What is kept of variables between runs, without Dagster: read, written back, in conflict."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import running_postgres
+from postgres import postgres_is_installed, running_postgres
 
 from rayflow_dagster.errors import StorageError, VariableError
 from rayflow_dagster.kept_variables import BY_HAND, Kept, KeptVariables, RunVariables
@@ -36,9 +35,8 @@ class Run:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    pytest.importorskip("psycopg2")
-    if shutil.which("initdb") is None:
-        pytest.skip("PostgreSQL is not installed")
+    if not postgres_is_installed():
+        pytest.skip("PostgreSQL is not installed: on Debian, apt-get install postgresql")
     with running_postgres() as url:
         yield url
 

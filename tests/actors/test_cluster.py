@@ -31,6 +31,8 @@ from rayflow_dagster.cli.embedded_ray import start_ray
 from rayflow_dagster.cli.group import Refused
 from rayflow_dagster.errors import ClusterError
 
+pytestmark = pytest.mark.ray
+
 SETTINGS = RaySettings(num_cpus=1, idle_seconds=120.0)
 
 

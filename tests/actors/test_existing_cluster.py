@@ -1,19 +1,14 @@
 """Runs on a cluster of several machines, from a driver that is not on its head."""
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Machines, said, three_machines
+from clusters import Machines, said
 from drawing import draw, node
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(sys.platform != "linux", reason="needs loopback addresses of their own"),
-]
+pytestmark = pytest.mark.ray
 
 WIDE = [f"where{number}" for number in range(8)]
 NODES = '''
@@ -103,12 +98,6 @@ def run(flow):
     orchestrator = FlowOrchestrator(Project.at(__import__("pathlib").Path.cwd()))
     return asyncio.run(orchestrator.execute_flow(flow, {}))
 """
-
-
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Machines]:
-    with three_machines() as running:
-        yield running
 
 
 def write_project(folder: Path) -> None:

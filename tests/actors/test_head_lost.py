@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 LISTEN = """
-import threading, time
+import sys, threading
 from rayflow_dagster.actors import cluster
 from rayflow_dagster.errors import ClusterError
 
@@ -34,10 +34,16 @@ try:
     cluster.connect()
 except ClusterError as error:
     heard.append(str(error))
-# Ray ends the process 20 s after the head's death, of which this one is told after ten, unless it
-# has disconnected.
-time.sleep(11)
+sys.stdin.readline()  # until Ray has ended a process that did not disconnect
 print(*heard, ray.is_initialized(), sep="\\n")
+"""
+
+# What Ray does to a process that hears nothing of a lost head.
+DEAF = """
+import threading
+ray.init(log_to_driver=False)
+print("ready", flush=True)
+threading.Event().wait()
 """
 
 RUN = """
@@ -78,18 +84,26 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def ended() -> Iterator[dict[str, Ended]]:
-    """Two drivers, one that listens and one that runs a flow, and what their head's end did."""
+    """Two drivers, one that listens and one that runs a flow, and what their head's end did.
+
+    The first still lives when Ray has ended a third one, which was not told.
+    """
+    sooner = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
     with three_machines() as machines:
         drivers = {
-            "listening": machines.driver(LISTEN, RAY_gcs_rpc_server_reconnect_timeout_s="20"),
+            "listening": machines.driver(LISTEN, **sooner),
             "running": machines.driver(RUN),
         }
+        deaf = machines.driver(DEAF, RAY_AUTH_MODE="token", **sooner)
         running = drivers["running"].stdin
         assert running is not None
         print(json.dumps(FLOW), file=running, flush=True)
         wait_for(drivers["listening"], "ready")
         wait_for(drivers["running"], "settled first")
+        wait_for(deaf, "ready")
         os.kill(machines.gcs, signal.SIGKILL)
+        deaf.communicate(timeout=PATIENCE)
+        assert deaf.returncode != 0
         said = {name: driver.communicate(timeout=PATIENCE) for name, driver in drivers.items()}
         yield {
             name: Ended(machines.address, driver.returncode, *said[name])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clusters import PATIENCE, ROOT, Machines, three_machines
+from clusters import PATIENCE, ROOT
 from processes import driver, eventually, family, living, private_folder, said
 
 from rayflow_dagster.actors import cluster
@@ -78,14 +78,6 @@ def test_stop_names_the_residents_that_it_ends(folder):
     said(driver(f"{LEAVE}\ncluster.connect(RaySettings(num_cpus=1))\nleave(PREFIX + '-model')"))
     expected = "the embedded Ray is stopped, and with it 1 resident(s): rayflow-resident-model\n"
     assert cli("stop") == expected
-
-
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Machines]:
-    if sys.platform != "linux":
-        pytest.skip("needs loopback addresses of their own")
-    with three_machines() as running:
-        yield running
 
 
 def test_on_an_existing_cluster_residents_are_listed_and_ended_and_it_stays(machines):

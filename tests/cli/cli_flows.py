@@ -26,21 +26,25 @@ def flow_with_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_sleeper(project: Path, seconds: float) -> Path:
-    """A flow whose one node sleeps."""
+def write_waiting(project: Path) -> Path:
+    """The flow ``waiting``, whose one node never ends; returns a file that is there once the
+    node is at work."""
+    at_work = project / "at_work"
+    files = {"MINE": str(at_work), "THEIRS": str(project / "never"), "PATIENCE": 600.0}
     flow = {
         "nodes": [
             {"id": "start", "type": "start", "data": {}},
             {
-                "id": "sleep",
-                "type": "flow_nodes.sleep.SleepNode",
-                "data": {"constantValues": {"SECONDS": seconds, "value": 1}},
+                "id": "wait",
+                "type": "flow_nodes.meet.MeetNode",
+                "data": {"constantValues": {**files, "value": 1}},
             },
             {"id": "return", "type": "return", "data": {}},
         ],
         "edges": [
-            {"source": "start", "target": "sleep", "type": "exec"},
-            {"source": "sleep", "target": "return", "type": "exec"},
+            {"source": "start", "target": "wait", "type": "exec"},
+            {"source": "wait", "target": "return", "type": "exec"},
         ],
     }
-    return write_flow(project / "flows" / "sleeper.json", flow)
+    write_flow(project / "flows" / "waiting.json", flow)
+    return at_work

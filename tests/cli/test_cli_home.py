@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli_flows import write_sleeper
+from cli_flows import write_waiting
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from rayflow_dagster.cli.flows import open_flow
@@ -118,7 +118,7 @@ from rayflow_dagster.cli.flows import open_flow
 from rayflow_dagster.cli.progress import NoProgress
 from rayflow_dagster.cli.recorded import RecordedRunner
 from rayflow_dagster.testing import in_process
-RecordedRunner(open_flow("sleeper"), in_process).run({}, NoProgress())
+RecordedRunner(open_flow("waiting"), in_process).run({}, NoProgress())
 """
 SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
 
@@ -128,7 +128,7 @@ def waiting_run(
     project: Path, *command: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], DagsterRun]]:
     """A run in another process, which waits in its only node, and that process."""
-    write_sleeper(project, 600)
+    write_waiting(project)
     shutil.copy(SETTINGS, project)
     os.environ["DAGSTER_HOME"] = str(use_home(project))
     with subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL) as process:
@@ -144,7 +144,7 @@ def started_run() -> DagsterRun:
         with DagsterInstance.get() as instance:
             for run in instance.get_runs():
                 steps = instance.get_run_step_stats(run.run_id)
-                if any(step.step_key == "sleep" for step in steps):
+                if any(step.step_key == "wait" for step in steps):
                     return run
         time.sleep(0.2)
     raise AssertionError("no run has started")
@@ -181,7 +181,7 @@ def test_a_run_whose_process_is_killed_is_recorded_as_failed_by_the_next_run(
 
 @pytest.mark.ray
 def test_a_run_at_the_terminal_can_be_terminated_in_dagster(ray_session: None, project: Path):
-    with waiting_run(project, "-m", "rayflow_dagster", "run", "sleeper") as (process, run):
+    with waiting_run(project, "-m", "rayflow_dagster", "run", "waiting") as (process, run):
         with DagsterInstance.get() as instance:
             assert instance.run_launcher.terminate(run.run_id)
         assert process.wait(60) == STOPPED

@@ -25,7 +25,9 @@ def partition_of_run(project: Path) -> str:
 
 
 @pytest.mark.ray
-def test_the_run_counts_for_the_partition_that_its_input_names(typed, project: Path) -> None:
+def test_the_run_counts_for_the_partition_that_its_input_names(
+    ray_session, typed, project: Path
+) -> None:
     write_parted(project, {"kind": "daily", "start": "2026-01-01", "input": "day"})
     result = typed("run", "parted", "-i", "day=2026-01-05", "--json")
     assert json.loads(result.stdout)["result"] == {"day": "2026-01-05"}
@@ -33,7 +35,7 @@ def test_the_run_counts_for_the_partition_that_its_input_names(typed, project: P
 
 
 @pytest.mark.ray
-def test_a_new_dynamic_partition_is_added(typed, project: Path) -> None:
+def test_a_new_dynamic_partition_is_added(ray_session, typed, project: Path) -> None:
     write_parted(project, {"kind": "dynamic", "input": "day"})
     assert typed("run", "parted", "-i", "day=ada").exit_code == 0
     assert partition_of_run(project) == "ada"
@@ -41,7 +43,8 @@ def test_a_new_dynamic_partition_is_added(typed, project: Path) -> None:
         assert instance.get_dynamic_partitions("parted") == ["ada"]
 
 
-def test_a_partition_that_is_not_there_is_one_message(typed, project: Path) -> None:
+@pytest.mark.ray
+def test_a_partition_that_is_not_there_is_one_message(ray_session, typed, project: Path) -> None:
     write_parted(project, {"kind": "static", "values": ["north", "south"], "input": "day"})
     result = typed("run", "parted", "-i", "day=east")
     assert result.exit_code == 1

@@ -116,5 +116,8 @@ def test_a_skipped_or_failed_return_is_not_reached(tracker):
 
 
 def test_a_node_that_waits_to_retry_is_pending_again(tracker):
+    seen = []
     for status in ("running", "pending", "running", "completed"):
         tracker.update_node_status("one", status)
+        seen.append(tracker.get_state()["node_states"]["one"]["status"])
+    assert seen == ["running", "pending", "running", "completed"]
