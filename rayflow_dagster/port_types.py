@@ -1,9 +1,10 @@
 """Port types: what a value at a port may be, written as text (``list[int]``, ``str | None``).
 
 The words are ``int float str bool dict list any None``, ``list[T]``, ``dict[K, V]``, unions
-``A | B``, ``optional[T]``, and a class by its path (``pandas.DataFrame``). ``int`` fits
-``float``, a subclass fits its base, a union fits where all of it fits, ``any`` fits both ways;
-nothing else converts. The syntax is that of PEP 484 and PEP 604.
+``A | B``, ``optional[T]``, and a class by its path (``pandas.DataFrame``). A type fits another
+where the check of values, when the flow runs, takes all that is of it: ``int`` fits ``float``,
+``list`` fits ``collections.abc.Sequence``, a subclass its base, a union where all of it fits.
+``any`` fits both ways; nothing converts. The syntax is that of PEP 484 and PEP 604.
 
 Classes are looked up among the modules that are already imported: a type word in a flow file
 must never cause an import.
@@ -20,7 +21,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any, Union, cast
 
 from .secrets import KEY, Secret, name_problem
 
@@ -34,6 +35,14 @@ _SPELLINGS = {
     "none": "None", "null": "None", "nonetype": "None",
     "typing.list": "list", "typing.dict": "dict",
 }  # fmt: skip
+# What a value of a word may be an object of: a float may be an int. Numbers of other packages are
+# taken too, but nothing is known of what else takes them.
+_CLASSES: Mapping[str, tuple[type, ...]] = {
+    "int": (int,), "float": (float, int), "bool": (bool,), "str": (str,), "dict": (dict,),
+    "list": (list,), "None": (type(None),),
+}  # fmt: skip
+_NUMBERS: Mapping[str, type] = {"int": numbers.Integral, "float": numbers.Real}
+_NUMPY_BOOLS = frozenset({("numpy", "bool"), ("numpy", "bool_")})
 MAX_DEPTH = 20
 MAX_LENGTH = 1000
 # What type words are made of. The parser would warn about the rest, such as "1if".
@@ -146,6 +155,14 @@ def only_member(kind: PortType) -> PortType:
     return members[0] if kind.name == "union" and len(members) == 1 else kind
 
 
+def class_paths(kind: PortType) -> Iterator[str]:
+    """The paths of the classes that a type names."""
+    if "." in kind.name:
+        yield kind.name
+    for arg in kind.args:
+        yield from class_paths(arg)
+
+
 def type_text(declared: object) -> str:
     """The type word of what an author wrote: a class, ``list[int]``, ``int | None``, a word.
 
@@ -209,7 +226,9 @@ def imported_class(path: str) -> type | None:
 
 
 def fits(source: PortType, target: PortType, resolve: ClassResolver = loaded_class) -> bool:
-    """Whether every value of ``source`` may go where ``target`` is asked for."""
+    """Whether every value of ``source`` may go where ``target`` is asked for, as far as types tell:
+    what is in a bare ``list`` or ``dict`` is looked at when the flow runs.
+    """
     if source == target or "any" in (source.name, target.name):
         return True
     if source.name == "union":
@@ -219,22 +238,32 @@ def fits(source: PortType, target: PortType, resolve: ClassResolver = loaded_cla
     if source.name == target.name:
         # A bare list is a list of anything, and 'any' fits both ways.
         return not source.args or not target.args or _all_fit(source, target, resolve)
-    if source.name == "int" and target.name == "float":
-        return True
-    return _subclass(source.name, target.name, resolve)
+    found = [resolve(source.name)] if "." in source.name else _CLASSES[source.name]
+    return all(each is not None and _takes(target, each, issubclass, resolve) for each in found)
 
 
 def _all_fit(source: PortType, target: PortType, resolve: ClassResolver) -> bool:
     return all(fits(a, b, resolve) for a, b in zip(source.args, target.args, strict=True))
 
 
-def _subclass(source: str, target: str, resolve: ClassResolver) -> bool:
-    basic: Mapping[str, type] = {"int": int, "float": float, "str": str, "dict": dict, "list": list}
-    if "." not in source:
-        return False
-    lower = resolve(source)
-    upper = basic.get(target) or ("." in target and resolve(target)) or None
-    return bool(lower and upper and lower is not bool and issubclass(lower, upper))
+def _takes(
+    target: PortType, given: Any, is_of: Callable[[Any, Any], bool], resolve: ClassResolver
+) -> bool:
+    """Whether ``target``, no union, takes what is given as far as its class tells: one rule for a
+    class (``is_of`` is ``issubclass``) and for a value (``isinstance``). ``bool`` is no number.
+    """
+    is_value = is_of is isinstance
+    kind = type(given) if is_value else given
+    if target.name == "bool":
+        return kind is bool or (kind.__module__, kind.__name__) in _NUMPY_BOOLS
+    if target.name in _NUMBERS:
+        may_be_bool = kind is not int and issubclass(bool, kind)
+        return is_of(given, _NUMBERS[target.name]) and not may_be_bool
+    wanted = resolve(target.name) if "." in target.name else _CLASSES[target.name][0]
+    try:
+        return wanted is not None and is_of(given, wanted)
+    except TypeError:  # a protocol with attributes, of which only a value can tell
+        return not is_value
 
 
 def accepts(port_type: PortType, value: object) -> bool:
@@ -249,27 +278,15 @@ def accepts(port_type: PortType, value: object) -> bool:
 
 
 def _accepts(port_type: PortType, value: object) -> bool:
-    name = port_type.name
-    if name == "any":
+    if port_type.name == "any":
         return True
-    if name == "union":
+    if port_type.name == "union":
         return any(accepts(member, value) for member in port_type.args)
-    if name == "None":
-        return value is None
-    if name == "bool":
-        return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
-    if name == "int":
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if name == "float":
-        return isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if name == "str":
-        return isinstance(value, str)
-    if name == "list":
-        return isinstance(value, list) and _items_accepted(port_type, value)
-    if name == "dict":
-        return isinstance(value, dict) and _entries_accepted(port_type, value)
-    wanted = loaded_class(name)
-    return wanted is not None and isinstance(value, wanted)
+    if not _takes(port_type, value, isinstance, loaded_class):
+        return False
+    if port_type.name == "list":
+        return _items_accepted(port_type, cast(list[Any], value))
+    return port_type.name != "dict" or _entries_accepted(port_type, cast(dict[Any, Any], value))
 
 
 def _items_accepted(port_type: PortType, value: list[Any]) -> bool:

@@ -1,8 +1,13 @@
 """Port types: their words, what fits what, and which values they accept."""
 
 import datetime
+import decimal
+import enum
+import fractions
+import math
 import pathlib
 import sys
+import types
 import typing
 from collections import OrderedDict
 from typing import Any
@@ -23,6 +28,20 @@ from rayflow_dagster.port_types import (
     type_text,
     value_type,
 )
+
+
+class Shade(enum.IntEnum):
+    DARK = 1
+
+
+class Tagged(list):
+    """A list with more to it."""
+
+
+@typing.runtime_checkable
+class Named(typing.Protocol):
+    name: str
+
 
 WORDS = st.recursive(
     st.sampled_from(["any", "int", "float", "str", "bool", "dict", "list", "None", "a.b.C"]),
@@ -156,6 +175,22 @@ def test_fitting_is_reflexive_and_any_fits_both_ways(one, two, three):
         ("no.Such", "dict", False),
         ("builtins.bool", "int", False),
         ("pathlib.PosixPath", "pathlib.PurePath", True),
+        ("list[int]", "collections.abc.Sequence", True),
+        ("dict", "collections.abc.Mapping", True),
+        ("dict", "collections.abc.Sequence", False),
+        ("int", "numbers.Number", True),
+        ("float", "numbers.Integral", False),
+        ("numbers.Number", "float", False),
+        ("numbers.Integral", "int", False),  # of which True is one
+        ("numpy.int64", "int", True),
+        ("numpy.int64", "float", True),
+        ("numpy.float32", "float", True),
+        ("numpy.float32", "int", False),
+        ("numpy.bool", "bool", True),
+        ("None", "collections.abc.Hashable", True),
+        ("int", "collections.abc.Hashable", True),
+        ("list", "collections.abc.Hashable", False),
+        ("decimal.Decimal", "float", False),
     ],
 )
 def test_what_fits_what(source, target, does):
@@ -197,6 +232,79 @@ def test_what_fits_what(source, target, does):
 )
 def test_which_values_are_accepted(word, value, does):
     assert accepts(parse_type(word), value) is does
+
+
+SAMPLES = {
+    "int": [0, 7, -(2**70)],
+    "float": [1.5, 2, math.inf],
+    "bool": [True, False],
+    "str": ["", "x"],
+    "None": [None],
+    "list": [[], [1], ["x"], [None, {}]],
+    "dict": [{}, {"a": 1}, {1: "x"}],
+    "list[int]": [[], [1, 2]],
+    "list[float | None]": [[], [1.5, None, 2]],
+    "dict[str, list[int]]": [{}, {"a": [1]}],
+    "numpy.int64": [numpy.int64(1)],
+    "numpy.float32": [numpy.float32(1)],
+    "numpy.float64": [numpy.float64(1)],
+    "numpy.bool": [numpy.True_],
+    "numpy.ndarray": [numpy.zeros(2)],
+    "fractions.Fraction": [fractions.Fraction(1, 2)],
+    "decimal.Decimal": [decimal.Decimal(1)],
+    "builtins.complex": [1j],
+    "builtins.bytes": [b"x"],
+    "builtins.bytearray": [bytearray(b"x")],
+    "builtins.tuple": [(), (1, "x")],
+    "builtins.frozenset": [frozenset({1})],
+    "collections.OrderedDict": [OrderedDict(a=1)],
+    "pathlib.PosixPath": [pathlib.PosixPath("x")],
+    f"{__name__}.Shade": [Shade.DARK],
+    f"{__name__}.Tagged": [Tagged()],
+    "numbers.Number": [1, True, 1j, decimal.Decimal(1)],
+    "numbers.Real": [1, True, 1.5, fractions.Fraction(1, 2)],
+    "numbers.Integral": [1, True, numpy.int64(1)],
+    "collections.abc.Sequence": [[1], (1,), "x"],
+    "collections.abc.Mapping": [{}, types.MappingProxyType({})],
+    "collections.abc.Sized": [[], "x", {}],
+    "typing.SupportsIndex": [1, True, numpy.zeros(2)],
+    "pathlib.PurePath": [pathlib.PurePosixPath("x"), pathlib.PureWindowsPath("x")],
+}
+"""Types, each with values that tell it from the others."""
+
+
+@pytest.mark.parametrize("source", SAMPLES)
+def test_a_type_fits_another_where_a_running_node_takes_all_its_values(source):
+    one = parse_type(source)
+    for target, samples in SAMPLES.items():
+        if target == source:
+            assert all(accepts(one, value) for value in samples)
+        # What is in a bare list or dict is told by its values alone.
+        if one.args or not parse_type(target).args:
+            other = parse_type(target)
+            assert fits(one, other) == all(accepts(other, value) for value in SAMPLES[source]), (
+                target
+            )
+
+
+@given(
+    st.lists(st.sampled_from(sorted(SAMPLES)), min_size=1, max_size=3),
+    st.sampled_from(sorted(SAMPLES)),
+)
+def test_a_union_fits_where_all_its_values_are_taken(members, target):
+    source, other = parse_type(" | ".join(members)), parse_type(target)
+    if other.args and {"list", "dict"} & set(members):
+        return
+    values = [value for member in members for value in SAMPLES[member]]
+    assert fits(source, other) == all(accepts(other, value) for value in values)
+    assert fits(other, source) >= any(fits(other, parse_type(member)) for member in members)
+
+
+def test_a_protocol_with_attributes_is_left_to_the_values():
+    kind = parse_type(f"{__name__}.Named")
+    assert fits(parse_type("pathlib.Path"), kind)
+    assert accepts(kind, pathlib.Path("x"))
+    assert not accepts(kind, 5)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 from rayflow_dagster.metadata import RESERVED
 from rayflow_dagster.port_types import (
     accepts,
+    class_paths,
     fits,
     imported_class,
-    loaded_class,
     parse_type,
     reference_problem,
 )
@@ -48,8 +48,10 @@ def _output_type(source: Node, edge: Edge) -> str | None:
 
 
 def _types_fit(source: Node, target: Node, gives: str, takes: str) -> bool:
-    resolve = imported_class if _typed_by_code(source) and _typed_by_code(target) else loaded_class
-    return fits(parse_type(gives), parse_type(takes), resolve)
+    by_code = [word for node, word in ((source, gives), (target, takes)) if _typed_by_code(node)]
+    for path in {path for word in by_code for path in class_paths(parse_type(word))}:
+        imported_class(path)  # then it is found, as it is when the flow runs
+    return fits(parse_type(gives), parse_type(takes))
 
 
 def _typed_by_code(node: Node) -> bool:
