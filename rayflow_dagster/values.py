@@ -1,4 +1,5 @@
-"""Values at rest: which travel inline, and how the others are stored and found again.
+"""Values at rest: which travel inline, how the others are stored and found again, and what comes
+out of all of it as it went in.
 
 A small plain value (JSON, up to ``INLINE_BYTES``) costs no object and no file: it goes from
 process to process inside the messages that are sent anyway. Any other value is an object of its
@@ -18,12 +19,15 @@ from typing import IO, Any
 import cloudpickle
 
 from .errors import StorageError
+from .secrets import layers
 
 INLINE_BYTES = 2048
 """Above this size a value is an object of its own. Counted roughly: a character is a byte."""
 _OVERHEAD = 8
 _PLAIN = frozenset({type(None), bool, int, float, str})
 _LOCAL = ("file://", "local://")
+# Ray writes these by msgpack, which makes bytes of every bytearray in them.
+_BOXED = frozenset({list, dict, bytearray})
 
 
 def is_inline(value: Any) -> bool:
@@ -74,6 +78,40 @@ class StoredValue:
         """
         with _open(self.path) as file:
             return cloudpickle.load(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Boxed:
+    """A value on its way through Ray's object store, which pickles it whole."""
+
+    value: Any
+
+    def load(self) -> Any:
+        return self.value
+
+
+def boxed(value: Any) -> Any:
+    """``value`` as Ray gives it back unchanged: ``opened`` takes it out."""
+    return Boxed(value) if type(value) in _BOXED else value
+
+
+def opened(value: Any) -> Any:
+    """The value itself, of one that was stored or boxed.
+
+    Raises:
+        OSError: the file of a stored one is gone.
+    """
+    return value.load() if isinstance(value, StoredValue | Boxed) else value
+
+
+def travel_problem(value: Any) -> str | None:
+    """Why ``value`` would arrive as something else in another process; None if it would not."""
+    if type(value) is memoryview or any(memoryview in kinds for _, kinds in layers(value)):
+        return (
+            "has a memoryview, which shows the memory of another object and cannot go to another "
+            "process; give bytes(view)"
+        )
+    return None
 
 
 def store_value(folder: str | Path, name: str, value: Any) -> str:

@@ -19,6 +19,7 @@ from .port_types import accepts, parse_type
 from .preview import preview
 from .secrets import Secret, is_reference
 from .suggest import did_you_mean
+from .values import travel_problem
 
 NO_VARIABLES_IN_UPDATE = "a function given to update() runs in the store and cannot use variables"
 _NOT_PICKLED = (PicklingError, RecursionError, TypeError)
@@ -162,6 +163,9 @@ class WriteTracking:
         return str(self._store.type_of(name))
 
     def set(self, name: str, value: Any) -> None:
+        problem = travel_problem(value)
+        if problem:
+            raise VariableError(f"variable '{name}': the value {problem}")
         try:
             self._store.set(name, value)
         except _NOT_PICKLED as error:

@@ -8,7 +8,7 @@ import ray
 
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values import opened
 
 from .hand import Hand
 from .requests import Request
@@ -141,10 +141,9 @@ def not_started(node_id: str, error: BaseException) -> BaseException:
     return ClusterError(f"an actor for node '{node_id}' could not be started: {text}")
 
 
-def opened(value: Any) -> Any:
-    if isinstance(value, StoredValue):
-        return value.load()
-    return ray.get(value) if isinstance(value, ray.ObjectRef) else value
+def fetched(value: Any) -> Any:
+    """The value itself, of a ref or of one that was stored."""
+    return opened(ray.get(value) if isinstance(value, ray.ObjectRef) else value)
 
 
 def succeed(future: "Future[T]", result: T) -> None:

@@ -24,7 +24,7 @@ from rayflow_dagster.nodes.variables.get_variable import GetVariableNode
 from rayflow_dagster.nodes.variables.increment_variable import IncrementVariableNode
 from rayflow_dagster.nodes.variables.set_variable import SetVariableNode
 from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
-from rayflow_dagster.values import is_inline
+from rayflow_dagster.values import boxed, is_inline
 from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
 
 from .answers import fail, succeed
@@ -105,5 +105,5 @@ class ControlNodes:
         reply.details["pid"], reply.details["host"] = self._place
         # Only a variable's value can be large; it becomes an object as any node's output.
         for name, value in part_outputs(spec.call, reply, store_in).items():
-            reply.outputs[name] = ray.put(value)
+            reply.outputs[name] = ray.put(boxed(value))
         return reply

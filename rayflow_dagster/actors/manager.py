@@ -25,7 +25,7 @@ from rayflow_dagster.values import StoredValue
 from rayflow_dagster.variables import GlobalVariableStore
 
 from . import cluster
-from .answers import START_SECONDS, call, fail, not_started, opened, requested, settle, succeed
+from .answers import START_SECONDS, call, fail, fetched, not_started, requested, settle, succeed
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
@@ -205,23 +205,23 @@ class ActorManager:
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs or files of stored values."""
-        fetched: Future[dict[str, Any]] = Future()
+        future: Future[dict[str, Any]] = Future()
         if not any(isinstance(value, (ray.ObjectRef, StoredValue)) for value in values.values()):
-            fetched.set_result(dict(values))
-            return fetched
+            future.set_result(dict(values))
+            return future
 
         def fetch() -> None:
             try:
-                found = {name: opened(value) for name, value in values.items()}
+                found = {name: fetched(value) for name, value in values.items()}
             except Exception as error:  # the object store lost a value, or its class is not here
-                fail(fetched, error)
+                fail(future, error)
             else:
-                succeed(fetched, found)
+                succeed(future, found)
 
         # A thread of its own: opening a value may take long and runs the author's code.
-        fetched.set_running_or_notify_cancel()
+        future.set_running_or_notify_cancel()
         threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
-        return fetched
+        return future
 
     def _lost(self, error: BaseException) -> None:
         """The cluster's head is gone: nothing will answer any more."""

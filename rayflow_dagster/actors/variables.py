@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflow_dagster.errors import ClusterError, VariableError
+from rayflow_dagster.values import boxed, opened
 from rayflow_dagster.variables import NO_VARIABLES_IN_UPDATE, GlobalVariableStore, Snapshot
 
 __all__ = ["GlobalVariableStore", "StoreProxy", "VariableStoreManager"]
@@ -39,6 +40,15 @@ class _StoreActor(GlobalVariableStore):
         sys.path.extend(path for path in paths if path not in sys.path)
         declarations, snapshot = cloudpickle.loads(pickled)
         super().__init__(declarations, snapshot)
+
+    def get(self, name: str) -> Any:
+        return boxed(super().get(name))
+
+    def set(self, name: str, value: Any) -> None:
+        super().set(name, opened(value))
+
+    def _write(self, name: str, function: Callable[[Any], Any], amount: float | None) -> Any:
+        return boxed(super()._write(name, function, amount))
 
 
 class _SharedStoreActor(_StoreActor):
@@ -172,7 +182,7 @@ class StoreProxy:
         return str(self._call("type_of", name))
 
     def set(self, name: str, value: Any) -> None:
-        self._call("set", name, value)
+        self._call("set", name, boxed(value))
 
     def increment(self, name: str, by: float = 1) -> Any:
         return self._call("increment", name, by)
@@ -186,7 +196,7 @@ class StoreProxy:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return ray.get(getattr(self._handle, method).remote(*arguments))
+            return opened(ray.get(getattr(self._handle, method).remote(*arguments)))
         except RayTaskError as error:
             # The author sees the store's own error, not Ray's report of a remote call.
             raise error.cause from None

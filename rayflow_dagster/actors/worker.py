@@ -23,7 +23,7 @@ from rayflow_dagster.runner import (
     run_node_class,
 )
 from rayflow_dagster.types import NodeMetadata, RunDetails
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values import StoredValue, boxed, opened
 from rayflow_dagster.variables import WriteTracking
 
 from .capture import Captured, captured_output
@@ -204,7 +204,8 @@ class NodeHost:
         envelope = Envelope(reply.outputs, reply.exec_fired, details, error, same).packed()
         known = self._known.get(packed)
         names = known.outputs if known else Job(*pickle.loads(packed)).outputs
-        beside = (IN_ENVELOPE if name in same else apart.get(name, IN_ENVELOPE) for name in names)
+        apart = {name: boxed(value) for name, value in apart.items() if name not in same}
+        beside = (apart.get(name, IN_ENVELOPE) for name in names)
         return (*beside, envelope) if names else envelope
 
 
@@ -324,16 +325,13 @@ class NoVariables:
 
 
 def opened_inputs(given: Given, refs: tuple[Any, ...]) -> dict[str, Any]:
-    """Every input by name, with stored values opened.
+    """Every input by name, with stored and boxed values opened.
 
     Raises:
         OSError: the file of one is gone.
     """
     inputs = dict(given.values) | dict(zip(given.ref_names, refs, strict=True))
-    return {
-        name: value.load() if isinstance(value, StoredValue) else value
-        for name, value in inputs.items()
-    }
+    return {name: opened(value) for name, value in inputs.items()}
 
 
 async def _opened_apart(given: Given, refs: tuple[Any, ...]) -> dict[str, Any]:
