@@ -243,7 +243,10 @@ class FlowOrchestrator:
             "message": message_of(original) if original is not None else "",
             "node_id": node_id,
         }
-        handled = success_result(node_id, {ERROR_PORT: value}, [ERROR_PORT])
+        own = self._require_graph()["nodes"][node_id]["metadata"]["outputs"]
+        # An output that the class itself calls so is one of its others, which are absent.
+        outputs = {} if ERROR_PORT in own else {ERROR_PORT: value}
+        handled = success_result(node_id, outputs, [ERROR_PORT])
         if "details" in result:
             handled["details"] = result["details"]
         return handled

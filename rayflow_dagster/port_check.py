@@ -32,8 +32,8 @@ def check_returned(
     """The outputs and the fired exec outputs in what ``process`` returned.
 
     Raises:
-        OutputError: not a dict, an output missing, undeclared or mistyped, or an exec output that
-            the node does not have.
+        OutputError: not a dict, an output missing, undeclared or mistyped, an exec output that
+            the node does not have, or several where the class promises one.
     """
     if returned is None:
         returned = {}
@@ -44,8 +44,15 @@ def check_returned(
         raise OutputError(node_id, f"process() returned {kind}; {hint}")
     outputs = {name: value for name, value in returned.items() if name != EXEC_NEXT}
     _check_outputs(node_id, metadata["outputs"], outputs)
-    said = returned.get(EXEC_NEXT)
-    return outputs, _fired(node_id, metadata.get("exec_outputs", ()), said)
+    fired = _fired(node_id, metadata.get("exec_outputs", ()), returned.get(EXEC_NEXT))
+    if len(fired) > 1 and metadata.get("exec_exclusive"):
+        reason = (
+            f"exec_next is {preview(returned[EXEC_NEXT], 80)}, but the class says exec_exclusive = "
+            "True, that one of its exec outputs fires in a run; return one name, or leave "
+            "exec_exclusive out"
+        )
+        raise OutputError(node_id, reason)
+    return outputs, fired
 
 
 def _check_outputs(node_id: str, declared: Mapping[str, str], outputs: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ CLASSES = {
         "collect",
         "count_up",
         "constant",
+        "own_error",
     )
 }
 

@@ -11,7 +11,7 @@ from flow_nodes.async_identity import AsyncIdentityNode
 from flow_nodes.choose import ChooseNode
 from flow_nodes.count_up import CountUpNode
 from flow_nodes.switch import SwitchNode
-from odd_nodes.misbehaving import FailNode, GiveNode
+from odd_nodes.misbehaving import BrokenPromiseNode, FailNode, GiveNode
 
 from rayflow_dagster.errors import NodeExecutionError, OutputError
 from rayflow_dagster.metadata import inspect_class
@@ -52,6 +52,14 @@ def test_an_exec_output_that_does_not_exist_is_the_nodes_failure(said):
     reply = run(ChooseNode, which=said)
     assert isinstance(reply.exception, OutputError)
     assert reply.exec_fired == ()
+
+
+def test_firing_several_outputs_of_which_the_class_promises_one_is_the_nodes_failure():
+    reply = run(BrokenPromiseNode)
+    assert isinstance(reply.exception, OutputError)
+    assert "the class says exec_exclusive = True" in str(reply.exception)
+    assert reply.exec_fired == ()
+    assert run(ChooseNode, which=["a", "b"]).exec_fired == ("a", "b")
 
 
 def test_a_node_of_one_exec_output_fires_it():

@@ -48,10 +48,10 @@ class Liveness:
     def present(self, edge: Edge) -> Condition:
         """When the data edge brings a value."""
         came = self.succeeds[edge.source]
-        if edge.source_port == ERROR_PORT and edge.source in self.handled:
-            failed = self.conditions.negate(came)
-            # A node may also have a data output of this name that it gives when it succeeds.
-            came = TRUE if edge.source in self.gives_error else failed
+        # A data output that the class itself calls so comes when the node succeeds.
+        is_own = edge.source in self.gives_error
+        if edge.source_port == ERROR_PORT and edge.source in self.handled and not is_own:
+            came = self.conditions.negate(came)
         return self.conditions.both(self.runs[edge.source], came)
 
     def any_present(self, edges: Iterable[Edge]) -> Condition:

@@ -92,7 +92,8 @@ class Node:
     @property
     def can_handle_error(self) -> bool:
         """Whether the implicit ``error`` exec output exists on this node."""
-        return not self.is_start and not self.is_return and bool(self.exec_outputs)
+        is_general = not self.is_start and not self.is_return
+        return is_general and bool(self.exec_outputs) and ERROR_PORT not in self.exec_outputs
 
     def has_value(self, input_name: str) -> bool:
         """Whether the input has a value that no wire needs to bring."""
@@ -145,7 +146,7 @@ class ResolvedFlow:
             if edge.is_exec
             and edge.source_port == ERROR_PORT
             and edge.joins(self.nodes)
-            and ERROR_PORT not in self.nodes[edge.source].exec_outputs
+            and self.nodes[edge.source].can_handle_error
         )
 
     @cached_property

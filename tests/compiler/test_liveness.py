@@ -109,12 +109,17 @@ def test_a_merge_through_data_driven_nodes_is_proven(loader):
     assert FlowValidator(loader).validate(flow) == (True, [])
 
 
-def test_a_data_output_named_error_comes_either_way(loader, monkeypatch):
-    flow = draw({"s": "start", "x": node("gone.Node", inputs={}, outputs={"error": "any"}),
-                 "r": "return"}, "s > x, x > r, x.error > r, x.error - r.error")  # fmt: skip
+def test_a_data_output_that_the_class_itself_calls_error_comes_where_the_node_succeeds(loader):
+    flow = draw(
+        {"s": node("start", inputs={"f": "bool"}), "x": "own_error", "r": "return", "e": "return"},
+        "s > x, s.f - x.fail, x > r, x.error > e, x.error - r.error, x.error - e.error",
+    )
     runs = Runs(flow, loader)
-    (edge,) = runs.flow.data_into("r")
-    assert runs.live.conditions.implies(runs.live.runs["x"], runs.live.present(edge))
+    (good,), (failed,) = runs.flow.data_into("r"), runs.flow.data_into("e")
+    assert runs.live.conditions.implies(runs.live.runs["r"], runs.live.present(good))
+    assert not runs.live.conditions.implies(runs.live.runs["e"], runs.live.present(failed))
+    _, errors = FlowValidator(loader).validate(flow)
+    assert "node 'e' input 'error'" in errors[0]
 
 
 def test_liveness_of_a_flow_without_branches_is_certain(loader):

@@ -79,3 +79,24 @@ def test_two_inputs_may_merge_the_same_sources_in_any_order() -> None:
 
         assert run.success
         assert (run.result, run.statuses) == (outcome["result"], statuses)
+
+
+def test_an_output_that_the_class_itself_calls_error_is_never_the_error_of_a_failure() -> None:
+    flow = draw(
+        {
+            "start": node("start", inputs={"fail": "bool"}),
+            "risky": "own_error",
+            "return": "return",
+            "handled": node("return", inputs={"text": {"type": "str", "default": "as declared"}}),
+        },
+        "start > risky, start.fail - risky.fail, risky > return, risky.error > handled,"
+        "risky.error - return.text, risky.error - handled.text",
+    )
+    for fail, text in ((False, "none found"), (True, "as declared")):
+        drawn = RandomFlow(flow, {"fail": fail})
+
+        outcome, statuses = _direct(drawn)
+        run = _in_dagster(drawn)
+
+        assert outcome["result"] == run.result == {"text": text}
+        assert run.statuses == statuses

@@ -152,3 +152,13 @@ class VariablesNode(RayflowNode):
     def do_nested(self) -> Any:
         store = self.variables
         return store.update("counter", lambda value: value + store.get("counter"))
+
+
+class BrokenPromiseNode(RayflowNode):
+    """Promise one exec output and fire two."""
+
+    exec_outputs = ("a", "b")
+    exec_exclusive = True
+
+    def process(self) -> dict[str, Any]:
+        return {"exec_next": list(self.exec_outputs)}
