@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,8 @@ INLINE_BYTES = 2048
 """Above this size a value is an object of its own. Counted roughly: a character is a byte."""
 _OVERHEAD = 8
 _PLAIN = frozenset({type(None), bool, int, float, str})
+MAX_DIGITS = 300
+_MAX_INTEGER = 10**MAX_DIGITS
 _LOCAL = ("file://", "local://")
 # Ray writes these by msgpack, which makes bytes of every bytearray in them.
 _BOXED = frozenset({list, dict, bytearray})
@@ -112,6 +115,22 @@ def travel_problem(value: Any) -> str | None:
             "process; give bytes(view)"
         )
     return None
+
+
+def number_problem(value: Any) -> str | None:
+    """Why the number ``value`` comes in by no way, be it a flow's file, an input or a variable:
+    texts have no word for it, or other programs have no room. None if it does, or is no number.
+    """
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is {value}, which is not a JSON value"
+    too_long = isinstance(value, int) and abs(value) >= _MAX_INTEGER
+    return f"is a number of more than {MAX_DIGITS} digits" if too_long else None
+
+
+def numbers_problem(value: Any) -> str | None:
+    """The first ``number_problem`` of ``value`` or of what is in its containers."""
+    inside = chain.from_iterable(chain.from_iterable(parts) for parts, _ in layers(value))
+    return next(filter(None, map(number_problem, chain([value], inside))), None)
 
 
 def store_value(folder: str | Path, name: str, value: Any) -> str:

@@ -19,7 +19,7 @@ from .port_types import accepts, parse_type
 from .preview import preview
 from .secrets import Secret, is_reference
 from .suggest import did_you_mean
-from .values import travel_problem
+from .values import number_problem, travel_problem
 
 NO_VARIABLES_IN_UPDATE = "a function given to update() runs in the store and cannot use variables"
 _NOT_PICKLED = (PicklingError, RecursionError, TypeError)
@@ -303,11 +303,20 @@ def _raised(name: str, value: Any, by: float) -> Any:
             f"variable '{name}' holds a secret, of which the store has the reference only; take "
             "its value with get, and set the sum"
         )
-    return (value or 0) + by
+    try:
+        total = (value or 0) + by
+        problem = number_problem(total)
+    except OverflowError:  # an integer that is too large for the float that it is added to
+        problem = number_problem(by) or number_problem(value) or "is too large"
+    if problem:
+        raise VariableError(
+            f"variable '{name}' cannot be raised by {preview(by, 40)}: the sum {problem}"
+        )
+    return total
 
 
 def _amount(by: Any) -> float | None:
     """What an increment adds, as a number of Python's; None if it is no number."""
-    if isinstance(by, numbers.Real) and math.isfinite(by):
+    if isinstance(by, numbers.Real) and not number_problem(by) and math.isfinite(by):
         return int(by) if isinstance(by, numbers.Integral) else float(by)
     return None

@@ -1,5 +1,6 @@
 """The variable store, without Ray."""
 
+import math
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,15 @@ def test_increments_of_parallel_threads_add_up(store):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: store.increment("count"), range(500)))
     assert store.get("count") == 501
+
+
+@pytest.mark.parametrize(("kind", "start"), [("float", 1.5), ("int", 1), ("any", None)])
+@pytest.mark.parametrize("by", [10**400, math.inf, math.nan])
+def test_a_sum_that_is_no_number_to_keep_is_refused(kind, start, by):
+    store = GlobalVariableStore({"sum": {"type": kind, "default": start}})
+    with pytest.raises(VariableError, match="variable 'sum' cannot be raised by"):
+        store.increment("sum", by)
+    assert store.get("sum") == start
 
 
 def test_only_a_write_that_worked_counts_as_written(store):

@@ -5,7 +5,6 @@ that checks them in every run.
 """
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import PortType, accepts, parse_type, value_type
 from rayflow_dagster.secrets import KEY, name_problem, secrets_in
 from rayflow_dagster.types import ExecutionGraph
+from rayflow_dagster.values import MAX_DIGITS, number_problem
 
 from .group import Refused
 
@@ -130,11 +130,13 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _parse_number(kind: PortType, text: str) -> int | float:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"give a number of at most {MAX_DIGITS} digits")
     try:
         number = int(text) if kind.name == "int" else float(text)
     except ValueError:
         raise ValueError(f"give {_ARTICLES[kind.name]}") from None
-    if not math.isfinite(number):
+    if number_problem(number):
         raise ValueError("give a finite number")
     return number
 

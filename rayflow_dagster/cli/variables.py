@@ -17,6 +17,7 @@ from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.preview import preview
 from rayflow_dagster.secrets import secrets_in, spelled
 from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.values import numbers_problem
 from rayflow_dagster.variables import kept_declarations
 
 from .flows import FlowFile, open_flow
@@ -112,6 +113,9 @@ def _typed(name: str, text: str, kind: str) -> Any:
         ) from None
     if not accepts(parse_type(kind), value):
         raise Refused(f"variable '{name}' takes {kind}, not {preview(value, 80)}")
+    problem = numbers_problem(value)
+    if problem:
+        raise Refused(f"variable '{name}' ({kind}) takes no value that {problem}")
     return value
 
 

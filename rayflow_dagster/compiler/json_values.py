@@ -1,14 +1,13 @@
 """Whether a Python value is JSON, found without recursion: a flow may come from anywhere."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rayflow_dagster.values import number_problem
+
 MAX_DEPTH = 100
 MAX_VALUES = 500_000
-MAX_DIGITS = 300
-_MAX_INTEGER = 10**MAX_DIGITS
 _USUAL = 2**63
 """Numbers between this and its negative are JSON whatever they are."""
 MAX_PROBLEMS = 20
@@ -67,11 +66,8 @@ def _problem(item: Any) -> str | None:
             return None
         case str():
             return None if is_unicode(item) else _HALF
-        case int():
-            large = abs(item) >= _MAX_INTEGER
-            return f"is a number of more than {MAX_DIGITS} digits" if large else None
-        case float():
-            return None if math.isfinite(item) else f"is {item}, which is not a JSON value"
+        case int() | float():
+            return number_problem(item)
         case Mapping():
             return _key_problem(item)
         case list():

@@ -30,7 +30,7 @@ from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.secrets import KEY
 from rayflow_dagster.types import GraphNode
 
-from ._dagster import COMPUTE_KIND_TAG, KIND_PREFIX, PRIORITY_TAG, op_like
+from ._dagster import COMPUTE_KIND_TAG, GIVEN_NUMBER, KIND_PREFIX, PRIORITY_TAG, op_like
 from .compiled import CompiledFlow
 from .compute import compute_node
 from .io_manager import Absent
@@ -212,7 +212,7 @@ def _config_type(kind: PortType) -> Any:
         case PortType("int"):
             return _or_secret(Int)
         case PortType("float" | "str" | "bool" as word):
-            return _or_secret({"float": float, "str": str, "bool": bool}[word])
+            return _or_secret({"float": GIVEN_NUMBER, "str": str, "bool": bool}[word])
         case PortType("list", ()):
             return [DagsterAny]
         case PortType("list", (item,)):

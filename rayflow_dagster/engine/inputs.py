@@ -9,7 +9,7 @@ from rayflow_dagster.preview import preview, preview_typed
 from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ExecutionGraph
-from rayflow_dagster.values import travel_problem
+from rayflow_dagster.values import numbers_problem, travel_problem
 
 
 def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,5 +51,5 @@ def input_problems(
             value = inputs[name]
             got = f"{preview(value, 80)}: {problem}" if problem else preview_typed(value, 80)
             yield f"input '{name}' takes {kind}, not {got}"
-        elif problem := travel_problem(inputs[name]):
-            yield f"input '{name}' {problem}"
+        elif problem := travel_problem(inputs[name]) or numbers_problem(inputs[name]):
+            yield f"input '{name}' ({kind}) has a value that {problem}"

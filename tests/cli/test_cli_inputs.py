@@ -1,6 +1,7 @@
 """``-i`` and ``--inputs``: how values are read."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ def test_a_value_is_read_by_the_declared_type(kind, text, value):
         ("float", "nan"),
         ("float", "inf"),
         ("float", "1,5"),
+        ("float", "1e400"),
+        ("float", "4" * 400),
+        ("int", "4" * 400),
+        ("int", "4" * 5000),
         ("bool", "2"),
         ("bool", "maybe"),
         ("list", "{}"),
@@ -116,6 +121,24 @@ def test_typed_values_win_over_the_file(tmp_path: Path):
     file.write_text(json.dumps({"a": 1, "b": 2}))
 
     assert read_inputs(graph_of(a="int", b="int"), ["b=3"], str(file)) == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("float", "1e400"), ("any", "-1e400"), ("list[float]", "[1, 1e400]"),
+     ("float", "4" * 400), ("any", "4" * 400), ("dict", '{"a": [' + "4" * 400 + "]}")],
+)  # fmt: skip
+def test_a_number_that_no_float_can_hold_is_refused_on_both_ways_in(tmp_path: Path, kind, text):
+    file = tmp_path / "inputs.json"
+    file.write_text(f'{{"x": {text}}}')
+    for typed, given in (([f"x={text}"], None), ([], str(file))):
+        with pytest.raises(InvalidInputsError) as refused:
+            read_inputs(graph_of(x=kind), typed, given)
+        (problem,) = refused.value.problems
+        assert re.search(
+            r"inf, which is not a JSON value|more than 300 digits|finite|at most 300", problem
+        )
+        assert problem.startswith("input 'x' ")
 
 
 def test_values_of_the_file_are_json_and_not_text(tmp_path: Path):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance
-from dagster_runs import TESTS, run_job
+from dagster_runs import TESTS, run_in_dagster, run_job
 from drawing import draw, node
 from odd_nodes.kinds import KINDS, GiveKindsNode, GiveViewNode, spelled
 from running import execute
@@ -91,4 +91,20 @@ def test_a_view_of_memory_is_refused_by_variables_and_as_an_input() -> None:
         store.set("kept", [memoryview(b"abc")])
     flow = draw({"start": node("start", inputs={"a": "any"}), "return": "return"}, "start > return")
     outcome = execute(FlowOrchestrator(PROJECT, connect=in_process), flow, a=memoryview(b"abc"))
-    assert "input 'a' has a memoryview" in outcome["error"]
+    assert "input 'a' (any) has a value that has a memoryview" in outcome["error"]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(float("1e400"), "inf, which is not a JSON value"), (10**400, "more than 300 digits")],
+)
+def test_a_number_that_no_float_can_hold_is_refused_in_run_config(
+    memory: DagsterInstance, value: float, told: str
+) -> None:
+    flow = draw({"start": node("start", inputs={"a": "float"}), "return": "return"},
+                "start > return, start.a - return.a")  # fmt: skip
+    run = run_in_dagster(flow, {"a": value}, memory, connect=in_process)
+    assert not run.success
+    (failure,) = (event for event in run.events if event.is_step_failure)
+    assert told in str(failure.step_failure_data.error)
+    assert run_in_dagster(flow, {"a": 3}, memory, connect=in_process).result == {"a": 3.0}

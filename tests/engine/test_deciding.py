@@ -1,6 +1,7 @@
 """The small modules of the engine: planner, gatherer, inputs, retries, errors, waiting."""
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -170,6 +171,23 @@ def test_inputs_that_do_not_fit_are_refused(inputs, text):
     assert text in str(caught.value)
     assert "which is None" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.inf, "is inf, which is not a JSON value"),
+        ([1, {"a": (math.nan,)}], "is nan, which is not a JSON value"),
+        (10**400, "is a number of more than 300 digits"),
+        ({"a": [-(10**400)]}, "is a number of more than 300 digits"),
+    ],
+)
+def test_a_number_that_comes_in_by_no_way_is_refused_wherever_it_stands(value, text):
+    flow = draw({"s": node("start", inputs={"a": "any"}), "r": "return"}, "s > r, s.a - r.a")
+    graph = FlowOrchestrator(PROJECT).load(flow)
+    with pytest.raises(InvalidInputsError, match=r"input 'a' \(any\) has a value that " + text):
+        checked_inputs(graph, {"a": value})
+    assert checked_inputs(graph, {"a": [1e308, 10**299]}) == {"a": [1e308, 10**299]}
 
 
 # --- retries --------------------------------------------------------------------------------------

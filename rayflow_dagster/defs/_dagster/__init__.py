@@ -23,6 +23,7 @@ from dagster._core.storage.tags import (
 )
 
 from .active import FlowActiveExecution
+from .config import GIVEN_NUMBER
 from .logs import StepLogs, capture_step_logs, quiet_console
 from .ops import op_like
 from .runs import (
@@ -50,6 +51,7 @@ from .steps import (
 __all__ = [
     "COMPUTE_KIND_TAG",
     "DISALLOWED_NAMES",
+    "GIVEN_NUMBER",
     "KIND_PREFIX",
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
