@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import operator
 import re
 import textwrap
 import types
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .node import RayflowNode
-from .port_types import type_text, value_type
+from .port_types import fits, parse_type, type_text, value_type
 from .types import EXEC_NEXT, EXEC_OUT, ConstantSpec, NodeMetadata
 
 Attributes = dict[str, Any]
@@ -78,6 +79,26 @@ def inspect_class(node_class: type[RayflowNode], class_path: str = "") -> NodeMe
     attributes["one_exec_next"] = _one_exec_next(node_class)
     path = class_path or f"{node_class.__module__}.{node_class.__qualname__}"
     return build_metadata(path, attributes, file=inspect.getsourcefile(node_class) or "")
+
+
+def difference(read: NodeMetadata, imported: NodeMetadata) -> str | None:
+    """Where the metadata of a class that was read from its source is not that of the class itself:
+    ``inputs: {'a': 'int'} read, {} imported``. None where it is, types by other paths included.
+    """
+    for key in {**read, **imported}:
+        one, other = read.get(key), imported.get(key)
+        same = _same_types if key in ("inputs", "outputs") else operator.eq
+        if key != "file" and not same(one, other):
+            return f"{key}: {one!r:.200} read, {other!r:.200} imported"
+    return None
+
+
+def _same_types(one: Any, other: Any) -> bool:
+    return list(one) == list(other) and all(
+        fits(parse_type(a), parse_type(b)) and fits(parse_type(b), parse_type(a))
+        for a, b in zip(one.values(), other.values(), strict=True)
+        if a != b
+    )
 
 
 def _clean(docstring: object) -> str:

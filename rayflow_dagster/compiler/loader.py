@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from rayflow_dagster.errors import NodeLoadError
-from rayflow_dagster.metadata import inspect_class
+from rayflow_dagster.metadata import difference, inspect_class
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import FlowData, NodeMetadata
@@ -64,6 +64,25 @@ class NodeLoader:
             return metadata or inspect_class(self.load_node_class(path), path)
         except ValueError as error:
             raise NodeLoadError(path, str(error)) from None
+
+    def metadata_problem(self, class_path: str) -> str | None:
+        """Where the class says something else when it is imported than its source does.
+
+        Raises:
+            NodeLoadError: as ``load_node_class`` and ``get_node_metadata``.
+        """
+        path = class_path_of(class_path, self.registry)
+        read = self.get_node_metadata(path)
+        try:
+            found = difference(read, inspect_class(self.load_node_class(path), path))
+        except ValueError as error:
+            raise NodeLoadError(path, str(error)) from None
+        if found is None:
+            return None
+        return (
+            f"something changes the class {path} after its body is read ({found}); write its ports "
+            "and constants as literals in the body"
+        )
 
     def load_all_metadata(self, flow_data: FlowData) -> dict[str, NodeMetadata]:
         """Metadata of every node class in the flow: ``{class path: metadata}``.

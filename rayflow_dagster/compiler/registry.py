@@ -22,6 +22,10 @@ _PLAIN_BASES = _BASE_CLASSES | {"object", "abc.ABC"}
 _MAX_BASES = 20
 
 
+class _Base:
+    """Stands for ``RayflowNode`` where the order of bases is found out."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRoot:
     """A folder of node files and the package name that they are imported under."""
@@ -54,7 +58,9 @@ class NodeRegistry:
     def is_readable(self, class_path: str) -> bool:
         """Whether source alone tells the metadata of the class at ``class_path``."""
         source = self.find(class_path)
-        lineage = self._lineage(source) if source else []
+        lineage = self._lineage(source) if source else None
+        if not lineage:
+            return False
         bases = {base for ancestor in lineage for base in ancestor.bases}
         read = {ancestor.class_path for ancestor in lineage}
         return all(each.is_readable for each in lineage) and bases <= _PLAIN_BASES | read
@@ -77,8 +83,8 @@ class NodeRegistry:
         """
         if class_path not in self._metadata:
             source = self.find(class_path)
-            lineage = self._lineage(source) if source else []
-            self._metadata[class_path] = source.metadata(lineage) if source else None
+            lineage = self._lineage(source) if source else None
+            self._metadata[class_path] = source.metadata(lineage) if source and lineage else None
         return self._metadata[class_path]
 
     @cached_property
@@ -138,16 +144,39 @@ class NodeRegistry:
                 yield from (f"{module}.{name}" for name in self._module(module))
 
     def _is_node(self, source: ClassSource) -> bool:
-        return any(
-            base in _BASE_CLASSES for ancestor in self._lineage(source) for base in ancestor.bases
-        )
-
-    def _lineage(self, source: ClassSource) -> list[ClassSource]:
-        """The class and its ancestors under the roots, nearest first."""
-        lineage, queue = [source], list(source.bases)
-        while queue and len(lineage) < _MAX_BASES:
-            ancestor = self._source(queue.pop(0))
-            if ancestor and ancestor not in lineage:
-                lineage.append(ancestor)
+        seen, queue = {source.class_path}, list(source.bases)
+        while queue and len(seen) <= _MAX_BASES:
+            base = queue.pop(0)
+            if base in _BASE_CLASSES:
+                return True
+            ancestor = self._source(base)
+            if ancestor and base not in seen:
+                seen.add(base)
                 queue.extend(ancestor.bases)
-        return lineage
+        return False
+
+    def _lineage(self, source: ClassSource) -> list[ClassSource] | None:
+        """The class and its ancestors under the roots in Python's order of them; None where it has
+        none, so that the class cannot be made.
+        """
+        made: dict[str, type] = dict.fromkeys(_BASE_CLASSES, _Base) | {"object": object}
+        try:
+            order = self._made(source.class_path, made).__mro__
+        except (TypeError, RecursionError):
+            return None
+        paths = {each: path for path, each in made.items()}
+        found = (self._source(paths[each]) for each in order if each in paths)
+        return [ancestor for ancestor in found if ancestor]
+
+    def _made(self, class_path: str, made: dict[str, type]) -> type:
+        """An empty class with the bases of the one at ``class_path``; Python knows their order.
+
+        Raises:
+            TypeError: there is no such order, or the class is its own ancestor.
+        """
+        if class_path not in made:
+            source = self._source(class_path)
+            made[class_path] = type(None)  # which no class can have for a base
+            bases = [self._made(base, made) for base in source.bases] if source else []
+            made[class_path] = type("Made", tuple(bases), {})
+        return made[class_path]

@@ -2,13 +2,15 @@
 
 import ast
 import builtins
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rayflow_dagster.metadata import Attributes, build_metadata, fires_one_output
+from rayflow_dagster.port_types import loaded_class, type_text
 from rayflow_dagster.types import NodeMetadata
 
 DECLARATIONS = frozenset(
@@ -16,9 +18,15 @@ DECLARATIONS = frozenset(
     | {"ray_options", "resident", "resident_ttl", "description", "icon", "category"}
 )
 PORTS = ("inputs", "outputs")
-UNKNOWN_BASE = "?"
-# What a class body may consist of, for reading alone to tell what is in it.
-_PLAIN = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Expr)
+UNKNOWN = "?"
+MAIN_TEST = ast.unparse(ast.parse("__name__ == '__main__'", mode="eval"))
+# Members that metadata is told from by other ways than a literal, or that change what is declared.
+_SPECIAL = frozenset({"process", "__doc__", "__slots__", "__init_subclass__", "__class_getitem__"})
+_REFLECTION = frozenset({"locals", "vars", "globals", "exec", "eval"})
+_WORDS = frozenset({"typing.Any", "typing.List", "typing.Dict"})
+_GENERICS = frozenset(
+    {"list", "dict", "typing.List", "typing.Dict", "typing.Optional", "typing.Union"}
+)
 _UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 
@@ -58,25 +66,86 @@ def read_module(file: Path, module: str) -> Mapping[str, ClassSource]:
             tree = ast.parse(file.read_bytes(), filename=str(file))
     except (MemoryError, RecursionError):
         raise ValueError("it is nested too deep for Python") from None
-    names = dict(_imported_names(tree, module))
+    names = _Names()
     found: dict[str, ClassSource] = {}
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef):
-            found[statement.name] = _read_class(statement, file, module, names)
-            names[statement.name] = f"{module}.{statement.name}"
+            known = _read_class(statement, file, module, names)
+            readable = known.is_readable and statement.name not in found
+            found[statement.name] = replace(known, is_readable=readable)
+            doubtful = (
+                [] if readable else [each for each in statement.body if not _is_function(each)]
+            )
+        else:
+            doubtful = [] if _is_main_guard(statement) else [statement]
+        for name in found.keys() & set().union(*map(_mentioned, doubtful)):
+            found[name] = replace(found[name], is_readable=False)  # which it may have changed
+        names.bind(statement, module)
+    for name, known in found.items():
+        if names.get(name) != known.class_path:
+            found[name] = replace(known, is_readable=False)
     return found
 
 
-def _imported_names(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
-    for statement in tree.body:
-        if isinstance(statement, ast.Import):
-            for alias in statement.names:
-                name = alias.asname or alias.name.partition(".")[0]
-                yield name, alias.name if alias.asname else name
-        elif isinstance(statement, ast.ImportFrom):
-            package = _absolute(statement, module)
-            for alias in statement.names:
-                yield alias.asname or alias.name, f"{package}.{alias.name}"
+class _Names(dict[str, str]):
+    """What the names of a module or class body stand for so far: class paths and modules.
+
+    ``UNKNOWN`` is what only running the code tells. A name that is not there is a builtin.
+    """
+
+    def bind(self, statement: ast.stmt, module: str) -> None:
+        """Note the names that a statement of the body binds."""
+        match statement:
+            case ast.Import(names=aliases):
+                for alias in aliases:
+                    name = alias.asname or alias.name.partition(".")[0]
+                    self[name] = alias.name if alias.asname else name
+            case ast.ImportFrom(names=[ast.alias(name="*")]):
+                self.update(dict.fromkeys([*self, *vars(builtins)], UNKNOWN))
+            case ast.ImportFrom(names=aliases):
+                package = _absolute(statement, module)
+                for alias in aliases:
+                    self[alias.asname or alias.name] = f"{package}.{alias.name}"
+            case ast.ClassDef(name=name):
+                self[name] = f"{module}.{name}"
+            case _:
+                self.update(dict.fromkeys(_bound(statement), UNKNOWN))
+
+
+def _bound(statement: ast.AST) -> Iterator[str]:
+    """The names that any part of a statement binds. Those of its functions do not count, but for
+    global ones.
+    """
+    inner = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield statement.name
+    for node in ast.walk(statement):
+        match node:
+            case ast.Global(names=names):
+                yield from names
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if not inner:
+                yield name
+            case ast.alias(name=name, asname=other) if not inner:
+                yield from vars(builtins) if name == "*" else [other or name.partition(".")[0]]
+            case ast.ClassDef(name=name) if not inner:
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if not inner:
+                yield name
+            case ast.ExceptHandler(name=str() as name) | ast.MatchAs(name=str() as name):
+                yield name
+
+
+def _mentioned(node: ast.AST) -> set[str]:
+    """The names that stand in a piece of code."""
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _is_function(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _is_main_guard(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == MAIN_TEST
 
 
 def _absolute(statement: ast.ImportFrom, module: str) -> str:
@@ -86,41 +155,79 @@ def _absolute(statement: ast.ImportFrom, module: str) -> str:
     return ".".join([*base, *([statement.module] if statement.module else [])])
 
 
-def _read_class(
-    statement: ast.ClassDef, file: Path, module: str, names: Mapping[str, str]
-) -> ClassSource:
-    attributes: Attributes = {"__doc__": ast.get_docstring(statement)}
-    is_readable = not statement.decorator_list and all(
-        isinstance(member, _PLAIN) for member in statement.body
-    )
-    for target, value in _assignments(statement):
-        if not isinstance(target, ast.Name):
+def _read_class(statement: ast.ClassDef, file: Path, module: str, names: _Names) -> ClassSource:
+    attributes: Attributes = {"__doc__": ast.get_docstring(statement, clean=False)}
+    is_readable = not statement.decorator_list and not statement.keywords
+    inside = _Names(names)
+    for member in statement.body:
+        try:
+            attributes |= _read_member(member, inside, module)
+        except _UNREADABLE:
             is_readable = False
-        elif target.id.isupper() or target.id in DECLARATIONS:
-            try:
-                attributes[target.id] = _attribute(target.id, value, names, module)
-            except _UNREADABLE:
-                is_readable = False
-    attributes |= _about_process(statement)
+        inside.update(dict.fromkeys(_bound(member), UNKNOWN))
     bases = tuple(_base(base, names) for base in statement.bases)
     return ClassSource(file, module, statement.name, bases, attributes, is_readable)
 
 
-def _about_process(statement: ast.ClassDef) -> Attributes:
-    about: Attributes = {}
-    for member in statement.body:
-        if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)) and member.name == "process":
-            about["is_async"] = isinstance(member, ast.AsyncFunctionDef)
-            about["one_exec_next"] = fires_one_output(member)
-    return about
+def _read_member(member: ast.stmt, names: _Names, module: str) -> Attributes:
+    """What a statement of a class body gives the class, as far as metadata is told from it.
+
+    Raises:
+        ValueError, TypeError: only running the code can tell.
+    """
+    match member:
+        case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.AnnAssign(value=None):
+            return {}
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return _about_function(member)
+        case ast.ClassDef(name=name, decorator_list=[]) if not _is_told(name):
+            return {}
+        case ast.Assign(targets=targets, value=value):
+            return _assigned(targets, value, names, module)
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            return _assigned([target], value, names, module)
+    raise ValueError("a statement that may do anything to the class")
 
 
-def _assignments(statement: ast.ClassDef) -> Iterator[tuple[ast.expr, ast.expr]]:
-    for member in statement.body:
-        if isinstance(member, ast.Assign):
-            yield from ((target, member.value) for target in member.targets)
-        elif isinstance(member, ast.AnnAssign) and member.value is not None:
-            yield member.target, member.value
+def _about_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Attributes:
+    if function.name == "process" and not function.decorator_list:
+        is_async = isinstance(function, ast.AsyncFunctionDef)
+        return {"is_async": is_async, "one_exec_next": fires_one_output(function)}
+    defaults = [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+    for evaluated in (*function.decorator_list, *defaults):
+        _refuse_changes(evaluated)
+    if _is_told(function.name):
+        raise ValueError("a function in the place of what metadata is told from")
+    return {}
+
+
+def _assigned(
+    targets: Sequence[ast.expr], value: ast.expr, names: _Names, module: str
+) -> Attributes:
+    told: Attributes = {}
+    for target in targets:
+        if not isinstance(target, ast.Name):
+            raise ValueError("a target that is not a name")
+        if not _is_told(target.id):
+            _refuse_changes(value)
+        elif target.id not in DECLARATIONS and not target.id.isupper():
+            raise ValueError(f"{target.id} is not written as a function or text")
+        else:
+            told[target.id] = _attribute(target.id, value, names, module)
+    return told
+
+
+def _is_told(name: str) -> bool:
+    """Whether metadata is told from a member of this name, or it may change the others."""
+    return name.isupper() or name in DECLARATIONS or name in _SPECIAL
+
+
+def _refuse_changes(value: ast.expr) -> None:
+    """Raise a ValueError where evaluating ``value`` may change what metadata is told from."""
+    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(value)) or any(
+        _is_told(name) or name in _REFLECTION for name in _mentioned(value)
+    ):
+        raise ValueError("what may change the class")
 
 
 def _attribute(name: str, value: ast.expr, names: Mapping[str, str], module: str) -> Any:
@@ -163,35 +270,57 @@ def _type_word(node: ast.expr, names: Mapping[str, str], module: str) -> str:
         ValueError: what the name stands for cannot be told from this file alone.
     """
     match node:
+        case ast.Constant(value=str() as word):
+            return word
+        case ast.Constant(value=None):
+            return "None"
         case ast.Name() | ast.Attribute():
             return _type_name(_dotted(node, names), module)
         case ast.Subscript(value=base, slice=inner):
             items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            words = ", ".join(_type_word(item, names, module) for item in items)
-            return f"{_type_name(_dotted(base, names), module)}[{words}]"
+            return f"{_generic(_dotted(base, names))}[{_inner_words(items, names, module)}]"
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return f"{_type_word(left, names, module)} | {_type_word(right, names, module)}"
-        case ast.Constant(value=None):
-            return "None"
-        case ast.Constant(value=str() as word):
-            return word
+            return _inner_words([left, right], names, module).replace(",", " |")
     raise ValueError("not a type")
 
 
+def _inner_words(nodes: Sequence[ast.expr], names: Mapping[str, str], module: str) -> str:
+    if any(isinstance(node, ast.Constant) and node.value is not None for node in nodes):
+        raise ValueError("a text within a type, which typing takes for a reference")
+    return ", ".join(_type_word(node, names, module) for node in nodes)
+
+
+def _generic(path: str) -> str:
+    if path not in _GENERICS:
+        raise ValueError(f"{path} takes no parameters here")
+    return path
+
+
 def _type_name(path: str, module: str) -> str:
+    """The type word of a class by its path.
+
+    Raises:
+        ValueError: the path may stand for something else.
+    """
     top, _, rest = path.partition(".")
-    is_builtin = not rest and isinstance(vars(builtins).get(path), type)
-    # A name of this package, or defined in this file, may stand for any type expression.
-    if is_builtin or (rest and top != module.partition(".")[0]):
+    if path in _WORDS or (not rest and isinstance(vars(builtins).get(path), type)):
         return path
-    raise ValueError(f"what {path} is cannot be read here")
+    # A name of this package, or defined in this file, may stand for any type expression.
+    if not rest or top in (module.partition(".")[0], "typing"):
+        raise ValueError(f"what {path} is cannot be read here")
+    if top not in sys.modules:
+        return path  # and validation, which imports it, compares
+    found = loaded_class(path)
+    if found is None:
+        raise ValueError(f"{path} is no class, or one that is imported when asked for")
+    return type_text(found)
 
 
 def _base(node: ast.expr, names: Mapping[str, str]) -> str:
     try:
         return _dotted(node, names)
     except ValueError:
-        return UNKNOWN_BASE
+        return UNKNOWN
 
 
 def _dotted(node: ast.expr, names: Mapping[str, str]) -> str:
@@ -203,4 +332,7 @@ def _dotted(node: ast.expr, names: Mapping[str, str]) -> str:
         return _dotted(node.value, names)
     if not isinstance(node, ast.Name):
         raise ValueError("not a name")
-    return ".".join([names.get(node.id, node.id), *reversed(parts)])
+    path = names.get(node.id, node.id)
+    if path == UNKNOWN:
+        raise ValueError(f"what {node.id} stands for cannot be read here")
+    return ".".join([path, *reversed(parts)])

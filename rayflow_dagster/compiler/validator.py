@@ -142,9 +142,10 @@ class FlowValidator:
             return None
         try:
             node_class = self.node_loader.load_node_class(node.class_path)
+            problem = self.node_loader.metadata_problem(node.class_path)
         except NodeLoadError as error:
             return str(error)
-        return process_problem(node_class, list(node.inputs))
+        return problem or process_problem(node_class, list(node.inputs))
 
     def _check_single_start(self, flow_data: FlowData) -> list[str]:
         """Ensure exactly one START node exists."""

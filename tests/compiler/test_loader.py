@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from drawing import draw
+from drawing import draw, node
 from shapes import test_loader
 
 from rayflow_dagster import RayflowNode
@@ -203,6 +203,8 @@ def test_a_module_that_fails_to_import_is_refused_with_its_own_error(package, li
         ("resident_ttl = True", "resident_ttl must be a number of seconds"),
         ("resident_ttl = float('inf')", "resident_ttl must be a number of seconds"),
         ("inputs = {[]: int}", "fails to import"),
+        ("from typing import Sequence\n    inputs = {'a': Sequence}", "Sequence is not a type"),
+        ("from typing import Optional\n    inputs = {'a': Optional}", "Optional is not a type"),
     ],
 )
 def test_a_class_that_declares_itself_wrongly_is_refused(package, body, said):
@@ -221,7 +223,17 @@ from rayflow_dagster import RayflowNode
 import rayflow_dagster.node
 from .shared import Rows, Base, LIMITS
 
+try:
+    import pathlib as loose
+except ImportError:
+    loose = None
+if dt:
+    from decimal import Decimal as Loose
+from json.decoder import JSONDecoder
+from concurrent.futures import ThreadPoolExecutor
 Number = int | float
+Later = list
+async def other(self): return {"exec_next": "exec_out"}
 
 class GoodNode(RayflowNode):
     BODY
@@ -266,6 +278,19 @@ class Base(RayflowNode):
         "resident = False\n    resident_ttl = 90",
         "resident = not False\n    resident_ttl = 60 * 60.0",
         "exec_input = False\n    exec_output = False",
+        "inputs = {'a': int}\n    inputs.update(b=str)",
+        "inputs = {'a': int}\n    seen = inputs.pop('a')",
+        "inputs = {'a': int}\n    def helper(self, x=inputs.pop('a')): ...",
+        "process = other",
+        "inputs = {'a': loose.Path}",
+        "inputs = {'a': Loose}",
+        "int = str\n    inputs = {'a': int}",
+        "inputs = {'a': Later}",
+        "inputs = {'a': JSONDecoder, 'b': ThreadPoolExecutor}",
+        "LIMIT = 1\n    def LIMIT(self): ...",
+        "__slots__ = ('LIMIT',)",
+        "pass",
+        '"""\n     One.\n\n       Two.\n    """',
     ],
 )
 def test_what_source_cannot_tell_is_told_by_inspection(package, body):
@@ -328,3 +353,14 @@ def test_without_a_registry_the_nodes_of_the_working_folder_are_known(tmp_path, 
         "rayflow_dagster.nodes",
         "nodes",
     }
+
+
+def test_a_class_that_is_changed_from_elsewhere_is_a_finding(package):
+    other = "from PKG.good import GoodNode\nGoodNode.inputs['b'] = str\n"
+    source = NODE + "    def process(self, a): return {}\nimport PKG.other\n"
+    loader = package({"good.py": source, "other.py": other})
+    kind = node(f"{package.name}.good.GoodNode", values={"a": 1})
+    flow = draw({"s": "start", "x": kind, "r": "return"}, "s > x, x > r")
+    _, (error,) = FlowValidator(loader).validate(flow)
+    assert "something changes the class" in error
+    assert "inputs: {'a': 'int'} read, {'a': 'int', 'b': 'str'} imported" in error
