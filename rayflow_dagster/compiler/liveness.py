@@ -31,17 +31,19 @@ class Liveness:
     """Nodes whose implicit ``error`` exec output is wired."""
     gives_error: set[str] = field(default_factory=set)
     """Nodes that declare a data output named ``error``."""
-    _variables: int = 0
 
     @classmethod
-    def of(cls, flow: ResolvedFlow) -> "Liveness":
-        """The conditions of every node.
-
-        Raises:
-            TooComplexError: more conditions than can be decided.
+    def of(
+        cls,
+        flow: ResolvedFlow,
+        last: Iterable[str] | None = None,
+        conditions: Conditions | None = None,
+    ) -> "Liveness":
+        """The conditions of the nodes ``last`` and of all that they depend on; of every node, if
+        ``last`` is left out. Where one is too hard to work out, a guess stands for it.
         """
-        liveness = cls()
-        for node_id in flow.order:
+        liveness = cls(conditions or Conditions())
+        for node_id in _depth_first(flow, reversed(flow.order) if last is None else last):
             liveness._add(flow, node_id)
         return liveness
 
@@ -55,16 +57,16 @@ class Liveness:
         return self.conditions.both(self.runs[edge.source], came)
 
     def any_present(self, edges: Iterable[Edge]) -> Condition:
-        return self.conditions.any_of([self.present(edge) for edge in edges])
+        return self.conditions.any_of(self.present(edge) for edge in edges)
 
     def fired(self, edge: Edge) -> Condition:
         return self.fires.get((edge.source, edge.source_port), FALSE)
 
     def _add(self, flow: ResolvedFlow, node_id: str) -> None:
-        runs = self._runs(flow, node_id)
+        runs = self.conditions.attempt(lambda: self._runs(flow, node_id))
         self.runs[node_id] = runs
         handles_error = flow.handles_error(node_id)
-        self.succeeds[node_id] = self._choice() if handles_error else TRUE
+        self.succeeds[node_id] = self.conditions.choice() if handles_error else TRUE
         normal = self.conditions.both(runs, self.succeeds[node_id])
         outputs = flow.nodes[node_id].exec_outputs
         metadata = flow.nodes[node_id].metadata
@@ -81,7 +83,7 @@ class Liveness:
     def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
         exec_edges = flow.exec_into(node_id)
         if exec_edges:
-            return self.conditions.any_of([self.fired(edge) for edge in exec_edges])
+            return self.conditions.any_of(self.fired(edge) for edge in exec_edges)
         runs = TRUE
         node = flow.nodes[node_id]
         for port, edges in flow.wired_inputs(node_id).items():
@@ -94,14 +96,29 @@ class Liveness:
         if count == 1:
             return [TRUE]
         if not exclusive:
-            return [self._choice() for _ in range(count)]
+            return [self.conditions.choice() for _ in range(count)]
         shares, rest = [], TRUE
         for _ in range(count - 1):
-            choice = self._choice()
+            choice = self.conditions.choice()
             shares.append(self.conditions.both(rest, choice))
             rest = self.conditions.both(rest, self.conditions.negate(choice))
         return [*shares, rest] if shares else []
 
-    def _choice(self) -> Condition:
-        self._variables += 1
-        return self.conditions.variable(self._variables)
+
+def _depth_first(flow: ResolvedFlow, last: Iterable[str]) -> list[str]:
+    """``last`` and what it depends on, each behind what it depends on itself and, unlike in
+    ``flow.order``, next to it: conditions stay small where choices that belong together do.
+    """
+    order: list[str] = []
+    seen: set[str] = set()
+    for end in last:
+        stack = [(end, False)]
+        while stack:
+            node_id, is_through = stack.pop()
+            if is_through:
+                order.append(node_id)
+            elif node_id not in seen:
+                seen.add(node_id)
+                stack.append((node_id, True))
+                stack.extend((source, False) for source in reversed(flow.dependencies[node_id]))
+    return order

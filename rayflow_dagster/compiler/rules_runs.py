@@ -1,54 +1,117 @@
 """The rules about what can happen in a run: merges, skipped sources, ends that reach no RETURN.
 
-They hold for acyclic flows only and take, beside the flow, its ``Liveness``; None means that the
-flow has too many branches to decide.
+They hold for acyclic flows only and take, beside the flow, a ``Judge`` of what its runs can meet.
 """
 
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
-from .conditions import FALSE, Condition, TooComplexError
+from .conditions import FALSE, Condition, Conditions
 from .findings import Finding
 from .liveness import Liveness
 from .resolved import Edge, Node, ResolvedFlow
 
-T = TypeVar("T")
+PART_STEPS = 50_000
+"""For the conditions of the part of a flow that one node depends on."""
 
 
-def merges_exclusive(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
+class Verdict(NamedTuple):
+    """Whether some run meets a condition; None where that is too hard to tell."""
+
+    can_be: bool | None
+    live: Liveness
+    """What it was told from."""
+
+
+@dataclass
+class Judge:
+    """What the runs of a flow can meet."""
+
+    flow: ResolvedFlow
+    live: Liveness
+    parts_left: int = 16
+    """How many nodes may be judged by themselves: each costs the time of a small flow."""
+
+    @classmethod
+    def of(cls, flow: ResolvedFlow) -> "Judge":
+        return cls(flow, Liveness.of(flow))
+
+    def judge(self, node: Node, condition: Callable[[Liveness], Condition]) -> Verdict:
+        """Whether some run meets a condition that depends on what leads to ``node``.
+
+        What is too hard in the order of the whole flow may be easy in the node's own.
+        """
+        verdict = _verdict(self.live, condition)
+        if verdict.can_be is None and self.parts_left:
+            self.parts_left -= 1
+            own = Liveness.of(self.flow, [node.id], Conditions(PART_STEPS))
+            verdict = _verdict(own, condition)
+        return verdict
+
+    def surely(self, condition: Callable[[Liveness], Condition]) -> bool:
+        """Whether some run meets a condition for certain."""
+        return _verdict(self.live, condition).can_be is True
+
+
+def _verdict(live: Liveness, condition: Callable[[Liveness], Condition]) -> Verdict:
+    made = live.conditions.attempt(lambda: condition(live))
+    return Verdict(None if live.conditions.is_guess(made) else made != FALSE, live)
+
+
+def merges_exclusive(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """Several data edges into one input: no run may fire more than one of their sources."""
     for node, port, wires in _wired_inputs(flow):
         # The same wire drawn twice is what the rule repeated_edges reports.
         edges = list({(wire.source, wire.source_port): wire for wire in reversed(wires)}.values())
         edges.reverse()
-        pair = (edges[0], edges[-1]) if live is None else _both_present(edges, live)
-        if len(edges) > 1 and pair is not None:
-            yield _merge_finding(node, port, *pair, proven=live is not None)
+        if len(edges) < 2:
+            continue
+        verdict = judge.judge(node, partial(_several_come, edges))
+        if verdict.can_be is None:
+            yield _merge_finding(node, port, edges[0], edges[-1], proven=False)
+        elif verdict.can_be:
+            one, two = _first_overlap(verdict.live, _cases(verdict.live, edges))
+            yield _merge_finding(node, port, edges[one], edges[two], proven=True)
 
 
-def _both_present(edges: list[Edge], live: Liveness) -> tuple[Edge, Edge] | None:
-    """The first two edges that one run can bring values over."""
-    return _first_overlap([(edge, live.present(edge)) for edge in edges], live)
+def _several_come(edges: list[Edge], live: Liveness) -> Condition:
+    return _overlap(live, _cases(live, edges))
 
 
-def _first_overlap(cases: list[tuple[T, Condition]], live: Liveness) -> tuple[T, T] | None:
-    """The first two cases that one run can meet both."""
+def _cases(live: Liveness, edges: Iterable[Edge]) -> list[Condition]:
+    return [live.present(edge) for edge in edges]
+
+
+def _overlap(live: Liveness, cases: list[Condition]) -> Condition:
+    """When more than one of the cases is met."""
+    conditions, several, so_far = live.conditions, FALSE, FALSE
+    for case in sorted(cases, key=conditions.latest):
+        several = conditions.either(several, conditions.both(so_far, case))
+        so_far = conditions.either(so_far, case)
+    return several
+
+
+def _first_overlap(live: Liveness, cases: list[Condition]) -> tuple[int, int]:
+    """The numbers of two of the cases, of which some run meets several, that one run can meet."""
+    order = sorted(range(len(cases)), key=lambda at: live.conditions.latest(cases[at]))
     so_far = FALSE
-    for number, (case, condition) in enumerate(cases):
-        if live.conditions.can_both(so_far, condition):
-            earlier = (
-                c for c, other in cases[:number] if live.conditions.can_both(other, condition)
-            )
-            return next(earlier), case
-        so_far = live.conditions.either(so_far, condition)
-    return None
+    for met, at in enumerate(order):
+        case = cases[at]
+        if live.conditions.both(so_far, case) != FALSE:
+            earlier = (o for o in order[:met] if live.conditions.both(cases[o], case) != FALSE)
+            one, two = sorted((next(earlier), at))
+            return one, two
+        so_far = live.conditions.either(so_far, case)
+    raise ValueError("no two of the cases overlap")
 
 
 def _merge_finding(node: Node, port: str, one: Edge, two: Edge, *, proven: bool) -> Finding:
     why = (
         "one run can fire both, and then it would not be clear which value counts"
         if proven
-        else "the flow has too many branches to prove that no run fires both"
+        else "too many branches lead to it to prove that no run fires both"
     )
     return Finding(
         "two_data_edges",
@@ -61,60 +124,99 @@ def _merge_finding(node: Node, port: str, one: Edge, two: Edge, *, proven: bool)
     )
 
 
-def skipped_sources(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
+def skipped_sources(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """An input whose source may be skipped while its node runs needs a constant or default."""
-    if live is None:
-        return  # the run itself then says which branch brought no value
     for node, port, edges in _wired_inputs(flow):
         if node.has_value(port) or not flow.exec_into(node.id):
             continue
-        if not live.conditions.implies(live.runs[node.id], live.any_present(edges)):
+        lacks = _lacks_value(judge, node, edges)
+        if lacks is not False:
             sources = ", ".join(f"'{edge.source}'" for edge in edges)
-            yield Finding(
-                "skipped_source",
-                f"node {node} input '{port}': its source {sources} may be skipped while the node "
-                "runs, and the input has no constant or default; set one, or wire the other "
-                "branch into the input too",
-                node=node.id,
-                port=port,
-                edge=edges[0].id,
+            yield (
+                _skip_finding(node, port, sources, edges[0])
+                if lacks
+                else _unchecked(node, port, sources, edges[0])
             )
 
 
-def several_returns(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
+def _lacks_value(judge: Judge, node: Node, edges: list[Edge]) -> bool | None:
+    """Whether the node can run without a value over one of the edges; None: too hard to tell."""
+
+    def gap(live: Liveness) -> Condition:
+        return live.conditions.without(live.runs[node.id], live.any_present(edges))
+
+    return judge.judge(node, gap).can_be
+
+
+def _skip_finding(node: Node, port: str, sources: str, edge: Edge) -> Finding:
+    return Finding(
+        "skipped_source",
+        f"node {node} input '{port}': its source {sources} may be skipped while the node "
+        "runs, and the input has no constant or default; set one, or wire the other "
+        "branch into the input too",
+        node=node.id,
+        port=port,
+        edge=edge.id,
+    )
+
+
+def _unchecked(node: Node, port: str, sources: str, edge: Edge) -> Finding:
+    return Finding(
+        "too_many_branches",
+        f"node {node} input '{port}': too many branches lead to it to work out whether its source "
+        f"{sources} may be skipped while the node runs; give the input a constant, or split the "
+        "flow",
+        severity="warning",
+        node=node.id,
+        port=port,
+        edge=edge.id,
+    )
+
+
+def several_returns(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """Two RETURNs that one run can reach: whichever comes first gives the result."""
-    if live is None:
-        return
-    pair = _first_overlap([(node, live.runs[node.id]) for node in flow.returns], live)
-    if pair is not None:
+    live = judge.live
+    cases = [live.runs[node.id] for node in flow.returns]
+    if judge.surely(lambda live: _overlap(live, cases)):
+        one, two = (flow.returns[at] for at in _first_overlap(live, cases))
         yield Finding(
             "several_returns",
-            f"nodes {pair[0]} and {pair[1]}: one run can reach both of these RETURNs, and the "
+            f"nodes {one} and {two}: one run can reach both of these RETURNs, and the "
             "first one reached ends the flow; branch before them or keep one",
             severity="warning",
-            node=pair[1].id,
+            node=two.id,
         )
 
 
-def loose_exec_outputs(flow: ResolvedFlow, live: Liveness | None) -> Iterator[Finding]:
+def loose_exec_outputs(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """An exec output that may fire into nothing, so that the run reaches no RETURN."""
-    if live is None or not flow.returns:
+    if not flow.returns:
         return
-    reached = live.conditions.any_of([live.runs[node.id] for node in flow.returns])
+    conditions, live = judge.live.conditions, judge.live
+    reached = conditions.attempt(
+        lambda: conditions.any_of(live.runs[node.id] for node in flow.returns)
+    )
+    for node, port in _loose_outputs(flow):
+        if judge.surely(partial(_without, live.fires[node.id, port], reached)):
+            yield Finding(
+                "loose_exec_output",
+                f"node {node} exec output '{port}': it leads nowhere, and a run that takes it "
+                "may reach no RETURN and fail; wire it to a RETURN",
+                severity="warning",
+                node=node.id,
+                port=port,
+            )
+
+
+def _without(a: Condition, b: Condition, live: Liveness) -> Condition:
+    return live.conditions.without(a, b)
+
+
+def _loose_outputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str]]:
+    """(node, exec output) for every one without an edge."""
     for node in flow.nodes.values():
         wired = {edge.source_port for edge in flow.edges_from[node.id] if edge.is_exec}
-        for port in node.exec_outputs:
-            if port in wired:
-                continue
-            if not live.conditions.implies(live.fires[node.id, port], reached):
-                yield Finding(
-                    "loose_exec_output",
-                    f"node {node} exec output '{port}': it leads nowhere, and a run that takes it "
-                    "may reach no RETURN and fail; wire it to a RETURN",
-                    severity="warning",
-                    node=node.id,
-                    port=port,
-                )
+        yield from ((node, port) for port in node.exec_outputs if port not in wired)
 
 
 def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
@@ -124,51 +226,21 @@ def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
             yield node, port, edges
 
 
-def liveness_of(flow: ResolvedFlow) -> Liveness | None:
-    """The conditions of an acyclic flow; None where there are too many to decide."""
-    try:
-        return Liveness.of(flow)
-    except (TooComplexError, RecursionError):
-        return None
-
-
 RUNS = (merges_exclusive, skipped_sources, several_returns, loose_exec_outputs)
 
 
 def check_runs(flow: ResolvedFlow) -> Iterator[Finding]:
-    """Every rule of this module; a flow with too many branches to decide is told so."""
-    live = liveness_of(flow)
-    undecided = live is None
+    """Every rule of this module."""
+    judge = Judge.of(flow)
     for rule in RUNS:
-        try:
-            yield from list(rule(flow, live))
-        except (TooComplexError, RecursionError):
-            undecided = True
-            yield from rule(flow, None)
-    if undecided:
-        yield Finding(
-            "too_many_branches",
-            "the flow has too many independent branches to work out which nodes can run together, "
-            "so inputs whose source may be skipped were not checked; split the flow, or give such "
-            "inputs a constant",
-            severity="warning",
-        )
+        yield from rule(flow, judge)
 
 
 def uncertain_inputs(flow: ResolvedFlow) -> frozenset[tuple[str, str]]:
     """(node, input) whose wired sources may all be skipped while the node runs."""
-    live = liveness_of(flow)
+    judge = Judge.of(flow)
     return frozenset(
         (node.id, port)
         for node, port, edges in _wired_inputs(flow)
-        if not _surely_comes(live, node, edges)
+        if _lacks_value(judge, node, edges) is not False
     )
-
-
-def _surely_comes(live: Liveness | None, node: Node, edges: list[Edge]) -> bool:
-    if live is None:
-        return False
-    try:
-        return live.conditions.implies(live.runs[node.id], live.any_present(edges))
-    except (TooComplexError, RecursionError):
-        return False

@@ -2,12 +2,10 @@
 
 from itertools import product
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow_dagster.compiler import conditions as module
-from rayflow_dagster.compiler.conditions import FALSE, TRUE, Conditions, TooComplexError
+from rayflow_dagster.compiler.conditions import FALSE, TRUE, Conditions
 
 VARIABLES = 4
 EXPRESSIONS = st.recursive(
@@ -19,18 +17,21 @@ EXPRESSIONS = st.recursive(
 )
 
 
-def condition_of(conditions: Conditions, expression) -> int:
+def condition_of(conditions: Conditions, choices: list[int], expression) -> int:
+    def of(inner) -> int:
+        return condition_of(conditions, choices, inner)
+
     match expression:
         case bool():
             return TRUE if expression else FALSE
         case int():
-            return conditions.variable(expression)
+            return choices[expression - 1]
         case ("not", a):
-            return conditions.negate(condition_of(conditions, a))
+            return conditions.negate(of(a))
         case ("and", a, b):
-            return conditions.both(condition_of(conditions, a), condition_of(conditions, b))
+            return conditions.both(of(a), of(b))
         case ("or", a, b):
-            return conditions.either(condition_of(conditions, a), condition_of(conditions, b))
+            return conditions.either(of(a), of(b))
 
 
 def value_of(expression, row) -> bool:
@@ -54,25 +55,49 @@ def table_of(expression) -> list[bool]:
 @given(EXPRESSIONS, EXPRESSIONS)
 def test_conditions_agree_with_their_truth_tables(one, two):
     conditions = Conditions()
-    a, b = condition_of(conditions, one), condition_of(conditions, two)
+    choices = [conditions.choice() for _ in range(VARIABLES)]
+    a, b = (condition_of(conditions, choices, each) for each in (one, two))
     rows = list(zip(table_of(one), table_of(two), strict=True))
     assert (a == b) == all(x == y for x, y in rows)
-    assert conditions.can_both(a, b) == any(x and y for x, y in rows)
-    assert conditions.implies(a, b) == all(y or not x for x, y in rows)
+    assert (conditions.both(a, b) == FALSE) == (not any(x and y for x, y in rows))
+    assert (conditions.without(a, b) == FALSE) == all(y or not x for x, y in rows)
+    assert conditions.any_of([a, b]) == conditions.any_of([b, a]) == conditions.either(a, b)
 
 
 def test_any_of_nothing_is_false():
     assert Conditions().any_of([]) == FALSE
 
 
-def test_too_many_conditions_are_given_up(monkeypatch):
-    monkeypatch.setattr(module, "MAX_SIZE", 50)
+def too_hard(conditions: Conditions) -> int:
+    """(a1 and b1) or (a2 and b2) or ..., all a before all b: two to the count of steps."""
+    one, two = ([conditions.choice() for _ in range(20)] for _ in range(2))
+    return conditions.any_of(conditions.both(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_what_takes_too_many_steps_becomes_a_guess_alone():
     conditions = Conditions()
-    with pytest.raises(TooComplexError):
-        # (x1 and x11) or (x2 and x12) or ...: two to the tenth in this order of variables
-        conditions.any_of(
-            [
-                conditions.both(conditions.variable(n), conditions.variable(n + 10))
-                for n in range(10)
-            ]
-        )
+    easy = conditions.choice()
+    guess = conditions.attempt(lambda: too_hard(conditions))
+    assert conditions.is_guess(guess)
+    assert conditions.is_guess(conditions.both(guess, easy))
+    assert not conditions.is_guess(conditions.negate(easy))
+    proven = conditions.both(conditions.both(guess, easy), conditions.negate(easy))
+    assert proven == FALSE
+
+
+def test_what_is_easy_is_decided_when_hard_ones_have_used_up_the_steps():
+    conditions = Conditions(steps_left=30_000)
+    while conditions.steps_left > 0:
+        conditions.attempt(lambda: too_hard(conditions))
+    a, b = conditions.choice(), conditions.choice()
+    assert not conditions.is_guess(conditions.attempt(lambda: conditions.either(a, b)))
+
+
+def test_conditions_of_thousands_of_choices_are_no_recursion():
+    conditions = Conditions()
+    choices = [conditions.choice() for _ in range(5000)]
+    every = TRUE
+    for choice in choices:
+        every = conditions.both(every, choice)
+    assert conditions.negate(conditions.negate(every)) == every
+    assert conditions.without(every, choices[0]) == FALSE

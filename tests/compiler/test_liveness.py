@@ -4,8 +4,8 @@ import pytest
 from drawing import draw, node
 from shapes import SHAPES, fixture_names, load_fixture
 
+from rayflow_dagster.compiler.conditions import FALSE
 from rayflow_dagster.compiler.liveness import Liveness
-from rayflow_dagster.compiler.rules_runs import liveness_of
 from rayflow_dagster.compiler.validator import FlowValidator
 
 
@@ -17,16 +17,15 @@ class Runs:
         self.live = Liveness.of(self.flow)
 
     def together(self, one: str, two: str) -> bool:
-        return self.live.conditions.can_both(self.live.runs[one], self.live.runs[two])
+        return self.live.conditions.both(self.live.runs[one], self.live.runs[two]) != FALSE
 
     def whenever(self, one: str, two: str) -> bool:
         """Whether ``two`` runs in every run in which ``one`` does."""
-        return self.live.conditions.implies(self.live.runs[one], self.live.runs[two])
+        return self.live.conditions.without(self.live.runs[one], self.live.runs[two]) == FALSE
 
     def can_merge(self, target: str) -> bool:
         first, *others = [self.live.present(edge) for edge in self.flow.data_into(target)]
-        both = any(self.live.conditions.can_both(first, other) for other in others)
-        return not both
+        return all(self.live.conditions.both(first, other) == FALSE for other in others)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -116,12 +115,12 @@ def test_a_data_output_that_the_class_itself_calls_error_comes_where_the_node_su
     )
     runs = Runs(flow, loader)
     (good,), (failed,) = runs.flow.data_into("r"), runs.flow.data_into("e")
-    assert runs.live.conditions.implies(runs.live.runs["r"], runs.live.present(good))
-    assert not runs.live.conditions.implies(runs.live.runs["e"], runs.live.present(failed))
+    assert runs.live.conditions.without(runs.live.runs["r"], runs.live.present(good)) == FALSE
+    assert runs.live.conditions.without(runs.live.runs["e"], runs.live.present(failed)) != FALSE
     _, errors = FlowValidator(loader).validate(flow)
     assert "node 'e' input 'error'" in errors[0]
 
 
 def test_liveness_of_a_flow_without_branches_is_certain(loader):
-    live = liveness_of(FlowValidator(loader).resolve(load_fixture("diamond")))
+    live = Liveness.of(FlowValidator(loader).resolve(load_fixture("diamond")))
     assert set(live.runs.values()) == {1}
