@@ -4,7 +4,7 @@ import pytest
 
 from rayflow_dagster.errors import ProjectError
 from rayflow_dagster.project import Project
-from rayflow_dagster.suggest import MAX_CHOICES, did_you_mean
+from rayflow_dagster.suggest import MAX_CHOICES, Hints, did_you_mean, listed
 
 NODE = "from rayflow_dagster import RayflowNode\nclass N(RayflowNode): ...\n"
 
@@ -93,3 +93,17 @@ def test_a_project_without_settings_has_the_defaults(folder):
 )
 def test_a_close_name_is_suggested(name, known, hint):
     assert did_you_mean(name, known) == hint
+
+
+def test_the_first_wrong_names_of_a_flow_have_a_suggestion():
+    hints = Hints(left=1)
+    assert [hints.did_you_mean("valeu", ["value"]) for _ in range(2)] == [
+        "; did you mean 'value'?",
+        "",
+    ]
+
+
+def test_a_long_list_of_names_is_cut():
+    assert listed([]) == "none"
+    assert listed(["a"], ["b"]) == "a, b"
+    assert listed([str(n) for n in range(5000)]).endswith("28, 29 and 4,970 more")

@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic import ValidationError as PydanticError
 
-from .resolved import Node, ResolvedFlow
+from rayflow_dagster.suggest import listed
+
+from .resolved import Edge, Node, ResolvedFlow
 from .templates import template_names
 from .triggers import FlowSensor, declared_triggers
 
@@ -103,7 +105,7 @@ def asset_output(node: Node, options: AssetOptions) -> str | None:
         if options.output is not None:
             raise LookupError("RETURN's asset is the whole result; leave 'output' out")
         return None
-    known = ", ".join(node.outputs) or "none"
+    known = listed(node.outputs)
     if options.output is not None:
         if options.output not in node.outputs:
             raise LookupError(f"the node has no output '{options.output:.80}' (known: {known})")
@@ -125,22 +127,51 @@ def declared_assets(flow: ResolvedFlow) -> tuple[DeclaredAsset, ...]:
     return tuple(_Lineage(flow).assets())
 
 
+def valid_assets(flow: ResolvedFlow) -> dict[str, AssetOptions]:
+    """Node id -> its asset, in drawing order. A node whose ``data.asset`` is wrong is left out."""
+    return {node_id: options for node_id, (_, options) in _Lineage(flow).options.items()}
+
+
+AssetStep = str | AssetPath
+"""A node, by its id, or an asset."""
+
+
+def asset_steps(flow: ResolvedFlow) -> dict[AssetStep, list[AssetStep]]:
+    """What each node and each asset of a flow is made from: a node from the nodes and assets that
+    its data edges bring, an asset from its node and from the flow's own assets among its ``deps``.
+    """
+    lineage = _Lineage(flow)
+    made: dict[AssetStep, list[AssetStep]] = {
+        node_id: [lineage.step(edge) for edge in flow.data_into(node_id)] for node_id in flow.nodes
+    }
+    own = {options.path for _, options in lineage.options.values()}
+    for node_id, (_, options) in lineage.options.items():
+        deps = [path for path in options.dep_paths if path in own and path != options.path]
+        made[options.path] = [node_id, *deps]
+    return made
+
+
 class _Lineage:
     """Walks a flow's wires backwards, from each asset to what it is made from."""
 
     def __init__(self, flow: ResolvedFlow) -> None:
         self._flow = flow
-        self._options: dict[str, tuple[str | None, AssetOptions]] = {}
+        self.options: dict[str, tuple[str | None, AssetOptions]] = {}
         for node in flow.nodes.values():
             try:
                 options = asset_options(node)
                 if options is not None:
-                    self._options[node.id] = asset_output(node, options), options
+                    self.options[node.id] = asset_output(node, options), options
             except (PydanticError, LookupError):
                 continue  # which a rule reports
 
+    def step(self, edge: Edge) -> AssetStep:
+        """What a data edge brings: an asset, or the value of a node."""
+        port, options = self.options.get(edge.source, (None, None))
+        return edge.source if options is None or port != edge.source_port else options.path
+
     def assets(self) -> Iterator[DeclaredAsset]:
-        for node_id, (output, options) in self._options.items():
+        for node_id, (output, options) in self.options.items():
             made_from: dict[AssetPath, None] = {}
             flows: dict[str, None] = {}
             self._walk(node_id, output, made_from, flows)
@@ -164,11 +195,11 @@ class _Lineage:
                 continue
             seen.add(current)
             for edge in self._flow.data_into(current):
-                asset_port, options = self._options.get(edge.source, (None, None))
-                if options is not None and asset_port == edge.source_port:
-                    made_from[options.path] = None
+                step = self.step(edge)
+                if isinstance(step, str):
+                    pending.append((step, edge.source_port))
                 else:
-                    pending.append((edge.source, edge.source_port))
+                    made_from[step] = None
 
     @cached_property
     def _feeding(self) -> Mapping[str, list[str]]:

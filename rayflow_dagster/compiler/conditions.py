@@ -87,6 +87,23 @@ class Conditions:
         """``a`` and not ``b``: FALSE where ``a`` implies ``b``."""
         return self._choose(b, FALSE, a)
 
+    def exceeds(self, a: Condition, b: Condition) -> bool:
+        """Whether some choices make ``a`` true and ``b`` not. Found without making ``without``,
+        which may be large where an example is near.
+        """
+        seen, open_ones = {(a, b)}, [(a, b)]
+        for one, other in open_ones:  # to which the loop adds
+            if one == FALSE or other in (TRUE, one):
+                continue
+            if one == TRUE or other == FALSE:
+                return True
+            self._count_step()
+            top = max(self.latest(one), self.latest(other))
+            halves = set(zip(self._halves(one, top), self._halves(other, top), strict=True)) - seen
+            seen |= halves
+            open_ones.extend(halves)
+        return False
+
     def any_of(self, conditions: Iterable[Condition]) -> Condition:
         """At least one of them; FALSE for none."""
         found = FALSE
@@ -124,9 +141,7 @@ class Conditions:
 
     def _step(self, parts: _Parts, open_ones: list[_Parts]) -> None:
         """Answer ``parts``, or open the halves of it that are to be answered before."""
-        self._allowed -= 1
-        if self._allowed < 0:
-            raise TooComplexError
+        self._count_step()
         test, then, other = parts
         top = max(self.latest(test), self.latest(then), self.latest(other))
         (low_test, high_test), (low_then, high_then), (low_other, high_other) = (
@@ -140,6 +155,11 @@ class Conditions:
             open_ones.append(high)
         if below is not None and above is not None:
             self._known[parts] = self._node(top, below, above)
+
+    def _count_step(self) -> None:
+        self._allowed -= 1
+        if self._allowed < 0:
+            raise TooComplexError
 
     def _halves(self, a: Condition, choice: int) -> tuple[Condition, Condition]:
         """What ``a`` is where the choice, which none in it is later than, is false, true."""

@@ -1,5 +1,6 @@
 """Which ports a drawn node has: its class's, made its own for START, RETURN and variable nodes."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from rayflow_dagster.metadata import display_name
@@ -101,7 +102,7 @@ def own_ports(
     known: NodeMetadata | None,
     wired_in: list[str],
     wired_out: list[str],
-    flow: FlowData,
+    variables: Mapping[str, Mapping[str, Any]],
 ) -> NodeMetadata | None:
     if known is None:
         return None
@@ -116,16 +117,18 @@ def own_ports(
         wired = {name: "any" for name in wired_in if name and name not in types}
         ports = {"inputs": {**types, **wired}, "defaults": defaults}
     elif raw["type"].startswith(VARIABLE_CLASSES_PACKAGE):
-        ports = _variable_ports(raw, known, flow)
+        ports = _variable_ports(raw, known, variables)
     else:
         return known
     return cast(NodeMetadata, {**known, **ports})
 
 
-def _variable_ports(raw: FlowNode, known: NodeMetadata, flow: FlowData) -> dict[str, Any]:
+def _variable_ports(
+    raw: FlowNode, known: NodeMetadata, variables: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     values = raw["data"].get("constantValues")
     name = values.get(VARIABLE) if isinstance(values, dict) else None
-    spec = declared_variables(flow).get(name, {}) if isinstance(name, str) else {}
+    spec = variables.get(name, {}) if isinstance(name, str) else {}
     kind = _type_or_any(spec.get("type", "any"))
     ports: dict[str, Any] = {"outputs": dict.fromkeys(known["outputs"], kind)}
     if raw["type"] == SET_VARIABLE_CLASS:

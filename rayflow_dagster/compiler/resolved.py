@@ -1,12 +1,13 @@
 """A canonical flow with every name looked up: what rules and graph passes read."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, TypeVar
 
+from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
     ERROR_PORT,
     RETURN_CLASS,
@@ -27,6 +28,7 @@ from .ports import (
     snapshot_metadata,
 )
 
+Key = TypeVar("Key", bound=Hashable)
 MetadataLookup = Callable[[str], NodeMetadata | None]
 
 
@@ -112,6 +114,7 @@ class ResolvedFlow:
     data: FlowData
     duplicates: tuple[str, ...] = ()
     """Node ids that stand more than once; ``nodes`` has the first of each."""
+    hints: Hints = field(default_factory=Hints, compare=False, repr=False)
 
     @cached_property
     def edges_into(self) -> Mapping[str, list[Edge]]:
@@ -122,10 +125,10 @@ class ResolvedFlow:
         return self._grouped("source")
 
     def exec_into(self, node_id: str) -> list[Edge]:
-        return [edge for edge in self.edges_into[node_id] if edge.is_exec]
+        return self._exec_into[node_id]
 
     def data_into(self, node_id: str) -> list[Edge]:
-        return [edge for edge in self.edges_into[node_id] if not edge.is_exec]
+        return self._data_into[node_id]
 
     def wired_inputs(self, node_id: str) -> dict[str, list[Edge]]:
         """The data edges into each wired input of a node."""
@@ -185,32 +188,40 @@ class ResolvedFlow:
     def returns(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.is_return]
 
-    @property
+    @cached_property
     def variables(self) -> Mapping[str, Mapping[str, Any]]:
         """The declared variables; a malformed declaration counts as one that says nothing."""
         return declared_variables(self.data)
 
-    def _grouped(self, end: str) -> Mapping[str, list[Edge]]:
+    @cached_property
+    def _exec_into(self) -> Mapping[str, list[Edge]]:
+        return self._grouped("target", "exec")
+
+    @cached_property
+    def _data_into(self) -> Mapping[str, list[Edge]]:
+        return self._grouped("target", "data")
+
+    def _grouped(self, end: str, kind: EdgeKind | None = None) -> Mapping[str, list[Edge]]:
         grouped: defaultdict[str, list[Edge]] = defaultdict(list)
         for edge in self.edges:
-            if edge.joins(self.nodes):
+            if kind in (None, edge.kind) and edge.joins(self.nodes):
                 grouped[getattr(edge, end)].append(edge)
         return grouped
 
 
-def topological_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
+def topological_order(dependencies: Mapping[Key, Sequence[Key]]) -> list[Key]:
     """The keys so that each stands behind what it depends on; given order where free. Keys of a
     circle, and those behind one, are left out.
     """
     keys = list(dependencies)
     position = {key: at for at, key in enumerate(keys)}
     missing = {key: len(sources) for key, sources in dependencies.items()}
-    dependents: dict[str, list[str]] = {key: [] for key in keys}
+    dependents: dict[Key, list[Key]] = {key: [] for key in keys}
     for key, sources in dependencies.items():
         for source in sources:
             dependents[source].append(key)
     ready = [position[key] for key, count in missing.items() if not count]
-    order: list[str] = []
+    order: list[Key] = []
     while ready:
         key = keys[heappop(ready)]
         order.append(key)
@@ -236,6 +247,7 @@ def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
     for class_path in {raw["type"] for raw in flow["nodes"]}:
         looked_up = lookup(class_path)
         classes[class_path] = complete_metadata(looked_up) if looked_up else None
+    variables = declared_variables(flow)
     nodes: dict[str, Node] = {}
     duplicates: list[str] = []
     for raw in flow["nodes"]:
@@ -243,7 +255,7 @@ def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
             duplicates.append(raw["id"])
             continue
         known = classes[raw["type"]] or snapshot_metadata(raw)
-        own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], flow)
+        own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], variables)
         nodes[raw["id"]] = _node(raw, own)
     return ResolvedFlow(nodes, edges, flow, tuple(duplicates))
 

@@ -6,21 +6,24 @@ in ``rules_runs.py``.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 
-from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.suggest import Hints, listed
 from rayflow_dagster.types import ERROR_PORT, EXEC_IN
 
 from .findings import Finding
 from .resolved import Edge, Node, ResolvedFlow
 
+Ports = tuple[Collection[str], ...]
+"""Names of ports in groups, none of which is copied: a node may have thousands."""
+
 
 def duplicate_ids(flow: ResolvedFlow) -> Iterator[Finding]:
-    for node_id in dict.fromkeys(flow.duplicates):
+    for node_id, more in Counter(flow.duplicates).items():
         yield Finding(
             "duplicate_id",
-            f"node '{node_id}': {flow.duplicates.count(node_id) + 1} nodes have this id; "
-            "give each node an id of its own",
+            f"node '{node_id}': {more + 1} nodes have this id; give each node an id of its own",
             node=node_id,
         )
     by_folded: dict[str, list[str]] = {}
@@ -28,7 +31,7 @@ def duplicate_ids(flow: ResolvedFlow) -> Iterator[Finding]:
         by_folded.setdefault(node_id.casefold(), []).append(node_id)
     for alike in by_folded.values():
         if len(alike) > 1:
-            names = ", ".join(f"'{name}'" for name in alike)
+            names = listed([f"'{name}'" for name in alike])
             yield Finding(
                 "duplicate_id",
                 f"nodes {names}: these ids differ only in case, which file systems and people "
@@ -48,7 +51,7 @@ def single_start(flow: ResolvedFlow) -> Iterator[Finding]:
     if not flow.starts:
         yield Finding("single_start", "the flow has no START node; add one node of type 'start'")
     elif len(flow.starts) > 1:
-        names = ", ".join(str(node) for node in flow.starts)
+        names = listed([str(node) for node in flow.starts])
         yield Finding(
             "single_start",
             f"the flow has {len(flow.starts)} START nodes ({names}); keep one",
@@ -71,7 +74,8 @@ def known_endpoints(flow: ResolvedFlow) -> Iterator[Finding]:
                 yield Finding(
                     "unknown_node",
                     f"edge '{edge.id}': its {role} '{node_id}' is not a node of this flow; "
-                    f"draw the edge again or delete it{did_you_mean(node_id, flow.nodes)}",
+                    "draw the edge again or delete it"
+                    + flow.hints.did_you_mean(node_id, flow.nodes),
                     edge=edge.id,
                 )
 
@@ -81,17 +85,18 @@ def known_ports(flow: ResolvedFlow) -> Iterator[Finding]:
     for edge in flow.edges:
         source, target = flow.nodes.get(edge.source), flow.nodes.get(edge.target)
         if source is not None and source.metadata is not None:
-            yield from _check_source(edge, source, handled=flow.handles_error(source.id))
+            yield from _check_source(flow, edge, source)
         if target is not None and target.metadata is not None:
-            yield from _check_target(edge, target)
+            yield from _check_target(flow, edge, target)
 
 
-def _check_source(edge: Edge, node: Node, *, handled: bool) -> Iterator[Finding]:
-    implicit = [ERROR_PORT] if node.can_handle_error else []
-    exec_ports = [*node.exec_outputs, *implicit]
-    data_ports = [] if node.is_return else [*node.outputs, *(implicit if handled else [])]
+def _check_source(flow: ResolvedFlow, edge: Edge, node: Node) -> Iterator[Finding]:
+    implicit = (ERROR_PORT,) if node.can_handle_error else ()
+    handled = implicit if flow.handles_error(node.id) else ()
+    exec_ports: Ports = (node.exec_outputs, implicit)
+    data_ports: Ports = (() if node.is_return else node.outputs, handled)
     names_error = not edge.is_exec and edge.source_port == ERROR_PORT
-    if names_error and implicit and ERROR_PORT not in data_ports:
+    if names_error and implicit and not _has(data_ports, ERROR_PORT):
         yield Finding(
             "unhandled_error",
             f"node {node} output 'error' edge '{edge.id}': this value comes only where the exec "
@@ -102,25 +107,31 @@ def _check_source(edge: Edge, node: Node, *, handled: bool) -> Iterator[Finding]
         )
         return
     mine, other = (exec_ports, data_ports) if edge.is_exec else (data_ports, exec_ports)
-    yield from _check_port(edge, node, edge.source_port, mine, other, "output")
+    yield from _check_port(flow.hints, edge, node, edge.source_port, mine, other, "output")
 
 
-def _check_target(edge: Edge, node: Node) -> Iterator[Finding]:
+def _check_target(flow: ResolvedFlow, edge: Edge, node: Node) -> Iterator[Finding]:
     takes_exec = node.metadata is not None and node.metadata["exec_input"]
-    exec_ports = [EXEC_IN] if takes_exec else []
-    data_ports = list(node.inputs)
+    exec_ports: Ports = ((EXEC_IN,) if takes_exec else (),)
+    data_ports: Ports = (node.inputs,)
     mine, other = (exec_ports, data_ports) if edge.is_exec else (data_ports, exec_ports)
-    yield from _check_port(edge, node, edge.target_port, mine, other, "input")
+    yield from _check_port(flow.hints, edge, node, edge.target_port, mine, other, "input")
 
 
 def _check_port(
-    edge: Edge, node: Node, port: str, mine: list[str], other: list[str], direction: str
+    hints: Hints,
+    edge: Edge,
+    node: Node,
+    port: str,
+    mine: Ports,
+    other: Ports,
+    direction: str,
 ) -> Iterator[Finding]:
-    if port in mine:
+    if _has(mine, port):
         return
     where = f"node {node} {direction} '{port}' edge '{edge.id}'"
     kind = edge.kind
-    if port in other:
+    if _has(other, port):
         opposite = "a data" if kind == "exec" else "an exec"
         yield Finding(
             "exec_wired_to_data",
@@ -131,15 +142,18 @@ def _check_port(
             edge=edge.id,
         )
         return
-    names = ", ".join(mine) or "none"
     yield Finding(
         "unknown_port",
-        f"{where}: the node has no {kind} {direction} of this name ({kind} {direction}s: {names})"
-        + did_you_mean(port, mine),
+        f"{where}: the node has no {kind} {direction} of this name "
+        f"({kind} {direction}s: {listed(*mine)})" + hints.did_you_mean(port, chain(*mine)),
         node=node.id,
         port=port,
         edge=edge.id,
     )
+
+
+def _has(ports: Ports, name: str) -> bool:
+    return any(name in group for group in ports)
 
 
 def repeated_edges(flow: ResolvedFlow) -> Iterator[Finding]:

@@ -7,15 +7,16 @@ from typing import Any
 from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.preview import preview
-from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.suggest import did_you_mean, listed
 
 from .assets import (
     AssetOptions,
     AssetPath,
     asset_options,
     asset_output,
-    declared_assets,
+    asset_steps,
     key_path,
+    valid_assets,
 )
 from .findings import Finding
 from .resolved import Node, ResolvedFlow, topological_order
@@ -33,29 +34,29 @@ def assets(flow: ResolvedFlow) -> Iterator[Finding]:
 
 def asset_keys(flow: ResolvedFlow) -> Iterator[Finding]:
     """Keys that stand twice, and assets that are made from themselves."""
-    declared = declared_assets(flow)
     first: dict[AssetPath, str] = {}
-    for asset in declared:
-        node = flow.nodes[asset.node]
-        other = first.setdefault(asset.path, asset.node)
+    declared = valid_assets(flow)
+    for node_id, options in declared.items():
+        node = flow.nodes[node_id]
+        other = first.setdefault(options.path, node_id)
         where = f"node {node} data.asset"
-        if other != asset.node:
+        if other != node_id:
             yield Finding(
                 "asset_key",
-                f"{where}.key: node {flow.nodes[other]} has the asset '{shown(asset.path)}' as "
+                f"{where}.key: node {flow.nodes[other]} has the asset '{shown(options.path)}' as "
                 "well; give each its own key",
                 node=node.id,
             )
-        elif asset.path in asset.options.dep_paths:
-            text = f"{where}.deps: an asset cannot depend on itself ('{shown(asset.path)}')"
+        elif options.path in options.dep_paths:
+            text = f"{where}.deps: an asset cannot depend on itself ('{shown(options.path)}')"
             yield Finding("asset_deps", f"{text}; leave it out", node=node.id)
-    dependencies = {
-        shown(asset.path): [shown(dep) for dep in asset.deps if dep in first and dep != asset.path]
-        for asset in declared
-    }
-    left = dependencies.keys() - set(topological_order(dependencies))
+    if len(first) < len(declared) or not flow.is_acyclic:
+        return  # told already, and then there is a circle
+    steps = asset_steps(flow)
+    through = set(topological_order(steps))
+    left = [step for step in steps if not isinstance(step, str) and step not in through]
     if left:
-        keys = ", ".join(f"'{key}'" for key in dependencies if key in left)
+        keys = listed([f"'{shown(path)}'" for path in left])
         yield Finding(
             "asset_deps",
             f"the assets {keys} depend on each other in a circle; remove one of their deps",

@@ -1,14 +1,13 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic import ValidationError as PydanticError
 
-from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.suggest import closest, did_you_mean
 
 from .assets import AssetOptions
 from .findings import Finding
@@ -26,8 +25,8 @@ FLOW_KEYS = ("nodes", "edges", "variables", "schedules", "sensors", "partitions"
 NODE_KEYS = ("asset",)
 """The keys of a node's data whose form other rules check."""
 
-_CLOSE = 0.8
-"""How like a known key an unknown one must be to be taken for a slip of the pen (0 to 1)."""
+_CLOSE = 80
+"""How like a known key an unknown one must be to be taken for a slip of the pen (0 to 100)."""
 
 
 class Retry(BaseModel):
@@ -173,8 +172,7 @@ def _slips(
 def _meant(key: str, model: type[BaseModel], others: tuple[str, ...]) -> str | None:
     """The known key that an unknown one is nearly."""
     known = [*model.model_fields, *others]
-    close = [] if key in known else get_close_matches(key, known, n=1, cutoff=_CLOSE)
-    return close[0] if close else None
+    return None if key in known else closest(key, {each: each for each in known}, _CLOSE)
 
 
 def _slip(where: str, key: str, meant: str) -> str:

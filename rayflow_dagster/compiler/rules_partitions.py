@@ -1,9 +1,10 @@
 """The rules about ``partitions``: its keys fit its kind, and START has the input."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from rayflow_dagster.port_types import fits, parse_type
-from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.suggest import did_you_mean, listed
 
 from .partitions import Partitions, moment, part_problem
 from .resolved import ResolvedFlow
@@ -19,9 +20,9 @@ def partition_problems(partitions: Partitions, flow: ResolvedFlow) -> Iterator[s
     declared = flow.starts[0].outputs
     kind = declared.get(partitions.input)
     if kind is None:
-        known = ", ".join(declared) or "none"
         yield (
-            f"input: START declares no input '{partitions.input:.80}' (declared: {known})"
+            f"input: START declares no input '{partitions.input:.80}' (declared: "
+            f"{listed(declared)})"
             f"{did_you_mean(partitions.input, declared)}"
         )
     elif not fits(parse_type("str"), parse_type(kind)):
@@ -61,6 +62,6 @@ def _values(partitions: Partitions) -> Iterator[str]:
     if not values:
         yield 'values: is missing; static parts are listed, as in ["north", "south"]'
         return
-    for value in sorted({value for value in values if values.count(value) > 1}):
+    for value in sorted(value for value, count in Counter(values).items() if count > 1):
         yield f"values: '{value:.80}' is there more than once"
     yield from (f"values: {problem}" for value in values if (problem := part_problem(value)))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from .conditions import FALSE, Condition, Conditions
+from rayflow_dagster.suggest import listed
+
+from .conditions import FALSE, TRUE, Condition, Conditions
 from .findings import Finding
 from .liveness import Liveness
 from .resolved import Edge, Node, ResolvedFlow
@@ -131,7 +133,7 @@ def skipped_sources(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
             continue
         lacks = _lacks_value(judge, node, edges)
         if lacks is not False:
-            sources = ", ".join(f"'{edge.source}'" for edge in edges)
+            sources = listed([f"'{edge.source}'" for edge in edges])
             yield (
                 _skip_finding(node, port, sources, edges[0])
                 if lacks
@@ -197,7 +199,7 @@ def loose_exec_outputs(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
         lambda: conditions.any_of(live.runs[node.id] for node in flow.returns)
     )
     for node, port in _loose_outputs(flow):
-        if judge.surely(partial(_without, live.fires[node.id, port], reached)):
+        if judge.surely(partial(_exceeds, live.fires[node.id, port], reached)):
             yield Finding(
                 "loose_exec_output",
                 f"node {node} exec output '{port}': it leads nowhere, and a run that takes it "
@@ -208,8 +210,10 @@ def loose_exec_outputs(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
             )
 
 
-def _without(a: Condition, b: Condition, live: Liveness) -> Condition:
-    return live.conditions.without(a, b)
+def _exceeds(a: Condition, b: Condition, live: Liveness) -> Condition:
+    """FALSE where ``a`` implies ``b``; as uncertain as they are."""
+    guesses = [each for each in (a, b) if live.conditions.is_guess(each)]
+    return guesses[0] if guesses else TRUE if live.conditions.exceeds(a, b) else FALSE
 
 
 def _loose_outputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str]]:

@@ -1,6 +1,8 @@
 """The rules about what starts a flow by itself: schedules, sensors."""
 
+from collections import ChainMap, Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from pydantic import ValidationError as PydanticError
 from rayflow_dagster.port_types import accepts, fits, parse_type
 from rayflow_dagster.preview import preview, preview_typed
 from rayflow_dagster.secrets import secrets_in
-from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.suggest import did_you_mean, listed
 from rayflow_dagster.values import protocol_problem
 
 from .cron import cron_problem
@@ -41,6 +43,10 @@ _PATTERNS = {
     "path": "cannot have braces; write a sensor for each alternative",
 }
 """What a text that does not match a key's pattern has to be, by the key."""
+
+
+MAX_MISSING = 10
+"""Of one trigger, how many missing inputs are told."""
 
 
 def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -159,10 +165,9 @@ def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None)
         if name == bound and isinstance(trigger, Schedule):
             yield f"{place}: is given by the schedule itself, from the partitions; leave it out"
         elif name not in start.outputs:
-            known = ", ".join(start.outputs) or "none"
             yield (
-                f"{place}: START declares no such input (declared: {known})"
-                f"{did_you_mean(name, start.outputs)}"
+                f"{place}: START declares no such input (declared: {listed(start.outputs)})"
+                f"{flow.hints.did_you_mean(name, start.outputs)}"
             )
         else:
             yield from _value_problems(place, value, start.outputs[name], trigger)
@@ -200,12 +205,13 @@ def trigger_gives_all(trigger: Trigger) -> bool:
 
 
 def _missing(where: str, trigger: Trigger, start: Node, bound: str | None) -> Iterator[str]:
-    for name, kind in start.outputs.items():
-        if name not in (*trigger.inputs, *start.defaults, bound):
-            yield (
-                f"flow key {where}.inputs: '{name}' ({kind}) is missing, and START declares it "
-                "without a default; give it here, or give START a default"
-            )
+    given = ChainMap[str, Any](dict(trigger.inputs), dict(start.defaults), {bound or "": None})
+    missing = (name for name in start.outputs if name not in given)
+    for name in islice(missing, MAX_MISSING):
+        yield (
+            f"flow key {where}.inputs: '{name}' ({start.outputs[name]}) is missing, and START "
+            "declares it without a default; give it here, or give START a default"
+        )
 
 
 def _no_result(where: str, sensor: FlowSensor) -> Iterator[Finding]:
@@ -220,8 +226,9 @@ def _no_result(where: str, sensor: FlowSensor) -> Iterator[Finding]:
 
 def _names(declared: Triggers) -> Iterator[Finding]:
     names = trigger_names("", declared)
+    counts = Counter(names)
     for (where, _), name in zip(_placed(declared), names, strict=True):
-        if names.count(name) > 1:
+        if counts[name] > 1:
             shown = name.removeprefix("_")
             yield Finding(
                 "trigger_name",

@@ -13,7 +13,7 @@ from rayflow_dagster.port_types import (
     reference_problem,
 )
 from rayflow_dagster.secrets import secrets_in
-from rayflow_dagster.suggest import did_you_mean
+from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import ERROR_PORT
 
 from .findings import Finding
@@ -137,17 +137,18 @@ def constants_and_values(flow: ResolvedFlow) -> Iterator[Finding]:
                 node=node.id,
             )
         elif node.metadata is not None:
-            yield from _check_values(node)
+            yield from _check_values(flow, node)
 
 
-def _check_values(node: Node) -> Iterator[Finding]:
-    known = [*node.constants, *node.inputs]
+def _check_values(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
+    known = {**node.constants, **node.inputs}
     for name, value in node.values.items():
         if name not in known:
             yield Finding(
                 "unknown_constant",
                 f"node {node} constantValues '{name}': the node has neither a constant nor an "
-                f"input of this name, so the value is not used{did_you_mean(name, known)}",
+                f"input of this name, so the value is not used"
+                + flow.hints.did_you_mean(name, known),
                 severity="warning",
                 node=node.id,
                 port=name,
@@ -250,11 +251,11 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
                 node=node.id,
             )
         return
-    known = ", ".join(flow.variables) or "none"
     yield Finding(
         "variable_declared",
-        f"node {node}: variable '{name}' is not declared (declared: {known}); add it to the "
-        f"flow's variables{did_you_mean(str(name), flow.variables)}",
+        f"node {node}: variable '{name}' is not declared (declared: "
+        f"{listed(flow.variables)}); add it to the flow's variables"
+        f"{flow.hints.did_you_mean(str(name), flow.variables)}",
         node=node.id,
     )
 
@@ -262,7 +263,7 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
 def variable_reads_have_one_moment(flow: ResolvedFlow) -> Iterator[Finding]:
     for reader, consumers in unscheduled_reads(flow.data).items():
         if len(consumers) > 1 and reader in flow.nodes:
-            names = ", ".join(f"'{name}'" for name in consumers)
+            names = listed([f"'{name}'" for name in consumers])
             yield Finding(
                 "variable_read_moment",
                 f"node {flow.nodes[reader]}: it has no exec edges and several consumers ({names}), "

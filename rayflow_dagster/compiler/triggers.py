@@ -1,6 +1,7 @@
 """What starts a flow by itself: the models of ``schedules``, ``sensors`` and ``partitions``."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -171,16 +172,18 @@ def declared_triggers(flow: Mapping[str, Any]) -> Triggers:
 
 def trigger_names(job: str, triggers: Triggers) -> list[str]:
     """Dagster's names of ``triggers.every``, in its order."""
-    names: list[str] = []
+    taken: set[str] = set()
+    counts: Counter[str] = Counter()
+    found: list[str] = []
     for trigger in triggers.every:
         kind = "schedule" if isinstance(trigger, Schedule) else trigger.type
         name = base = f"{job}_{trigger.name or kind}"
-        count = 1
-        while trigger.name is None and name in names:
-            count += 1
-            name = f"{base}_{count}"
-        names.append(name)
-    return names
+        while trigger.name is None and name in taken:
+            counts[base] += 1
+            name = f"{base}_{counts[base] + 1}"
+        taken.add(name)
+        found.append(name)
+    return found
 
 
 _FILE = {"path": "str", "name": "str", "size": "int", "mtime": "float"}

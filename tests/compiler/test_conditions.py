@@ -61,6 +61,7 @@ def test_conditions_agree_with_their_truth_tables(one, two):
     assert (a == b) == all(x == y for x, y in rows)
     assert (conditions.both(a, b) == FALSE) == (not any(x and y for x, y in rows))
     assert (conditions.without(a, b) == FALSE) == all(y or not x for x, y in rows)
+    assert conditions.exceeds(a, b) == any(x and not y for x, y in rows)
     assert conditions.any_of([a, b]) == conditions.any_of([b, a]) == conditions.either(a, b)
 
 

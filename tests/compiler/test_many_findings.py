@@ -1,0 +1,351 @@
+"""A flow of the largest size is validated in little time, whatever is wrong with it.
+
+Every rule that can find something is provoked as often as a flow of that size lets it. What grows
+with the square of the flow's size takes minutes here and runs into the time limit.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rayflow_dagster.compiler
+from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.outline import MAX_EDGES, MAX_NODES
+from rayflow_dagster.compiler.validator import FlowValidator
+
+MANY = 10_000
+NODES = MAX_NODES - 10
+CONSTANT = "flow_nodes.constant.ConstantNode"
+IDENTITY = "flow_nodes.identity.IdentityNode"
+COLLECT = "flow_nodes.collect.CollectNode"
+GET = "variables.get_variable"
+Flow = dict[str, Any]
+
+
+def node(node_id: str, kind: str = CONSTANT, **data: Any) -> Flow:
+    return {"id": node_id, "type": kind, "data": data}
+
+
+def exec_edge(source: str, target: str, port: str = "exec_out") -> Flow:
+    ends = {"source": source, "target": target}
+    return {**ends, "sourceHandle": port, "targetHandle": "exec_in", "type": "exec"}
+
+
+def data_edge(source: str, target: str, port: str = "value", into: str = "value") -> Flow:
+    ends = {"source": source, "target": target}
+    return {**ends, "sourceHandle": port, "targetHandle": into, "type": "any"}
+
+
+def flow(nodes: list[Flow], edges: list[Flow], start: Flow | None = None, **keys: Any) -> Flow:
+    """START, the nodes, RETURN; each node that no edge leads to gets an exec edge from START."""
+    start = start or {}
+    led_to = {edge["target"] for edge in edges}
+    exec_edges = [exec_edge("s", each["id"]) for each in nodes if each["id"] not in led_to]
+    ends = [node("s", "start", inputs=start), node("r", "return")]
+    return {"nodes": [*ends, *nodes], "edges": [exec_edge("s", "r"), *exec_edges, *edges], **keys}
+
+
+def each_node(kind: str = CONSTANT, **data: Any) -> Flow:
+    return flow([node(f"n{at}", kind, **data) for at in range(NODES)], [])
+
+
+def many_edges(make: Callable[[int], Flow], kind: str = CONSTANT) -> Flow:
+    nodes = [node(f"n{at}", kind) for at in range(NODES)]
+    led = [exec_edge("s", each["id"]) for each in nodes]
+    return flow(nodes, [*led, *(make(at) for at in range(MAX_EDGES - NODES - 10))])
+
+
+def ports(count: int, prefix: str = "p", kind: Any = "int") -> dict[str, Any]:
+    return {f"{prefix}{at}": kind for at in range(count)}
+
+
+def scheduled(*, start: dict[str, Any] | None = None, **schedule: Any) -> Flow:
+    """As many schedules with a name of their own."""
+    every = [{"cron": "0 0 * * *", "name": f"t{at}", **schedule} for at in range(MANY)]
+    return flow([], [], start, schedules=every)
+
+
+def sensors(**sensor: Any) -> Flow:
+    every = [{"name": f"t{at}", **sensor} for at in range(MANY)]
+    return flow([], [], sensors=every)
+
+
+def values_of(name: str) -> list[Flow]:
+    return [node(f"n{at}", GET, constantValues={"VARIABLE": f"{name}{at}"}) for at in range(NODES)]
+
+
+def circle() -> Flow:
+    """A circle of all nodes."""
+    edges = [exec_edge(f"n{at}", f"n{(at + 1) % NODES}") for at in range(NODES)]
+    return flow([node(f"n{at}") for at in range(NODES)], edges)
+
+
+def pairs_in_circles() -> Flow:
+    """As many circles of two nodes each."""
+    edges = [exec_edge(f"n{at}", f"n{at ^ 1}") for at in range(NODES)]
+    return flow([node(f"n{at}") for at in range(NODES)], edges)
+
+
+def assets_in_a_circle() -> Flow:
+    """Assets of all nodes, each made from the next by its ``deps``."""
+    every = [{"key": f"a{at}", "deps": [f"a{(at + 1) % NODES}"]} for at in range(NODES)]
+    return flow([node(f"n{at}", asset=each) for at, each in enumerate(every)], [])
+
+
+def assets_behind_a_hub() -> Flow:
+    """Half of the nodes are assets, made from one node behind a row of the other half."""
+    half = NODES // 2
+    nodes = [node("n0"), *(node(f"n{at}", IDENTITY) for at in range(1, half))]
+    nodes += [node(f"n{at}", IDENTITY, asset={"key": f"a{at}"}) for at in range(half, NODES)]
+    edges = [data_edge(f"n{at}", f"n{at + 1}") for at in range(half - 1)]
+    edges += [data_edge(f"n{half - 1}", f"n{at}") for at in range(half, NODES)]
+    repeated = [node("twice", asset={"key": f"a{half}"})]
+    return flow(nodes + repeated, edges)
+
+
+def merges() -> Flow:
+    """Two values for each of half the nodes."""
+    half = NODES // 2
+    nodes = [node("a"), node("b"), *(node(f"n{at}", COLLECT) for at in range(half))]
+    edges = [data_edge(x, f"n{at}", into=p) for at in range(half) for x in "ab" for p in "abc"]
+    return flow(nodes, [*edges, *(exec_edge("a", f"n{at}") for at in range(half))])
+
+
+def one_wide_merge() -> Flow:
+    """A value from every node for one input."""
+    nodes = [node("m", COLLECT), *(node(f"n{at}") for at in range(NODES))]
+    return flow(nodes, [data_edge(f"n{at}", "m", into="a") for at in range(NODES)])
+
+
+def skipped() -> Flow:
+    """Each node takes a value of a node that may be skipped."""
+    half = NODES // 2
+    nodes = [node("b", "logic.branch", constantValues={"condition": True})]
+    nodes += [node(f"v{at}") for at in range(half - 5)]
+    nodes += [node(f"n{at}", IDENTITY) for at in range(half - 5)]
+    edges = [exec_edge("b", f"v{at}", "true") for at in range(half - 5)]
+    edges += [data_edge(f"v{at}", f"n{at}") for at in range(half - 5)]
+    return flow(nodes, [*edges, *(exec_edge("b", f"n{at}", "false") for at in range(half - 5))])
+
+
+def undecided() -> Flow:
+    """A condition that is too hard, and inputs that depend on it."""
+    from test_wide_flows import too_hard
+
+    hard = too_hard()
+    for at in range(NODES - len(hard["nodes"])):
+        hard["nodes"].append(node(f"n{at}", IDENTITY))
+        hard["edges"] += [exec_edge("join", f"n{at}"), data_edge("v1", f"n{at}")]
+    for number, edge in enumerate(hard["edges"]):
+        edge["id"] = f"e{number}"
+    return hard
+
+
+def returns(count: int = NODES) -> Flow:
+    return flow([node(f"n{at}", "return") for at in range(count)], [])
+
+
+def loose() -> Flow:
+    """Two rows of nodes of two exec outputs each, of which none is wired to the end."""
+    given = {"condition": True}
+    nodes = [node(f"n{at}", "logic.branch", constantValues=given) for at in range(NODES)]
+    edges = [exec_edge(f"n{at}", f"n{at + 1}", "true") for at in range(NODES - 1)]
+    made = flow(nodes, edges)
+    return {**made, "edges": [*made["edges"][1:], exec_edge(f"n{NODES - 1}", "r", "true")]}
+
+
+def unhandled() -> Flow:
+    return many_edges(lambda at: data_edge(f"n{at % NODES}", "r", "error", f"x{at}"))
+
+
+def with_snapshot(edges: Callable[[int], Flow]) -> Flow:
+    """Nodes of a class that is not there, of which the editor tells thousands of ports."""
+    wide = node("wide", "gone.Wide", inputs=ports(MANY), outputs=ports(MANY, "o"))
+    return flow([wide, node("n0")], [exec_edge("s", "wide"), *(edges(at) for at in range(MANY))])
+
+
+def duplicates() -> Flow:
+    made = each_node()
+    made["nodes"][2:] = [node(f"N{at % 100}" if at % 2 else f"n{at % 100}") for at in range(NODES)]
+    made["edges"] = [{**exec_edge("s", "r"), "id": f"e{at % MANY}"} for at in range(MAX_EDGES)]
+    return made
+
+
+def readers(count: int = 2_000) -> Flow:
+    """Variable nodes without exec edges, of two consumers each."""
+    nodes = [node(f"n{at}", GET, constantValues={"VARIABLE": "v"}) for at in range(count)]
+    nodes += [node(f"c{at}", COLLECT) for at in range(count)]
+    led = [exec_edge("s", f"c{at}") for at in range(count)]
+    edges = [data_edge(f"n{at}", f"c{at}", into="a") for at in range(count)]
+    edges += [data_edge(f"n{at}", f"c{(at + 1) % count}", into="b") for at in range(count)]
+    made = flow(nodes, [*led, *edges], variables={"v": {"type": "int", "default": 0}})
+    made["edges"] = [each for each in made["edges"] if not each["target"].startswith("n")]
+    return made
+
+
+def written(spec: dict[str, Any]) -> Flow:
+    kind, values = "variables.increment_variable", {"VARIABLE": "v"}
+    return {**each_node(kind, constantValues=values), "variables": {"v": spec}}
+
+
+# Finding rule -> (flow that provokes it, how often at the least).
+MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
+    "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
+    "asset": (lambda: each_node(asset={"key": "a b", "metadata": {"dagster/x": 1}}), MANY // 2),
+    "asset_deps": (assets_in_a_circle, 1),
+    "asset_key": (assets_behind_a_hub, 1),
+    "at_least_one_return": (lambda: {**each_node(), "nodes": each_node()["nodes"][2:]}, 1),
+    "constant_value": (lambda: each_node("math.add", constantValues={"x": "a", "y": "b"}), NODES),
+    "cron": (lambda: scheduled(cron="0 0 99 * *"), MANY),
+    "declared_default": (
+        lambda: flow([], [], ports(MANY, kind={"type": "int", "default": "x"})),
+        MANY,
+    ),
+    "declared_name": (lambda: flow([], [], ports(MANY, "not a name ")), MANY),
+    "declared_type": (
+        lambda: flow([], [], {f"p{at}": f"list[{at} nothing" for at in range(MANY)}),
+        MANY,
+    ),
+    "duplicate_id": (duplicates, 100),
+    "exec_wired_to_data": (
+        lambda: many_edges(lambda at: exec_edge(f"n{at % NODES}", "n1", "value")),
+        MANY,
+    ),
+    "flow_options": (lambda: {**flow([], []), "name": 1, "on_error": 2}, 2),
+    "loose_exec_output": (loose, NODES // 2),
+    "misspelled_option": (
+        lambda: flow([node(f"n{at}", **{f"retri{at}": 1, "labl": "x"}) for at in range(NODES)], []),
+        NODES,
+    ),
+    "no_cycles": (pairs_in_circles, NODES // 2),
+    "node_class": (
+        lambda: flow([node(f"n{at}", f"nodes.no{at}.NoNode{at}") for at in range(NODES)], []),
+        NODES,
+    ),
+    "node_options": (lambda: each_node(retry={"maxx": 1}, ray={"cpus": 1}), MANY),
+    "outline": (lambda: flow([{"id": 1, "type": 1} for _ in range(NODES)], []), 50),
+    "partitions": (
+        lambda: flow(
+            [], [], {"p": "str"}, partitions={"kind": "static", "input": "p", "values": _parts()}
+        ),
+        MANY,
+    ),
+    "poll_check": (lambda: sensors(type="poll", check="nodes.shop.NewOrders"), MANY),
+    "repeated_edge": (lambda: many_edges(lambda _: exec_edge("n0", "n1")), MANY),
+    "required_input": (lambda: each_node("math.add"), NODES),
+    "return_nodes_reachable": (lambda: {**returns(), "edges": []}, 1),
+    "runtime_env": (lambda: each_node(ray={"runtime_env": {}}), NODES),
+    "secret": (
+        lambda: flow([], [], ports(MANY, kind={"type": "any", "default": {"$env": "a=b"}})),
+        MANY,
+    ),
+    "several_returns": (returns, 1),
+    "single_start": (lambda: each_node("start"), 1),
+    "skipped_source": (skipped, NODES // 2 - 5),
+    "timezone": (
+        lambda: flow(
+            [],
+            [],
+            schedules=[
+                {"cron": "0 0 * * *", "name": f"t{at}", "timezone": f"Europe/Madri{at}"}
+                for at in range(MANY)
+            ],
+        ),
+        MANY,
+    ),
+    "too_many_branches": (undecided, 1000),
+    "trigger": (lambda: sensors(type="inbox"), MANY - 1),
+    "trigger_input": (
+        lambda: flow(
+            [],
+            [],
+            ports(MANY),
+            schedules=[{"cron": "0 0 * * *", "inputs": ports(MANY, "q", 1), "name": "t"}],
+        ),
+        MANY,
+    ),
+    "trigger_name": (lambda: scheduled(name="same"), MANY),
+    "two_data_edges": (merges, NODES // 2),
+    "type_compatibility": (
+        lambda: many_edges(
+            lambda at: data_edge(f"n{at % NODES}", f"n{(at + 1) % NODES}", "result", "text"),
+            "text.concat",
+        ),
+        0,
+    ),
+    "unhandled_error": (unhandled, MANY),
+    "unknown_constant": (
+        lambda: flow([node("n0", constantValues=ports(MANY)), node("n1")], []),
+        MANY,
+    ),
+    "unknown_node": (lambda: many_edges(lambda at: exec_edge(f"x{at}", f"y{at}")), MANY),
+    "unknown_port": (
+        lambda: with_snapshot(lambda at: data_edge("wide", "wide", f"op{at}", f"pp{at}")),
+        MANY,
+    ),
+    "variable_declaration": (lambda: {**flow([], []), "variables": ports(MANY)}, MANY),
+    "variable_declared": (
+        lambda: flow(values_of("w"), [], variables=ports(MANY, kind={"type": "int"})),
+        NODES,
+    ),
+    "variable_derived": (
+        lambda: {**flow([], []), "variables": ports(MANY, kind={"derived": True})},
+        MANY,
+    ),
+    "variable_read_moment": (readers, 2000),
+    "variable_readonly": (lambda: written({"type": "int", "default": 0, "readonly": True}), NODES),
+}  # fmt: skip
+
+# Shapes that the rules above meet in other ways: the flow is answered, whatever the answer is.
+SHAPES: list[Callable[[], Flow]] = [
+    circle,
+    one_wide_merge,
+    lambda: scheduled(start=ports(MANY)),
+    lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(MANY)]),
+    lambda: sensors(type="file", path="a/*.csv", inputs={"x": "{{ fil.path }} {{ file.pth }}"}),
+    lambda: many_edges(lambda at: data_edge(f"n{at % NODES}", "r", into=f"x{at}")),
+    lambda: many_edges(lambda at: data_edge(f"n{at % 100}", f"n{at % 7}", into=f"x{at}")),
+]
+
+
+def _parts() -> list[str]:
+    return [f"part{at}" for at in range(MANY) for _ in range(2)]
+
+
+def named_rules() -> set[str]:
+    """The rules that the findings of the compiler's modules name."""
+    folder = Path(rayflow_dagster.compiler.__file__).parent
+    trees = [ast.parse(file.read_text()) for file in folder.glob("*.py")]
+    calls = [item for tree in trees for item in ast.walk(tree) if isinstance(item, ast.Call)]
+    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Finding"]
+    firsts = [call.args[0] for call in made]
+    return {first.value for first in firsts if isinstance(first, ast.Constant)}
+
+
+def test_the_table_names_every_rule():
+    assert set(MANY_OF) == named_rules()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("rule", MANY_OF)
+def test_a_large_flow_with_one_fault_many_times_is_answered_in_time(
+    rule: str, loader: NodeLoader, tmp_path: Path
+) -> None:
+    make, least = MANY_OF[rule]
+    validator = FlowValidator(loader, folder=tmp_path)
+    validator.validate(make())
+    found = Counter(finding.rule for finding in validator.findings)
+    assert found[rule] >= least, found
+    assert sum(len(finding.message) for finding in validator.findings) < 50_000_000
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_large_flow_of_an_odd_shape_is_answered_in_time(
+    shape: Callable[[], Flow], loader: NodeLoader
+) -> None:
+    FlowValidator(loader).validate(shape())
