@@ -8,7 +8,7 @@ _SHAPES = {"end": ("([", "])"), "branch": ("{", "}"), "step": ("[", "]"), "missi
 # What Mermaid or the HTML that it makes would take for syntax, written as character codes.
 _UNSAFE = frozenset('"#&<>`\\{}[]()|;%')
 # At the start of a label Mermaid takes these for a list.
-_LIST = re.compile(r"(\d*)([-+*.)])")
+_LIST = re.compile(r"(\d{0,9})([-+*.)])")
 
 
 def to_mermaid(picture: Picture) -> str:

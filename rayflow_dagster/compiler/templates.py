@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_TEMPLATE = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+# Up to the next pair of braces of either kind, so that no text is read twice.
+_TEMPLATE = re.compile(r"\{\{((?:[^{}]|\{(?!\{)|\}(?!\}))*+)\}\}")
 
 
 def template_names(value: Any) -> Iterator[str]:
     """The names of all templates in ``value``, at any depth."""
     for text in _texts(value):
-        yield from (match[1] for match in _TEMPLATE.finditer(text))
+        yield from (match[1].strip() for match in _TEMPLATE.finditer(text))
 
 
 def template_problems(value: Any) -> Iterator[str]:
@@ -40,7 +41,7 @@ def _texts(value: Any) -> Iterator[str]:
 def lone_template(value: Any) -> str | None:
     """The name, where ``value`` is one template and nothing else."""
     match = _TEMPLATE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return match[1] if match is not None and "}}" not in match[1] else None
+    return match[1].strip() if match is not None else None
 
 
 def fill(value: Any, known: Mapping[str, Any]) -> Any:
@@ -57,7 +58,7 @@ def fill(value: Any, known: Mapping[str, Any]) -> Any:
     if name is not None:
         return look_up(name, known)
     if isinstance(value, str):
-        return _TEMPLATE.sub(lambda match: str(look_up(match[1], known)), value)
+        return _TEMPLATE.sub(lambda match: str(look_up(match[1].strip(), known)), value)
     if isinstance(value, Mapping):
         return {key: fill(item, known) for key, item in value.items()}
     if isinstance(value, list):

@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 _MAGIC = re.compile(r"[*?\[]")
 _VISIBLE = r"(?!\.)"
+_FOLDER = rf"(?:{_VISIBLE}[^/]++/)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +77,53 @@ def extension_of(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _regex(rest: tuple[str, ...]) -> re.Pattern[str]:
-    text = "".join(
-        rf"(?:{_VISIBLE}[^/]+/)*" if name == "**" else _name(name) + "/" for name in rest
-    )
+    """What lies between two wildcards is found at its first place, and no other is tried (an atomic
+    group): a later one leaves less for what follows. So matching takes a time linear in the path.
+    """
+    first, *others = _between([_name(name) + "/" if name != "**" else None for name in rest])
+    text = "".join(first)
+    for names in others[:-1]:
+        text += rf"(?>{_FOLDER}*?{''.join(names)})"
+    if others:
+        text += rf"{_FOLDER}*?{''.join(others[-1])}"
     return re.compile(text.removesuffix("/") + r"\Z")
 
 
-def _name(name: str) -> str:
-    """A regular expression of one name; a bracket that is not closed stands for itself."""
-    text = "" if name.startswith(".") else _VISIBLE
-    for part in re.findall(r"\*+|\?|\[!?\]?[^\]/]*\]|.", name, re.DOTALL):
-        if part.startswith("*"):
-            text += "[^/]*"
-        elif part == "?":
-            text += "[^/]"
-        elif len(part) > 2 and part.startswith("["):
-            inside = part[1:-1]
-            negated = "^" if inside.startswith("!") else ""
-            inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside.removeprefix("!"))
-            text += f"(?!/)[{negated}{inside}]"
+def _between(parts: Sequence[str | None]) -> list[list[str]]:
+    """``parts`` cut at each None."""
+    cut: list[list[str]] = [[]]
+    for part in parts:
+        if part is None:
+            cut.append([])
         else:
-            text += re.escape(part)
+            cut[-1].append(part)
+    return cut
+
+
+def _name(name: str) -> str:
+    """A regular expression of one name."""
+    visible = "" if name.startswith(".") else _VISIBLE
+    tokens = re.findall(r"\*++|\?|\[!?\]?[^\]/]*\]|.", name, re.DOTALL)
+    first, *others = _between([_one(token) for token in tokens])
+    text = visible + "".join(first)
+    for characters in others[:-1]:
+        text += rf"(?>[^/]*?{''.join(characters)})"
+    if others:
+        text += rf"[^/]{{{len(others[-1])},}}+(?<={''.join(others[-1])})"
     return text
+
+
+def _one(token: str) -> str | None:
+    """A regular expression of one character; None for a wildcard of any number of them. A bracket
+    that is not closed stands for itself.
+    """
+    if token.startswith("*"):
+        return None
+    if token == "?":
+        return "[^/]"
+    if len(token) > 2 and token.startswith("["):
+        inside = token[1:-1]
+        negated = "^" if inside.startswith("!") else ""
+        inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside.removeprefix("!"))
+        return f"(?!/)[{negated}{inside}]"
+    return re.escape(token)
