@@ -113,7 +113,7 @@ def _kind(spec: Schema) -> str:
     forms = spec.get("anyOf") or spec.get("oneOf")
     if forms:
         kinds = [_kind(form) for form in forms if form != {"type": "null"}]
-        if {"type": "string"} in forms and any("enum" in form for form in forms):
+        if "text" in kinds and any("enum" in form for form in forms):
             return "text"  # what the enum lists is for completion
         return " or ".join(dict.fromkeys(kinds))
     if "$ref" in spec:

@@ -21,11 +21,14 @@ from rayflow_dagster.types import (
     NodeMetadata,
 )
 
+from .outline import wired_nodes
 from .registry import NodeRegistry
-from .spelling import VIRTUAL_PREFIX, class_path_of
+from .spelling import VIRTUAL_PREFIX, class_path_of, names_class
 
 UNTITLED = "Untitled Flow"
 VARIABLE = "VARIABLE"
+DECORATION = "decoration"
+"""The key of a canonical flow that has the boxes which are no nodes."""
 _VARIABLE_CLASSES = {"get": GET_VARIABLE_CLASS, "set": SET_VARIABLE_CLASS}
 
 MetadataLookup = Callable[[str], NodeMetadata | None]
@@ -35,7 +38,7 @@ def lift_export(flow: Mapping[str, Any]) -> dict[str, Any]:
     """Lift nodes and edges out of an export's ``flow``, and its title out of ``metadata``."""
     lifted = dict(flow)
     inner = lifted.get("flow")
-    if "nodes" not in lifted and isinstance(inner, Mapping):
+    if "nodes" not in lifted and isinstance(inner, Mapping) and "nodes" in inner:
         del lifted["flow"]
         lifted |= inner
         about = lifted.get("metadata")
@@ -44,6 +47,28 @@ def lift_export(flow: Mapping[str, Any]) -> dict[str, Any]:
                 if isinstance(about.get(key), str) and about[key] != UNTITLED:
                     lifted.setdefault(key, about[key])
     return lifted
+
+
+def set_decoration_apart(flow: Mapping[str, Any]) -> dict[str, Any]:
+    """``flow`` with what is not wired and names no class (groups, notes) under ``decoration``.
+
+    ``flow`` has a right outline.
+    """
+    wired = wired_nodes(flow)
+    nodes: list[Any] = []
+    decoration = list(decorations(flow))
+    for node in flow["nodes"]:
+        spelling = _class_spelling(node, node.get("data") or {})
+        is_node = node["id"] in wired or names_class(spelling)
+        (nodes if is_node else decoration).append(node)
+    return {**flow, "nodes": nodes, **({DECORATION: decoration} if decoration else {})}
+
+
+def decorations(flow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The boxes of a canonical flow that are no nodes."""
+    found = flow.get(DECORATION)
+    apart = found if isinstance(found, list) else []
+    return [box for box in apart if isinstance(box, Mapping) and _is_name(box.get("id"))]
 
 
 def canonical_node(node: Mapping[str, Any], registry: NodeRegistry) -> dict[str, Any]:
@@ -64,7 +89,7 @@ def canonical_node(node: Mapping[str, Any], registry: NodeRegistry) -> dict[str,
 
 def _class_spelling(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     path = data.get("path")
-    kind: str = node["type"]
+    kind: str = node.get("type") or ""
     # Dots make a class path or a short name; a word without them is an editor's node style.
     is_style = "." not in kind and kind not in ("start", "return")
     return path if is_style and isinstance(path, str) and path else kind

@@ -16,7 +16,13 @@ from typing import Any, cast
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
-from .dialect import canonical_edges, canonical_node, canonical_variables, lift_export
+from .dialect import (
+    canonical_edges,
+    canonical_node,
+    canonical_variables,
+    lift_export,
+    set_decoration_apart,
+)
 from .json_values import MAX_DEPTH, parse_problem
 from .outline import check_json, check_outline
 from .registry import BUILTIN_ROOT, NodeRegistry
@@ -91,8 +97,9 @@ def canonicalize(
     check_json(flow)
     lifted = lift_export(flow)
     check_outline(lifted)
-    nodes = [canonical_node(node, registry) for node in lifted["nodes"]]
-    canonical: dict[str, Any] = {**lifted, "nodes": nodes}
+    drawn = set_decoration_apart(lifted)
+    nodes = [canonical_node(node, registry) for node in drawn["nodes"]]
+    canonical: dict[str, Any] = {**drawn, "nodes": nodes}
     variables = canonical_variables(lifted.get("variables"), nodes)
     if variables is not None:
         canonical["variables"] = variables

@@ -13,7 +13,7 @@ from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import FlowData, NodeMetadata
 
 from .registry import BUILTIN_ROOT, NodeRegistry, NodeRoot
-from .spelling import class_path_of, short_names
+from .spelling import class_path_of, names_class, short_names
 
 
 @lru_cache(maxsize=1)
@@ -114,8 +114,10 @@ class NodeLoader:
         problem = self.registry.file_problem(class_path)
         if problem:
             return NodeLoadError(class_path, problem)
+        # A word for how an editor draws a node (noteNode) is like many classes' names by chance.
+        others = self.registry.class_paths if names_class(class_path) else ()
         roots = ", ".join(root.package for root in self.registry.roots)
-        hint = did_you_mean(class_path, [*short_names(), *self.registry.class_paths])
+        hint = did_you_mean(class_path, [*short_names(), *others])
         reason = f"no such node class is defined under the allowed packages ({roots}){hint}"
         return NodeLoadError(class_path, reason)
 

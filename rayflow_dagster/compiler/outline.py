@@ -1,6 +1,8 @@
 """The outline that every flow must have before anything else can be said about it."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
@@ -27,8 +29,14 @@ REMEDIES = {
     "data": "put the node's settings there, or leave the key out",
 }
 """What to do about a key of a wrong shape."""
+_MAX_PLACES = 1_000
+"""How many values are looked at for a drawing that stands in the wrong place."""
 
 
+_WIRES = frozenset({"exec_in", "inputs"})
+"""The keys of a node that Rayflow 1.x keeps its wires in."""
+_OF_RAYFLOW = frozenset({"outputs", "events"})
+"""Keys that Rayflow 1.x always writes beside the nodes."""
 _JSON_TYPES: dict[type, str] = {dict: "an object", list: "a list"}
 
 
@@ -45,11 +53,13 @@ class NodeOutline(_Open):
         pattern=VISIBLE,
         description="Its name within the flow, which wires and runs use.",
     )
-    type: StrictStr = Field(
+    type: StrictStr | None = Field(
+        default=None,
         min_length=1,
         max_length=1000,
         description="A built-in node's short name (math.add), or the class path of a node of "
-        "yours (nodes.text.count_words.CountWordsNode).",
+        "yours (nodes.text.count_words.CountWordsNode). What is not wired and names no class is "
+        "decoration.",
     )
     data: dict[str, Any] | None = Field(default=None, description="Its settings.")
 
@@ -109,13 +119,72 @@ def check_outline(flow: Mapping[str, Any]) -> None:
     Raises:
         FlowFormatError: with every problem of the outline.
     """
-    problems = list(_problems(flow))
+    foreign = _foreign(flow)
+    problems = [foreign] if foreign else list(_problems(flow)) or list(_untyped(flow))
     if problems:
         raise FlowFormatError(problems, _name(flow))
     if not flow["nodes"]:
         raise FlowFormatError(
             "nodes: there are none; draw at least a START and a RETURN", _name(flow)
         )
+
+
+def _foreign(flow: Mapping[str, Any]) -> str | None:
+    """What ``flow`` is instead of a flow of nodes and edges, if that can be told."""
+    place = _place_of_drawing(flow)
+    if place:
+        return (
+            f"nodes: they stand in '{place}' and not at the top, as where a program has saved its "
+            f"own state around the flow; save what '{place}' holds as the flow"
+        )
+    if _is_wired_in_nodes(flow):
+        return (
+            "this is the format of Rayflow 1.x, whose wires stand in the nodes (exec_in, and "
+            'inputs as "node.pin"); it is not read yet, only exports with nodes and edges are: '
+            "draw each wire as one of the edges, see docs/coming-from-rayflow.md"
+        )
+    return None
+
+
+def _place_of_drawing(flow: Mapping[str, Any]) -> str | None:
+    """Where under other keys nodes stand (``workflow.graph``), the nearest to the top."""
+    if "nodes" in flow:
+        return None
+    places: deque[tuple[str, Any]] = deque([("", flow)])
+    for _ in range(_MAX_PLACES):
+        if not places:
+            break
+        place, value = places.popleft()
+        if isinstance(value, list):
+            places.extend((f"{place}[{at}]", item) for at, item in enumerate(value))
+        elif isinstance(value, Mapping):
+            if isinstance(value.get("nodes"), list):
+                return place
+            places.extend((f"{place}.{key}".lstrip("."), item) for key, item in value.items())
+    return None
+
+
+def _is_wired_in_nodes(flow: Mapping[str, Any]) -> bool:
+    nodes = flow.get("nodes")
+    if flow.get("edges") or not isinstance(nodes, list):
+        return False
+    keys = [node.keys() for node in nodes if isinstance(node, Mapping)]
+    return flow.keys() >= _OF_RAYFLOW or not _WIRES.isdisjoint(chain.from_iterable(keys))
+
+
+def wired_nodes(flow: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of the nodes that an edge of ``flow`` names."""
+    edges = flow.get("edges") or []
+    return frozenset(edge[end] for edge in edges for end in ("source", "target"))
+
+
+def _untyped(flow: Mapping[str, Any]) -> Iterator[str]:
+    """A wired node of which nothing says what it is."""
+    wired = wired_nodes(flow)
+    for at, node in enumerate(flow["nodes"]):
+        path = (node.get("data") or {}).get("path")
+        if node["id"] in wired and not (node.get("type") or path):
+            yield f"{_place(flow, ('nodes', at, 'type'))}: is missing; {REMEDIES['type']}"
 
 
 def _name(flow: Mapping[str, Any]) -> str | None:

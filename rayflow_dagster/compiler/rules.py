@@ -12,6 +12,7 @@ from itertools import chain
 from rayflow_dagster.suggest import Hints, listed
 from rayflow_dagster.types import ERROR_PORT, EXEC_IN
 
+from .dialect import decorations
 from .findings import Finding
 from .resolved import Edge, Node, ResolvedFlow
 
@@ -240,7 +241,20 @@ def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
+def decoration(flow: ResolvedFlow) -> Iterator[Finding]:
+    """What is not wired and names no class is a drawing; somebody may have meant a node."""
+    for box in decorations(flow.data):
+        style = f" ('{box['type']:.40}')" if box.get("type") else ""
+        yield Finding(
+            "decoration",
+            f"node '{box['id']}'{style}: it is not wired and names no class, so it is kept as a "
+            'drawing and never runs; to run it, put its class path in "type" and wire it',
+            severity="warning",
+            node=box["id"],
+        )
+
+
 SHAPE = (
-    duplicate_ids, single_start, at_least_one_return, known_endpoints, known_ports,
+    decoration, duplicate_ids, single_start, at_least_one_return, known_endpoints, known_ports,
     repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable,
 )  # fmt: skip

@@ -161,8 +161,8 @@ def _definitions() -> dict[str, Schema]:
 def _node(definitions: dict[str, Schema]) -> Schema:
     node = _merged([definitions.pop("NodeOutline"), definitions.pop("NodePosition")])
     properties = node["properties"]
-    del properties["type"]["type"]  # short names are completed, not demanded
-    properties["type"]["anyOf"] = [{"enum": short_names()}, {"type": "string"}]
+    # Short names are completed, not demanded.
+    properties["type"]["anyOf"].insert(0, {"enum": short_names()})
     properties["data"]["anyOf"] = [{"$ref": f"{REFERENCE}NodeData"}, {"type": "null"}]
     return node
 

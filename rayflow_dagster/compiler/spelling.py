@@ -50,6 +50,19 @@ def short_names() -> list[str]:
     return sorted(_short_names().values())
 
 
+def names_class(spelling: str) -> bool:
+    """Whether ``spelling`` has the form of a class's name, known or not; else it is a word for
+    how an editor draws a node (``group``, ``stickyNote``).
+    """
+    dotted = spelling.split(".")
+    return (
+        spelling in _aliases()
+        or spelling.endswith(".py")
+        or spelling.startswith(VIRTUAL_PREFIX)
+        or (len(dotted) > 1 and all(part.isidentifier() for part in dotted))
+    )
+
+
 def class_path_of(spelling: str, registry: NodeRegistry) -> str:
     """The class path that ``spelling`` means; unknown spellings come back unchanged."""
     if spelling.endswith(".py"):

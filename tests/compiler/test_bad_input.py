@@ -111,6 +111,39 @@ FLOWS = {
         {"nodes": [{"id": "a", "type": 5}]},
         "nodes[0].type (id 'a'): must be text, not 5",
     ),
+    "a wired node that says nothing of itself": (
+        {"nodes": [{"id": "a"}, {"id": "b"}], "edges": [{"source": "a", "target": "a"}]},
+        "nodes[0].type (id 'a'): is missing; name its node class there",
+    ),
+    "nodes in a state of a program": (
+        {"workflow": {"graph": VALID}},
+        "nodes: they stand in 'workflow.graph' and not at the top",
+    ),
+    "nodes in one of several": ({"flows": [VALID, VALID]}, "they stand in 'flows[0]' and not"),
+    "nodes in data": ({"id": 7, "data": {**VALID, "data": VALID}}, "they stand in 'data' and not"),
+    "nodes in flow_data in an export": ({"flow": {"flow_data": VALID}}, "in 'flow.flow_data' and"),
+    "wires in the nodes": (
+        {
+            "name": "sum",
+            "nodes": [
+                {"id": "entry", "type": "OnStart"},
+                {"id": "add", "type": "Add", "exec_in": "entry", "inputs": {"a": 5, "b": 1}},
+                {"id": "exit", "type": "FlowOutput", "inputs": {"result": "add.result"}},
+            ],
+        },
+        "this is the format of Rayflow 1.x, whose wires stand in the nodes",
+    ),
+    "Rayflow's without a wire": (
+        {
+            "name": "none",
+            "version": "1",
+            "outputs": {},
+            "variables": [],
+            "events": [],
+            "nodes": [{"id": "entry", "type": "OnStart"}],
+        },
+        "this is the format of Rayflow 1.x",
+    ),
     "data no object": ({"nodes": [{"id": "a", "type": "start", "data": []}]}, "nodes[0].data"),
     "a thousand levels": ({**VALID, "note": deep(1000)}, "nested deeper than 100 levels"),
     "a circle": ({**VALID, "note": circle()}, "nested deeper than 100 levels"),
@@ -148,6 +181,11 @@ def test_an_object_that_is_no_flow_is_refused(flow, said):
     valid, errors = FlowValidator(LOADER).validate(flow)
     assert not valid
     assert said in "\n".join(errors)
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if name.startswith(("nodes in", "wires"))])
+def test_a_drawing_in_another_form_is_one_finding(name):
+    assert len(FlowValidator(LOADER).validate(FLOWS[name][0])[1]) == 1
 
 
 def test_what_is_no_flow_is_one_outline_finding_per_problem():

@@ -71,7 +71,6 @@ def test_a_class_may_be_spelled_in_many_ways(loader, spelling, class_path):
         ("virtual://variables/drop_17", "virtual://variables/drop_17"),
         ("math.add", ADD),
         ("../secret.py", "../secret.py"),
-        ("", "custom"),
     ],
 )
 def test_an_editor_names_the_class_in_data_path(loader, path, class_path):
@@ -85,6 +84,48 @@ def test_a_file_of_an_allowed_root_may_be_named_absolutely(loader):
     drawn = {"id": "x", "type": "custom", "data": {"path": path}}
     (canonical,) = canonicalize({"nodes": [drawn]}, loader.registry)["nodes"]
     assert canonical["type"] == "flow_nodes.add.AddNode"
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        {"type": "group", "data": {}},
+        {"type": "stickyNote", "data": {"text": "mind the gap"}},
+        {"type": "custom", "data": {"path": ""}},
+        {"type": "custom", "data": {"path": "images/logo one.png"}},
+        {"data": {"label": "a title"}},
+        {"type": None, "data": None},
+        {"type": "n8n-nodes-base.stickyNote"},
+    ],
+)
+def test_what_is_not_wired_and_names_no_class_is_decoration(loader, box):
+    flow = draw({"s": "start", "r": "return"}, "s > r")
+    flow["nodes"].insert(1, {"id": "g", **box})
+    canonical = canonicalize(flow, loader.registry)
+    assert [each["id"] for each in canonical["nodes"]] == ["s", "r"]
+    assert canonical["decoration"] == [{"id": "g", **box}]
+    assert canonicalize(canonical, loader.registry) == canonical
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"type": "start"},
+        {"type": "math.ad"},
+        {"type": "nodes.gone.GoneNode"},
+        {"type": "custom", "data": {"path": "nodes/gone.py"}},
+        {"data": {"path": "nodes.gone.GoneNode"}},
+        {"type": None, "data": {"path": "virtual://variables/get_x"}},
+    ],
+)
+def test_what_names_a_class_is_a_node_though_nothing_is_wired(loader, named):
+    (canonical,) = canonicalize({"nodes": [{"id": "g", **named}]}, loader.registry)["nodes"]
+    assert canonical["id"] == "g"
+
+
+def test_what_is_wired_is_a_node_whatever_its_type(loader):
+    flow = draw({"s": "start", "n": "noteNode", "r": "return"}, "s > n, n > r")
+    assert [each["id"] for each in canonicalize(flow, loader.registry)["nodes"]] == ["s", "n", "r"]
 
 
 def edge_of(flow, loader):

@@ -54,6 +54,20 @@ def test_every_finding_comes_in_one_pass(loader):
     assert len(errors) == 5  # the class, the endpoint, the cycle, unreachable x, x's input
 
 
+def test_decoration_is_a_warning(only):
+    flow = draw({"s": "start", "g": "noteNode", "r": "return"}, "s > r")
+    finding = only("decoration", flow)
+    said(finding, "'g' ('noteNode'): it is not wired and names no class")
+    assert (finding.severity, finding.node) == ("warning", "g")
+
+
+def test_a_wired_word_that_is_no_class_is_not_likened_to_one(only):
+    finding = only(
+        "node_class", draw({"s": "start", "n": "noteNode", "r": "return"}, "s > n, n > r")
+    )
+    assert "did you mean" not in finding.message
+
+
 def test_a_node_id_that_stands_twice_is_refused(only):
     flow = draw({"s": "start", "r": "return"}, "s > r")
     flow["nodes"].append(dict(flow["nodes"][1]))
