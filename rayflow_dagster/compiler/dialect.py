@@ -11,6 +11,7 @@ from typing import Any
 
 from rayflow_dagster.port_types import parse_type
 from rayflow_dagster.types import (
+    DISABLED,
     ERROR_PORT,
     EXEC_IN,
     EXEC_OUT,
@@ -21,14 +22,12 @@ from rayflow_dagster.types import (
     NodeMetadata,
 )
 
-from .outline import wired_nodes
+from .outline import DECORATION, wired_nodes
 from .registry import NodeRegistry
 from .spelling import VIRTUAL_PREFIX, class_path_of, names_class
 
 UNTITLED = "Untitled Flow"
 VARIABLE = "VARIABLE"
-DECORATION = "decoration"
-"""The key of a canonical flow that has the boxes which are no nodes."""
 _VARIABLE_CLASSES = {"get": GET_VARIABLE_CLASS, "set": SET_VARIABLE_CLASS}
 
 MetadataLookup = Callable[[str], NodeMetadata | None]
@@ -75,6 +74,8 @@ def canonical_node(node: Mapping[str, Any], registry: NodeRegistry) -> dict[str,
     """One node with its class path in ``type`` and one spelling of its settings in ``data``."""
     data = dict(node.get("data") or {})
     spelling = _class_spelling(node, data)
+    if node.get(DISABLED):
+        data[DISABLED] = True
     class_path, values = _virtual_variable(spelling, data)
     if not class_path:
         class_path = class_path_of(spelling, registry)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,8 @@ from typing import Any, cast
 from rayflow_dagster.errors import GraphBuildError
 from rayflow_dagster.secrets import has_secret, secrets_in
 from rayflow_dagster.types import (
+    DISABLED,
+    EXEC_IN,
     ExecutionGraph,
     FlowData,
     GraphEdge,
@@ -21,7 +24,7 @@ from .flow import canonicalize
 from .loader import builtin_registry
 from .ports import complete_metadata
 from .registry import NodeRegistry, NodeRoot
-from .resolved import Node, ResolvedFlow, resolve, topological_order
+from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
 
 
@@ -47,6 +50,7 @@ class GraphBuilder:
         """``build_graph`` for a flow that is resolved already."""
         _require_metadata(flow)
         special = _special_nodes(flow)
+        flow = _with_dead_edges(flow)
         dependencies = dict(flow.dependencies)
         dependents = _reversed(dependencies)
         graph: ExecutionGraph = {
@@ -136,6 +140,28 @@ def _special_nodes(flow: ResolvedFlow) -> dict[str, Any]:
     if len(flow.starts) != 1:
         raise GraphBuildError(f"a flow has exactly one START node, this one {len(flow.starts)}")
     return {"start_node": flow.starts[0].id, "return_nodes": [node.id for node in flow.returns]}
+
+
+def _with_dead_edges(flow: ResolvedFlow) -> ResolvedFlow:
+    """``flow`` with one edge into each disabled node, from an exec output that never fires: so
+    every engine skips it, and what only it leads to, as it skips any branch that is not taken.
+    """
+    start = flow.starts[0]
+    disabled = {id_ for id_, node in flow.nodes.items() if node.is_disabled} - {start.id}
+    if not disabled:
+        return flow
+    metadata = cast(NodeMetadata, start.metadata)
+    outputs = (*metadata.get("exec_outputs", ()), DISABLED)
+    with_output = cast(NodeMetadata, {**metadata, "exec_outputs": outputs})
+    dead = [
+        Edge(f"{node_id}__{DISABLED}", start.id, node_id, DISABLED, EXEC_IN, "exec")
+        for node_id in disabled
+    ]
+    return replace(
+        flow,
+        nodes={**flow.nodes, start.id: replace(start, metadata=with_output)},
+        edges=(*(edge for edge in flow.edges if edge.target not in disabled), *dead),
+    )
 
 
 def _reversed(dependencies: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -81,6 +81,8 @@ class Liveness:
             self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
 
     def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
+        if flow.nodes[node_id].is_disabled:
+            return FALSE
         exec_edges = flow.exec_into(node_id)
         if exec_edges:
             return self.conditions.any_of(self.fired(edge) for edge in exec_edges)

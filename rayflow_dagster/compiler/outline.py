@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.errors import FlowFormatError
@@ -29,6 +29,8 @@ REMEDIES = {
     "data": "put the node's settings there, or leave the key out",
 }
 """What to do about a key of a wrong shape."""
+DECORATION = "decoration"
+"""The key of a canonical flow that has the boxes which are no nodes."""
 _MAX_PLACES = 1_000
 """How many values are looked at for a drawing that stands in the wrong place."""
 
@@ -62,6 +64,7 @@ class NodeOutline(_Open):
         "decoration.",
     )
     data: dict[str, Any] | None = Field(default=None, description="Its settings.")
+    disabled: StrictBool | None = Field(default=None, description="The same as data.disabled.")
 
 
 class EdgeOutline(_Open):
@@ -123,7 +126,7 @@ def check_outline(flow: Mapping[str, Any]) -> None:
     problems = [foreign] if foreign else list(_problems(flow)) or list(_untyped(flow))
     if problems:
         raise FlowFormatError(problems, _name(flow))
-    if not flow["nodes"]:
+    if not (flow["nodes"] or flow.get(DECORATION)):
         raise FlowFormatError(
             "nodes: there are none; draw at least a START and a RETURN", _name(flow)
         )

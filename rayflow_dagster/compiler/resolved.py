@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
+    DISABLED,
     ERROR_PORT,
     RETURN_CLASS,
     START_CLASS,
@@ -70,6 +71,10 @@ class Node:
     @property
     def is_return(self) -> bool:
         return self.class_path == RETURN_CLASS
+
+    @property
+    def is_disabled(self) -> bool:
+        return self.data.get(DISABLED) is True
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -179,6 +184,25 @@ class ResolvedFlow:
             found |= targets
             queue.extend(targets)
         return found
+
+    @cached_property
+    def switched_off(self) -> frozenset[str]:
+        """The nodes that are disabled, and those that only such nodes lead to."""
+        off: set[str] = set()
+        for node_id in self.order:
+            if self.nodes[node_id].is_disabled or self._led_to_only_by(off, node_id):
+                off.add(node_id)
+        return frozenset(off)
+
+    def _led_to_only_by(self, off: set[str], node_id: str) -> bool:
+        exec_edges = self.exec_into(node_id)
+        if exec_edges:
+            return all(edge.source in off for edge in exec_edges)
+        return any(
+            all(edge.source in off for edge in edges)
+            for port, edges in self.wired_inputs(node_id).items()
+            if not self.nodes[node_id].has_value(port)
+        )
 
     @cached_property
     def starts(self) -> list[Node]:

@@ -231,12 +231,12 @@ def _data_sources(flow: ResolvedFlow, node_id: str) -> set[str]:
 def return_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:
     if len(flow.starts) != 1 or not flow.returns:
         return
-    reached = flow.behind(flow.starts[0].id)
+    reached = flow.behind(flow.starts[0].id) - flow.switched_off
     if not any(node.id in reached for node in flow.returns):
         yield Finding(
             "return_nodes_reachable",
             "no RETURN node can be reached from START, so the flow could never give a result; "
-            "wire an exec edge into a RETURN",
+            "wire an exec edge into a RETURN from a node that is not disabled",
             node=flow.returns[0].id,
         )
 
@@ -254,7 +254,19 @@ def decoration(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
+def disabled_nodes(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node in flow.nodes.values():
+        if node.id in flow.switched_off:
+            why = "it is disabled" if node.is_disabled else "only disabled nodes lead to it"
+            yield Finding(
+                "disabled",
+                f"node {node}: {why}, so every run skips it",
+                severity="warning",
+                node=node.id,
+            )
+
+
 SHAPE = (
-    decoration, duplicate_ids, single_start, at_least_one_return, known_endpoints, known_ports,
-    repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable,
+    decoration, disabled_nodes, duplicate_ids, single_start, at_least_one_return, known_endpoints,
+    known_ports, repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable,
 )  # fmt: skip

@@ -81,6 +81,10 @@ class NodeOptions(BaseModel):
     )
     tags: dict[str, Any] | None = Field(default=None, description="Tags of the step.")
     description: str | None = Field(default=None, description="Shown at the step.")
+    disabled: bool | None = Field(
+        default=None,
+        description="true skips the node in every run, and what only it leads to.",
+    )
     resident: bool | None = Field(
         default=None, description="Whether the node's object outlives the run."
     )

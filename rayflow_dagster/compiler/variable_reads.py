@@ -7,7 +7,14 @@ With several consumers no one moment is right; the validator says so.
 
 from typing import cast
 
-from rayflow_dagster.types import EXEC_IN, EXEC_OUT, GET_VARIABLE_CLASS, FlowData, FlowEdge
+from rayflow_dagster.types import (
+    DISABLED,
+    EXEC_IN,
+    EXEC_OUT,
+    GET_VARIABLE_CLASS,
+    FlowData,
+    FlowEdge,
+)
 
 
 def schedule_variable_reads(flow: FlowData) -> FlowData:
@@ -26,7 +33,10 @@ def unscheduled_reads(flow: FlowData) -> dict[str, list[str]]:
     return {
         node["id"]: _consumers(flow["edges"], node["id"])
         for node in flow["nodes"]
-        if node["type"] == GET_VARIABLE_CLASS and node["id"] not in scheduled
+        if node["type"] == GET_VARIABLE_CLASS
+        and node["id"] not in scheduled
+        # A disabled one reads at no time; in its consumer's exec path it would skip that, too.
+        and not node["data"].get(DISABLED)
     }
 
 

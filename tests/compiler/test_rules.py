@@ -68,6 +68,57 @@ def test_a_wired_word_that_is_no_class_is_not_likened_to_one(only):
     assert "did you mean" not in finding.message
 
 
+@pytest.mark.parametrize("place", ["node", "data", "both"])
+def test_a_disabled_node_and_what_only_it_leads_to_are_warned_of(check, place):
+    flow = draw(
+        {"s": "start", "x": "math.add", "y": node("sleep", values={"value": 1}), "r": "return"},
+        "s > x, x > y, s > r, s.a - x.x, s.a - x.y",
+    )
+    if place != "data":
+        flow["nodes"][1]["disabled"] = True
+    flow["nodes"][1]["data"]["disabled"] = place != "node"
+    found = check(flow)
+    assert [(each.rule, each.severity, each.node) for each in found] == [
+        ("disabled", "warning", "x"),
+        ("disabled", "warning", "y"),
+    ]
+    said(found[0], "it is disabled")
+    said(found[1], "only disabled nodes lead to it")
+
+
+def test_what_is_led_to_by_another_node_too_goes_on(only):
+    flow = draw(
+        {"s": "start", "x": node("sleep", disabled=True), "r": "return"}, "s > x, x > r, s > r"
+    )
+    assert only("disabled", flow).node == "x"
+
+
+def test_a_flow_whose_returns_are_all_behind_disabled_nodes_is_refused(check):
+    flow = draw({"s": "start", "x": node("sleep", disabled=True), "r": "return"}, "s > x, x > r")
+    errors = [finding.rule for finding in check(flow) if finding.severity == "error"]
+    assert errors == ["return_nodes_reachable"]
+
+
+def test_a_disabled_start_leaves_nothing_to_run(check):
+    flow = draw({"s": node("start", disabled=True), "r": "return"}, "s > r")
+    assert "return_nodes_reachable" in [finding.rule for finding in check(flow)]
+
+
+def test_a_value_of_a_disabled_node_needs_a_stand_in(only, check):
+    flow = draw(
+        {"s": "start", "x": node("constant", disabled=True), "c": "identity", "r": "return"},
+        "s > x, x > c, s > c, x.value - c.value, c > r",
+    )
+    assert "skipped_source" in [finding.rule for finding in check(flow)]
+    flow["nodes"][2]["data"]["constantValues"] = {"value": 5}
+    assert only("disabled", flow).node == "x"
+
+
+def test_disabled_is_true_or_false(only):
+    flow = draw({"s": "start", "r": node("return", disabled="yes")}, "s > r")
+    said(only("node_options", flow), "'r' data.disabled", "'yes'")
+
+
 def test_a_node_id_that_stands_twice_is_refused(only):
     flow = draw({"s": "start", "r": "return"}, "s > r")
     flow["nodes"].append(dict(flow["nodes"][1]))

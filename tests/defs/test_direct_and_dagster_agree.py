@@ -1,14 +1,19 @@
 """A flow gives the same result and the same statuses through ``execute_flow`` and as a job."""
 
 import asyncio
+import copy
 from typing import Any
 
-from dagster import DagsterInstance, in_process_executor
+import pytest
+from dagster import DagsterInstance, ExecutorDefinition, in_process_executor
 from dagster_runs import PROJECT, FlowRun, run_in_dagster
 from drawing import draw, node
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from random_flows import RandomFlow, random_flows
 
+from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.testing import in_process
 from rayflow_dagster.types import NodeState
@@ -57,6 +62,55 @@ def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(
 
     assert run.statuses == statuses
     assert run.result == outcome["result"]
+
+
+@given(drawn=random_flows(size=8, race_free=True), data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_disabled_nodes_are_skipped_alike_directly_and_as_a_job(
+    drawn: RandomFlow, data: st.DataObject
+) -> None:
+    flow = copy.deepcopy(drawn.flow)
+    disabled = data.draw(st.lists(st.sampled_from(flow["nodes"]), min_size=1, max_size=2))
+    for each in disabled:
+        each["disabled"] = True
+    assume(FlowValidator(NodeLoader(PROJECT.registry)).validate(flow)[0])  # type: ignore[arg-type]
+
+    outcome, statuses = _direct(RandomFlow(flow, drawn.inputs))
+    run = _in_dagster(RandomFlow(flow, drawn.inputs))
+
+    assert all(statuses[each["id"]] in ("skipped", "pending") for each in disabled)
+    assert run.statuses == statuses
+    assert (run.success, run.result) == (outcome["success"], outcome["result"])
+
+
+@pytest.mark.parametrize("executor_def", [None, in_process_executor])
+def test_a_disabled_node_is_recorded_as_skipped_with_what_only_it_leads_to(
+    executor_def: ExecutorDefinition | None,
+) -> None:
+    flow = draw(
+        {
+            "start": node("start", inputs={"a": "int"}),
+            "off": {**node("identity"), "disabled": True},
+            "behind": node("sleep", values={"value": 1}),
+            "never": node("return", inputs={"x": "any"}),
+            "read": node("variables.get_variable", values={"VARIABLE": "v"}, disabled=True),
+            "join": node("collect", values={"a": 7, "b": 8}),
+            "return": "return",
+        },
+        "start > off, start.a - off.value, off > behind, behind > never, off.value - never.x,"
+        "off > join, start > join, off.value - join.a, read.value - join.b,"
+        "join > return, join.values - return.x",
+        variables={"v": {"type": "int", "default": 1}},
+    )
+
+    outcome, statuses = _direct(RandomFlow(flow, {"a": 1}))
+    run = _in_dagster(RandomFlow(flow, {"a": 1}), executor_def)
+
+    assert outcome["result"] == run.result == {"x": [7, 8]}
+    assert [key for key, status in statuses.items() if status == "skipped"] == [
+        "off", "behind", "never", "read",
+    ]  # fmt: skip
+    assert run.statuses == statuses
 
 
 def test_two_inputs_may_merge_the_same_sources_in_any_order() -> None:
