@@ -29,7 +29,7 @@ def duplicate_ids(flow: ResolvedFlow) -> Iterator[Finding]:
         )
     by_folded: dict[str, list[str]] = {}
     for node_id in flow.nodes:
-        by_folded.setdefault(node_id.casefold(), []).append(node_id)
+        by_folded.setdefault(node_id.lower(), []).append(node_id)
     for alike in by_folded.values():
         if len(alike) > 1:
             names = listed([f"'{name}'" for name in alike])

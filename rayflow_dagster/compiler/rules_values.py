@@ -78,6 +78,8 @@ def declared_types_readable(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 def _nameable(node: Node, name: str) -> Iterator[Finding]:
+    if node.is_return and name.strip():
+        return  # a name in the result; no code takes it
     if not name.isidentifier() or name in RESERVED:
         yield Finding(
             "declared_name",

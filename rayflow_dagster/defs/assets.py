@@ -14,7 +14,7 @@ from rayflow_dagster.preview import preview
 from rayflow_dagster.types import NodeResult
 
 from .compiled import CompiledFlow
-from .names import RESULT, legal_name
+from .names import RESULT, flow_name
 
 ROW_COUNT = "dagster/row_count"
 """Dagster's own name for the number of rows, which its UI knows."""
@@ -87,7 +87,7 @@ class LocationAssets:
 
     def _results_of(self, name: str) -> list[AssetPath]:
         """The assets that stand for the result of a flow: RETURN's, else all that it has."""
-        flow = self._flows.get(legal_name(name))
+        flow = self._flows.get(flow_name(name))
         declared = flow.assets if flow is not None else ()
         returned = [asset.path for asset in declared if asset.output is None]
         return returned or [asset.path for asset in declared]

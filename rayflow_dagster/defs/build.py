@@ -24,7 +24,7 @@ from .early import start_if_expected
 from .executor import flow_executor
 from .flow_store import digest_of, save_flows, saved_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
-from .names import legal_name
+from .names import flow_name
 from .together import warnings_together
 from .triggers import LocationTriggers, build_triggers
 
@@ -163,7 +163,7 @@ def _unreadable_names(files: Iterable[Path], taken: Iterable[str]) -> dict[Path,
     used = {name.casefold() for name in taken}
     names = {}
     for file in files:
-        name = legal_name(file.stem) or "flow"
+        name = flow_name(file.stem)
         names[file] = name if name.casefold() not in used else _distinct(name, file)
         used.add(names[file].casefold())
     return names

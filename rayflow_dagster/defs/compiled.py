@@ -15,7 +15,7 @@ from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph
 from rayflow_dagster.variables import kept_declarations
 
-from .names import PortNames, legal_name, port_names, step_keys
+from .names import PortNames, flow_name, port_names, step_keys
 from .partitions import partitions_definition
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class CompiledFlow:
     def partitions(self) -> PartitionsDefinition[str] | None:
         """Dagster's definition of the parts that runs are for."""
         declared = self.triggers.partitions
-        job = legal_name(self.name) or "flow"
+        job = flow_name(self.name)
         return None if declared is None else partitions_definition(declared, job)
 
     @cached_property

@@ -32,7 +32,7 @@ from rayflow_dagster.types import FlowData
 from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
-from .names import ABSENT, EXEC_INPUT, SESSION, legal_name
+from .names import ABSENT, EXEC_INPUT, SESSION, flow_name
 from .ops import build_op, build_retry_policy, op_tags
 from .resources import HASH_TAG, session_resource
 
@@ -118,7 +118,7 @@ def build_compiled_job(
     ops = {node_id: build_op(flow, node_id) for node_id in flow.graph["execution_order"]}
     _make_room_for_recursion(len(ops))
     graph = GraphDefinition(
-        name=legal_name(flow.name) or "flow",
+        name=flow_name(flow.name),
         node_defs=list({op.name: op for op in ops.values()}.values()),
         dependencies={
             _invocation(flow, node_id, op): _dependencies(flow, node_id)
@@ -184,14 +184,14 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
 
 def _title(raw: Any, file: Path | None) -> str:
     name = raw.get("name") if isinstance(raw, Mapping) else None
-    if isinstance(name, str) and legal_name(name):
+    if isinstance(name, str) and any(letter.isalnum() for letter in name):
         return name
     return file.stem if file is not None else "flow"
 
 
 def job_name(raw: Any, file: Path) -> str:
     """The name of the job that a flow file becomes."""
-    return legal_name(_title(raw, file)) or legal_name(file.stem) or "flow"
+    return flow_name(_title(raw, file))
 
 
 def _shown_path(file: Path | None, project: Project) -> str | None:

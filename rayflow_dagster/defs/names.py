@@ -39,8 +39,23 @@ def legal_name(text: str) -> str:
     return f"{name}_" if name in DISALLOWED_NAMES else name
 
 
+def flow_name(text: str) -> str:
+    """The name of the job of a flow called ``text``; ``flow`` for one that is called nothing.
+
+    Where letters or digits have no likeness in ASCII, the name carries a digest of the whole, the
+    same for every way to compose its accents: ``отчёт 7`` is ``7_`` and six digits, ``数据`` is
+    ``flow_`` and six digits.
+    """
+    whole = unicodedata.normalize("NFC", text)
+    legal = legal_name(whole)
+    plain = unicodedata.normalize("NFKD", whole)
+    if whole and (not legal or any(c.isalnum() and not c.isascii() for c in plain)):
+        return f"{legal or 'flow'}_{_digest(whole)}"
+    return legal or "flow"
+
+
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:6]
 
 
 def _name_of_id(node_id: str) -> str:
@@ -124,8 +139,10 @@ def exec_output_name(port: str) -> str:
 
 
 def _port_table(ports: Iterable[str], taken: set[str]) -> dict[str, str]:
+    wanted = {port: legal_name(port) or _name_of_id(port) for port in ports}
+    uses = Counter(wanted.values())
     table = {}
-    for port in ports:
-        name = legal_name(port) or _name_of_id(port)
-        table[port] = f"{name}_" if name in taken else name
+    for port, name in wanted.items():
+        own = _name_of_id(port) if uses[name] > 1 else name
+        table[port] = f"{own}_" if own in taken else own
     return table

@@ -13,7 +13,7 @@ from rayflow_dagster.suggest import did_you_mean
 from .assets import LocationAssets
 from .compiled import CompiledFlow
 from .jobs import compile_flow, job_name
-from .names import legal_name
+from .names import flow_name
 from .triggers import LocationTriggers
 
 
@@ -34,7 +34,7 @@ def refused_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
 
 def warnings_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
     """Flow -> what deserves a look: sensors of flows that are not there, or of the flow itself."""
-    known = {legal_name(flow.name): flow for flow in flows}
+    known = {flow_name(flow.name): flow for flow in flows}
     found = {flow.name: list(_of_sensors(flow, known)) for flow in flows}
     return {name: warnings for name, warnings in found.items() if warnings}
 
@@ -44,7 +44,7 @@ def _of_sensors(flow: CompiledFlow, known: Mapping[str, CompiledFlow]) -> Iterat
         if not isinstance(sensor, FlowSensor):
             continue
         where = f"flow key sensors[{index}]"
-        other = known.get(legal_name(sensor.flow))
+        other = known.get(flow_name(sensor.flow))
         if other is None:
             yield (
                 f"{where}.flow: there is no flow '{sensor.flow}' here, so that it waits for a job "

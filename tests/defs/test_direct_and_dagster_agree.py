@@ -113,6 +113,24 @@ def test_a_disabled_node_is_recorded_as_skipped_with_what_only_it_leads_to(
     assert run.statuses == statuses
 
 
+def test_results_may_have_any_names() -> None:
+    names = ("1", "error rate", "error_rate", "größe", "self", "class")
+    flow = draw(
+        {"start": node("start", inputs={"a": "int"}),
+         "return": node("return", inputs=dict.fromkeys(names, "int"))},
+        "start > return",
+    )  # fmt: skip
+    flow["edges"] += [
+        {"source": "start", "target": "return", "sourceHandle": "a", "targetHandle": name}
+        for name in names
+    ]
+    drawn = RandomFlow(flow, {"a": 5})
+
+    outcome, _ = _direct(drawn)
+
+    assert outcome["result"] == _in_dagster(drawn).result == dict.fromkeys(names, 5)
+
+
 def test_two_inputs_may_merge_the_same_sources_in_any_order() -> None:
     flow = draw(
         {

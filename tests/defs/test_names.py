@@ -5,7 +5,7 @@ from dagster import OpDefinition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow_dagster.defs.names import exec_output_name, legal_name, step_keys
+from rayflow_dagster.defs.names import exec_output_name, flow_name, legal_name, step_keys
 from rayflow_dagster.errors import NameCollisionError
 
 
@@ -35,6 +35,28 @@ def test_a_legal_name_is_empty_or_one_that_dagster_takes(text: str) -> None:
 )
 def test_labels_become_legal(text: str, name: str) -> None:
     assert legal_name(text) == name
+
+
+@pytest.mark.parametrize("names", [["数据清洗", "отчёт", "!", "?"], ["отчёт_7", "данные_7", "7"],
+                                   ["straße", "strasse", "strae"]])  # fmt: skip
+def test_flows_in_any_script_have_names_of_their_own(names: list[str]) -> None:
+    found = [flow_name(name) for name in names]
+
+    assert len({name.lower() for name in found}) == len(names)
+    for name in found:
+        OpDefinition(compute_fn=lambda _context, _inputs: None, name=name)
+        assert flow_name(name) == name
+
+
+def test_an_accent_may_be_composed_in_two_ways() -> None:
+    assert flow_name("отче\u0308т") == flow_name("отчёт")
+    assert flow_name("Cafe\u0301") == flow_name("Café") == "Cafe"
+
+
+def test_the_names_of_flows_that_ascii_can_spell_stay() -> None:
+    assert [flow_name(text) for text in ("order-check", "", "return")] == [
+        "order_check", "flow", "return_",
+    ]  # fmt: skip
 
 
 def test_clashing_labels_all_get_their_ids() -> None:

@@ -17,7 +17,7 @@ from rayflow_dagster.compiler.triggers import (
     trigger_names,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
-from rayflow_dagster.defs.names import legal_name
+from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.errors import ValidationError
 
 from .file_sensor import file_look
@@ -68,7 +68,7 @@ class LocationTriggers:
 
 
 def _names(flow: CompiledFlow) -> list[str]:
-    return trigger_names(legal_name(flow.name) or "flow", flow.triggers)
+    return trigger_names(flow_name(flow.name), flow.triggers)
 
 
 def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:

@@ -21,7 +21,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.templates import template_names
 from rayflow_dagster.compiler.triggers import FlowSensor
-from rayflow_dagster.defs.names import legal_name
+from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.defs.results import run_result
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.values import StoredValue
@@ -40,7 +40,7 @@ _STATUSES = {
 
 def flow_look(sensor: FlowSensor) -> Looking:
     """How a sensor of another flow looks. The first look only notes where it begins."""
-    job = legal_name(sensor.flow) or sensor.flow
+    job = flow_name(sensor.flow)
     statuses = _STATUSES[sensor.on]
 
     def look(context: SensorEvaluationContext) -> Look:
