@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from postgres import postgres_is_installed, running_postgres
 from shapes import test_loader as make_loader
 
 from rayflow_dagster.compiler.loader import NodeLoader
@@ -72,3 +73,12 @@ def ray_session() -> Iterator[None]:
         yield
         cluster.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A database of a real server."""
+    if not postgres_is_installed():
+        pytest.skip("PostgreSQL is not installed: on Debian, apt-get install postgresql")
+    with running_postgres() as url:
+        yield url

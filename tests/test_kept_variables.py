@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import postgres_is_installed, running_postgres
 
 from rayflow_dagster.errors import StorageError, VariableError
 from rayflow_dagster.kept_variables import BY_HAND, Kept, KeptVariables, RunVariables
@@ -31,14 +30,6 @@ class Run:
     def succeed(self) -> list[str]:
         self._run.note(self.variables.snapshot())
         return self._run.keep()
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    if not postgres_is_installed():
-        pytest.skip("PostgreSQL is not installed: on Debian, apt-get install postgresql")
-    with running_postgres() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,12 +2,13 @@
 
 The newest change that was seen is no safe mark: runs are written by many processes, and a change
 may come to be seen after a newer one. So each look goes back ``OVERLAP_SECONDS`` before the mark,
-and the cursor names the runs that were seen there.
+and the cursor names the runs that were seen there. A run that ended long ago and is changed again,
+by a tag say, is not new: ``settled`` is the time before which all that has ended was seen.
 """
 
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,76 +24,127 @@ from rayflow_dagster.compiler.templates import template_names
 from rayflow_dagster.compiler.triggers import FlowSensor
 from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.defs.results import run_result
-from rayflow_dagster.errors import InvalidInputsError
+from rayflow_dagster.errors import InvalidInputsError, TriggerError
 from rayflow_dagster.values import StoredValue
 
 from .sensors import Look, Looking
 from .starts import Start, filled
 
 OVERLAP_SECONDS = 60.0
-_PAGE = 200
 _STATUSES = {
     "success": [DagsterRunStatus.SUCCESS],
     "failure": [DagsterRunStatus.FAILURE],
     "either": [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE],
 }
+_BROKEN = (
+    "the sensor's cursor is not one of a flow sensor; clear it in the UI, and runs that end from "
+    "then on are looked at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """What was seen: runs that changed up to ``since``, and those of ``seen`` after it. Times are
+    in seconds since 1970, as the runs' records have them.
+    """
+
+    since: float = 0.0
+    seen: Mapping[str, float] = field(default_factory=dict)
+    """Run -> when it changed."""
+    settled: float = 0.0
+    """All runs that ended before it were seen."""
+
+    @classmethod
+    def read(cls, text: str) -> "_Cursor":
+        """The cursor that a look has left.
+
+        Raises:
+            TriggerError: it is none.
+        """
+        try:
+            told = json.loads(text)
+            seen = {str(run_id): float(time) for run_id, time in told["seen"].items()}
+            return cls(float(told["since"]), seen, float(told.get("settled", 0.0)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TriggerError(_BROKEN) from error
+
+    def after(self, records: Iterable[RunRecord], *, all_seen: bool) -> "_Cursor":
+        """The cursor when these were seen too."""
+        seen = {**self.seen, **{each.dagster_run.run_id: _changed(each) for each in records}}
+        since = max([self.since, *(time - OVERLAP_SECONDS for time in seen.values())])
+        kept = {run_id: time for run_id, time in seen.items() if time > since}
+        return _Cursor(since, kept, since if all_seen else self.settled)
+
+    def text(self) -> str:
+        """What Dagster keeps."""
+        return json.dumps({"since": self.since, "seen": self.seen, "settled": self.settled})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The runs of a job that have ended in one of these ways."""
+
+    job: str
+    statuses: Sequence[DagsterRunStatus]
+
+    def beginning(self, instance: DagsterInstance) -> _Cursor:
+        """The cursor that takes all that has ended by now for seen."""
+        filters = RunsFilter(job_name=self.job, statuses=self.statuses)
+        newest = instance.get_run_records(filters, limit=1, order_by="update_timestamp")
+        start = _Cursor().after(newest, all_seen=True)
+        return start.after(self._since(instance, start.since), all_seen=True)
+
+    def unseen(
+        self, instance: DagsterInstance, cursor: _Cursor, most: int
+    ) -> tuple[list[RunRecord], bool]:
+        """At most ``most`` unseen ones, the earliest first, and whether there are no others."""
+        limit = len(cursor.seen) + most + 1
+        while True:
+            records = self._since(instance, cursor.since, limit)
+            found = [record for record in records if _is_new(record, cursor)]
+            if len(found) > most or len(records) < limit:
+                return found[:most], len(found) <= most
+            limit *= 2
+
+    def _since(
+        self, instance: DagsterInstance, since: float, limit: int | None = None
+    ) -> Sequence[RunRecord]:
+        """In the order of their last change, the first ``limit`` of those after a time.
+
+        Dagster's pages follow another order, so there are none: who wants more asks for more.
+        """
+        after = datetime.fromtimestamp(since, UTC)
+        filters = RunsFilter(job_name=self.job, statuses=self.statuses, updated_after=after)
+        return instance.get_run_records(
+            filters, limit=limit, order_by="update_timestamp", ascending=True
+        )
 
 
 def flow_look(sensor: FlowSensor) -> Looking:
     """How a sensor of another flow looks. The first look only notes where it begins."""
     job = flow_name(sensor.flow)
-    statuses = _STATUSES[sensor.on]
+    runs = _Ended(job, _STATUSES[sensor.on])
 
     def look(context: SensorEvaluationContext) -> Look:
-        mark, seen = _read_cursor(context.cursor)
-        filters = RunsFilter(job_name=job, statuses=statuses, updated_after=_time(mark))
-        if context.cursor is None:
-            before = _unseen(context.instance, filters, {}, sys.maxsize)
-            seen = {each.dagster_run.run_id: each.update_timestamp.timestamp() for each in before}
-            return Look([], _cursor(mark, seen), "the first look only notes where to begin")
-        ended = _unseen(context.instance, filters, seen, sensor.max_per_tick)
+        if not context.cursor:
+            begin = runs.beginning(context.instance)
+            return Look([], begin.text(), "the first look only notes where to begin")
+        cursor = _Cursor.read(context.cursor)
+        ended, all_seen = runs.unseen(context.instance, cursor, sensor.max_per_tick)
         starts = [_start(context.instance, record, sensor) for record in ended]
-        for record in ended:
-            seen[record.dagster_run.run_id] = record.update_timestamp.timestamp()
-        if ended:
-            mark = max(mark, seen[ended[-1].dagster_run.run_id] - OVERLAP_SECONDS)
-        return Look(starts, _cursor(mark, seen), f"no run of '{job}' has ended since the last look")
+        nothing = f"no run of '{job}' has ended since the last look"
+        return Look(starts, cursor.after(ended, all_seen=all_seen).text(), nothing)
 
     return look
 
 
-def _read_cursor(text: str | None) -> tuple[float, dict[str, float]]:
-    """Since when to look, and the runs seen since then."""
-    if text is None:
-        return datetime.now(UTC).timestamp() - OVERLAP_SECONDS, {}
-    cursor = json.loads(text)
-    return cursor["since"], cursor["seen"]
+def _is_new(record: RunRecord, cursor: _Cursor) -> bool:
+    has_ended_before = record.end_time is not None and record.end_time < cursor.settled
+    return record.dagster_run.run_id not in cursor.seen and not has_ended_before
 
 
-def _cursor(mark: float, seen: Mapping[str, float]) -> str:
-    kept = {run_id: time for run_id, time in seen.items() if time >= mark}
-    return json.dumps({"since": mark, "seen": kept})
-
-
-def _time(mark: float) -> datetime:
-    return datetime.fromtimestamp(mark, UTC)
-
-
-def _unseen(
-    instance: DagsterInstance, filters: RunsFilter, seen: Mapping[str, float], most: int
-) -> list[RunRecord]:
-    """The runs that have ended and were not seen, the earliest first."""
-    found: list[RunRecord] = []
-    after: str | None = None
-    while len(found) < most:
-        page: Sequence[RunRecord] = instance.get_run_records(
-            filters, limit=_PAGE, order_by="update_timestamp", ascending=True, cursor=after
-        )
-        found += [record for record in page if record.dagster_run.run_id not in seen]
-        if len(page) < _PAGE:
-            break
-        after = page[-1].dagster_run.run_id
-    return found[:most]
+def _changed(record: RunRecord) -> float:
+    return record.update_timestamp.timestamp()
 
 
 def _start(instance: DagsterInstance, record: RunRecord, sensor: FlowSensor) -> Start:

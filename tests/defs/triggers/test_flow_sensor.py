@@ -1,15 +1,30 @@
 """Sensors of other flows, on real runs of real jobs."""
 
 import json
+import random
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
-from defs.triggers.triggered import Ticks, flow_of, job_of, load, record
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RepositoryDefinition,
+)
+from defs.triggers.triggered import Ticks, flow_of, job_of, kept_instance, load, record
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.errors import TriggerError
 from rayflow_dagster.testing import in_process
 
 FIRST = flow_of({"n": {"type": "int", "default": 7}})
@@ -103,6 +118,122 @@ def test_the_cursor_forgets_runs_that_are_long_over(
     run = record(memory, job_of(repository, "first"), DagsterRunStatus.SUCCESS)
     assert len(ticks.tick()) == 1
     assert list(json.loads(ticks.cursor or "")["seen"]) == [run.run_id]
+
+
+LATE_SECONDS = 50
+"""How much later than another one a change that is older may come to be seen."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def stored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[DagsterInstance, RepositoryDefinition]]:
+    """An instance whose runs a database has, and a flow that waits for ``first``. SQLite's is in
+    memory: on disk each of a thousand writes would wait for it.
+    """
+    folder = tmp_path_factory.mktemp("stored")
+    flow = after(run="{{ run.run_id }}")
+    flow["sensors"][0]["max_per_tick"] = 20
+    repository = load(folder / "project", {"first": FIRST, "next": flow})
+    if request.param == "sqlite":
+        with DagsterInstance.ephemeral() as instance:
+            yield instance, repository
+        return
+    database = {"postgres": {"postgres_url": request.getfixturevalue("postgres_url")}}
+    with kept_instance(folder / "home", {"storage": database}) as instance:
+        yield instance, repository
+
+
+class Upstream:
+    """Runs of ``first`` that go on, and end one by one, in any order."""
+
+    def __init__(self, instance: DagsterInstance, count: int, order: random.Random) -> None:
+        self._storage = instance.run_storage
+        self._order = order
+        self.ids = [str(uuid.UUID(int=order.getrandbits(128))) for _ in range(count)]
+        for run_id in self.ids:
+            going = DagsterRun("first", run_id=run_id, status=DagsterRunStatus.STARTED)
+            self._storage.add_run(going)
+
+    def end(self, run_id: str, time: datetime) -> None:
+        """End a run within ``LATE_SECONDS`` before or after a time."""
+        late = timedelta(seconds=self._order.randint(0, LATE_SECONDS))
+        event = DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, "first")
+        self._storage.handle_run_event(run_id, event, time - late)
+
+    def touch(self, run_id: str) -> None:
+        """Change a run that has ended."""
+        self._storage.add_run_tags(run_id, {"seen": "yes"})
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    counts=st.lists(st.integers(0, 15), min_size=1, max_size=4),
+    minutes=st.integers(0, 5),
+    seed=st.integers(0, 2**32),
+)
+@example(counts=[3, 240, 3], minutes=2, seed=1)
+def test_each_run_that_ends_starts_one_run_whatever_the_order_and_number(
+    stored: tuple[DagsterInstance, RepositoryDefinition],
+    counts: list[int],
+    minutes: int,
+    seed: int,
+) -> None:
+    instance, repository = stored
+    instance.run_storage.wipe()
+    order = random.Random(seed)
+    time = datetime.now(UTC) - timedelta(days=1)
+    before = Upstream(instance, order.randint(0, 3), order)
+    for run_id in before.ids:
+        before.end(run_id, time)
+    ticks = Ticks(repository, "next_flow", instance)
+    ticks.tick()
+    upstream = Upstream(instance, sum(counts), order)
+    open_runs = order.sample(upstream.ids, len(upstream.ids))
+    started: Counter[str] = Counter()
+    for count in counts:
+        for run_id in open_runs[:count]:
+            upstream.end(run_id, time)
+        del open_runs[:count]
+        time += timedelta(minutes=minutes)
+        started.update(request.run_key or "" for request in ticks.tick())
+    while requests := ticks.tick():
+        started.update(request.run_key or "" for request in requests)
+    assert started == Counter(upstream.ids)
+
+
+def test_a_run_that_ended_long_ago_is_not_new_when_it_is_tagged(
+    stored: tuple[DagsterInstance, RepositoryDefinition],
+) -> None:
+    instance, repository = stored
+    instance.run_storage.wipe()
+    upstream = Upstream(instance, 3, random.Random(0))
+    first, second, third = upstream.ids
+    time = datetime.now(UTC) - timedelta(days=1)
+    upstream.end(first, time)
+    ticks = Ticks(repository, "next_flow", instance)
+    ticks.tick()
+    upstream.end(second, time + timedelta(minutes=5))
+    assert [request.run_key for request in ticks.tick()] == [second]
+    upstream.end(third, time + timedelta(minutes=10))
+    upstream.touch(first)
+    assert [request.run_key for request in ticks.tick()] == [third]
+    upstream.touch(second)
+    assert ticks.tick() == []
+
+
+@pytest.mark.parametrize("cursor", ["1", "x", "[]", '{"since": 1}', '{"since": 0, "seen": 3}'])
+def test_a_cursor_of_another_kind_is_told(
+    tmp_path: Path, memory: DagsterInstance, cursor: str
+) -> None:
+    ticks = Ticks(load(tmp_path, {"first": FIRST, "next": after()}), "next_flow", memory)
+    ticks.cursor = cursor
+    with pytest.raises(TriggerError, match="clear it in the UI"):
+        ticks.tick()
 
 
 @pytest.mark.parametrize("on", ["failure", "either"])
