@@ -14,6 +14,7 @@ from rayflow_dagster.preview import preview
 from rayflow_dagster.types import NodeResult
 
 from .compiled import CompiledFlow
+from .last_form import LastForm
 from .names import RESULT, flow_name
 
 ROW_COUNT = "dagster/row_count"
@@ -26,11 +27,11 @@ class LocationAssets:
     """The assets of a code location, gathered while its flows load."""
 
     def __init__(self) -> None:
-        self._flows: dict[str, CompiledFlow] = {}
-        self._owners: dict[AssetPath, CompiledFlow] = {}
+        self._flows: dict[str, CompiledFlow | LastForm] = {}
+        self._owners: dict[AssetPath, CompiledFlow | LastForm] = {}
         self._upstream: dict[AssetPath, list[AssetPath]] = {}
 
-    def add(self, flow: CompiledFlow) -> None:
+    def add(self, flow: CompiledFlow | LastForm) -> None:
         """Take the assets of a flow.
 
         Raises:
@@ -62,7 +63,7 @@ class LocationAssets:
             for asset in flow.assets
         ]
 
-    def _circles(self, flow: CompiledFlow, asset: DeclaredAsset) -> Iterator[str]:
+    def _circles(self, flow: CompiledFlow | LastForm, asset: DeclaredAsset) -> Iterator[str]:
         for dep in asset.deps:
             if self._comes_from(dep, asset.path):
                 other = self._owners.get(dep)
@@ -105,29 +106,46 @@ class LocationAssets:
         return False
 
 
-def build_spec(flow: CompiledFlow, asset: DeclaredAsset, deps: list[AssetPath]) -> AssetSpec:
+def build_spec(
+    flow: CompiledFlow | LastForm, asset: DeclaredAsset, deps: list[AssetPath]
+) -> AssetSpec:
     """The asset as Dagster's asset graph shows it. No step makes it by Dagster's account: runs of
     the flow's job report it.
     """
+    return AssetSpec(
+        AssetKey(asset.path),
+        deps=[AssetKey(path) for path in deps],
+        description=asset.options.description or _described(flow, asset),
+        group_name=asset.options.group,
+        metadata={**_about_asset(flow, asset), **asset.options.metadata},
+        kinds={"ray"},
+        partitions_def=flow.partitions,
+    )
+
+
+def _described(flow: CompiledFlow | LastForm, asset: DeclaredAsset) -> str:
+    what = "The result" if asset.output is None else f"Output `{asset.output}`"
+    if isinstance(flow, LastForm):
+        return f"{what} in the flow `{flow.name}`, which cannot run at the moment."
+    return f"{what} of **{_label(flow, asset)}** in the flow `{flow.name}`."
+
+
+def _about_asset(flow: CompiledFlow | LastForm, asset: DeclaredAsset) -> dict[str, Any]:
+    if isinstance(flow, LastForm):
+        return {"flow": flow.name}
     node = flow.graph["nodes"][asset.node]
-    label = node.get("label") or node["id"]
-    options = asset.options
-    about: dict[str, Any] = {"flow": flow.name, "node": label}
+    about: dict[str, Any] = {"flow": flow.name, "node": _label(flow, asset)}
     if flow.file:
         about["flow file"] = MetadataValue.path(flow.file)
     if asset.output is not None:
         about["output"] = asset.output
         about["type"] = node["metadata"]["outputs"][asset.output]
-    what = "The result" if asset.output is None else f"Output `{asset.output}`"
-    return AssetSpec(
-        AssetKey(asset.path),
-        deps=[AssetKey(path) for path in deps],
-        description=options.description or f"{what} of **{label}** in the flow `{flow.name}`.",
-        group_name=options.group,
-        metadata={**about, **options.metadata},
-        kinds={"ray"},
-        partitions_def=flow.partitions,
-    )
+    return about
+
+
+def _label(flow: CompiledFlow, asset: DeclaredAsset) -> str:
+    node = flow.graph["nodes"][asset.node]
+    return node.get("label") or node["id"]
 
 
 def materializations(
@@ -138,7 +156,6 @@ def materializations(
         output = RESULT if asset.output is None else asset.output
         if output not in result["outputs"]:
             continue  # the node's error was handled
-        node = flow.graph["nodes"][asset.node]
         partition = context.partition_key if context.has_partition_key else None
         yield AssetMaterialization(
             AssetKey(asset.path),
@@ -147,7 +164,7 @@ def materializations(
                 **_about_value(output, result),
                 **(_about_items(result["outputs"][output]) if asset.output is None else {}),
                 "flow": MetadataValue.text(flow.name),
-                "node": MetadataValue.text(node.get("label") or node["id"]),
+                "node": MetadataValue.text(_label(flow, asset)),
                 "run": MetadataValue.dagster_run(context.run_id),
             },
             partition=partition,
@@ -184,5 +201,5 @@ def _is_number(value: Any) -> bool:
     return type(value) is int and -_LARGEST <= value < _LARGEST
 
 
-def _in_file(flow: CompiledFlow) -> str:
-    return f" ({flow.file})" if flow.file else ""
+def _in_file(flow: CompiledFlow | LastForm) -> str:
+    return f" ({flow.file})" if isinstance(flow, CompiledFlow) and flow.file else ""

@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING, Any
 from dagster import Definitions, JobDefinition
 
 from rayflow_dagster.compiler.flow import parse_flow
-from rayflow_dagster.errors import FlowFormatError, NameCollisionError, ProjectError, RayflowError
+from rayflow_dagster.errors import (
+    FlowFormatError,
+    NameCollisionError,
+    ProjectError,
+    RayflowError,
+    ValidationError,
+)
 from rayflow_dagster.project import Project
 
 from ._dagster import freeze, load_frozen
 from .assets import LocationAssets
-from .broken import build_broken_job, findings_of
+from .broken import BrokenFlow, build_broken_job, findings_of
 from .compiled import CompiledFlow
 from .early import start_if_expected
 from .executor import flow_executor
 from .flow_store import digest_of, save_flows, saved_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
+from .last_form import LastForm, last_forms, save_forms
 from .names import flow_name
 from .together import warnings_together
 from .triggers import LocationTriggers, build_triggers
@@ -47,11 +54,33 @@ class _FlowFile:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the flows that can run have, gathered while they load."""
+    """What the flows have, gathered while they load. ``last``: file name -> what Dagster last knew
+    of its flow.
+    """
 
+    last: dict[str, LastForm]
+    jobs: list[JobDefinition] = field(default_factory=list)
     flows: list[CompiledFlow] = field(default_factory=list)
+    broken: list[BrokenFlow] = field(default_factory=list)
     assets: LocationAssets = field(default_factory=LocationAssets)
     triggers: LocationTriggers = field(default_factory=LocationTriggers)
+
+    def stop(self, file: Path, name: str, findings: list[str]) -> None:
+        """Note a flow that cannot run. It goes on under ``name``, as it last was under it."""
+        last = self.last.get(file.name)
+        form = last if last is not None and last.job == name else LastForm(name)
+        self.broken.append(BrokenFlow(form, findings, str(file)))
+
+    def add_broken(self) -> None:
+        """Add the jobs of the flows that cannot run, and what they last had beside them, when all
+        that can run is there and has taken the names that it needs.
+        """
+        for flow in self.broken:
+            job = build_broken_job(flow)
+            self.jobs.append(job)
+            self.triggers.add_stopped(flow, job)
+            with contextlib.suppress(ValidationError):  # another flow has them now
+                self.assets.add(flow.form)
 
 
 def build_definitions(
@@ -84,21 +113,25 @@ def build_definitions(
     frozen = load_frozen(_frozen_key(folder))
     files = _read_files(folder) if frozen is None else _frozen_files(folder, frozen)
     parsed = {item.file: _parse(item) for item in files}
+    found = _Found(last=last_forms(folder))
     names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
     clashing = _clashes(names)
-    names |= _unreadable_names([file for file in parsed if file not in names], names.values())
-    jobs = []
-    found = _Found()
+    names |= _unreadable_names(
+        [file for file in parsed if file not in names], names.values(), found.last
+    )
     with _no_garbage_collection():
         for file, raw in parsed.items():
             if file in clashing:
-                jobs.append(_refused_job(file, names, clashing[file]))
+                _refuse(file, names, clashing[file], found)
             else:
-                jobs.append(_job(file, raw, names[file], project, ray_settings, found))
-    if frozen is None:  # a run worker would tell them again
+                _add(file, raw, names[file], project, ray_settings, found)
+        found.add_broken()
+    if frozen is None:
+        save_forms(folder, found.last, [file.name for file in parsed])
+        # A run worker would tell them again.
         _tell_warnings(found.flows)
     return Definitions(
-        jobs=jobs,
+        jobs=found.jobs,
         assets=found.assets.specs(),
         schedules=found.triggers.schedules(),
         sensors=found.triggers.sensors(),
@@ -119,16 +152,17 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _job(
+def _add(
     file: Path,
     raw: Mapping[str, Any] | RayflowError,
     name: str,
     project: Project,
     ray_settings: "RaySettings | None",
     found: _Found,
-) -> JobDefinition:
+) -> None:
     if isinstance(raw, RayflowError):
-        return build_broken_job(name, findings_of(raw), str(file))
+        found.stop(file, name, findings_of(raw))
+        return
     try:
         flow = compile_flow(raw, name, project, file=file, ray_settings=ray_settings)
         job = build_compiled_job(flow, raw, flow_executor)
@@ -136,11 +170,13 @@ def _job(
         built = build_triggers(flow, job)
         found.assets.add(flow)
     except RayflowError as error:
-        return build_broken_job(name, findings_of(error), str(file))
+        found.stop(file, name, findings_of(error))
+        return
     found.triggers.add(flow, built)
     found.flows.append(flow)
+    found.jobs.append(job)
+    found.last[file.name] = LastForm.of(flow)
     start_if_expected(job)
-    return job
 
 
 def _clashes(names: Mapping[Path, str]) -> dict[Path, list[Path]]:
@@ -156,14 +192,17 @@ def _clashes(names: Mapping[Path, str]) -> dict[Path, list[Path]]:
     }
 
 
-def _unreadable_names(files: Iterable[Path], taken: Iterable[str]) -> dict[Path, str]:
-    """Names for the jobs of files whose own names cannot be read. They take none from a flow, so
-    that a file which is half saved touches no other.
+def _unreadable_names(
+    files: Iterable[Path], taken: Iterable[str], last: Mapping[str, LastForm]
+) -> dict[Path, str]:
+    """Names for the jobs of files whose own names cannot be read: those that they last had. They
+    take none from a flow, so that a file which is half saved touches no other.
     """
     used = {name.casefold() for name in taken}
     names = {}
     for file in files:
-        name = flow_name(file.stem)
+        form = last.get(file.name)
+        name = form.job if form is not None else flow_name(file.stem)
         names[file] = name if name.casefold() not in used else _distinct(name, file)
         used.add(names[file].casefold())
     return names
@@ -173,10 +212,18 @@ def _distinct(name: str, file: Path) -> str:
     return f"{name}_{hashlib.sha256(file.name.encode()).hexdigest()[:6]}"
 
 
-def _refused_job(file: Path, names: Mapping[Path, str], others: list[Path]) -> JobDefinition:
+def _refuse(file: Path, names: Mapping[Path, str], others: list[Path], found: _Found) -> None:
+    """Refuse a file whose name others claim. Who had it before they came keeps it."""
     claims = {names[file]: [f"'{path.name}'" for path in (file, *others)]}
     text = f"{NameCollisionError(claims)}; give each flow a name of its own"
-    return build_broken_job(_distinct(names[file], file), [text], str(file))
+    had = [path for path in (file, *others) if _had(path, names[path], found.last)]
+    name = names[file] if had == [file] else _distinct(names[file], file)
+    found.stop(file, name, [text])
+
+
+def _had(file: Path, name: str, last: Mapping[str, LastForm]) -> bool:
+    form = last.get(file.name)
+    return form is not None and form.job == name
 
 
 def _parse(item: _FlowFile) -> Mapping[str, Any] | RayflowError:

@@ -5,6 +5,7 @@ from dagster import (
     JobDefinition,
     ScheduleDefinition,
     SensorDefinition,
+    SkipReason,
 )
 
 from rayflow_dagster.compiler.triggers import (
@@ -16,6 +17,7 @@ from rayflow_dagster.compiler.triggers import (
     Schedule,
     trigger_names,
 )
+from rayflow_dagster.defs.broken import BrokenFlow
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.errors import ValidationError
@@ -24,8 +26,8 @@ from .file_sensor import file_look
 from .flow_sensor import flow_look
 from .inbox_sensor import inbox_look, settle_inbox
 from .poll_sensor import poll_look
-from .schedules import build_schedule
-from .sensors import build_sensor
+from .schedules import build_schedule, schedule_definition
+from .sensors import build_sensor, sensor_definition
 from .starts import Target
 
 AnyTrigger = ScheduleDefinition | SensorDefinition
@@ -58,6 +60,16 @@ class LocationTriggers:
         self._of.update(dict.fromkeys(_names(flow), flow.name))
         self._built += built
 
+    def add_stopped(self, flow: BrokenFlow, job: JobDefinition) -> None:
+        """Add the triggers that a flow had when it could run, which now start nothing; not those
+        whose names another flow has by now.
+        """
+        names = trigger_names(flow.form.job, flow.form.triggers)
+        for trigger, name in zip(flow.form.triggers.every, names, strict=True):
+            if name not in self._of:
+                self._of[name] = flow.form.job
+                self._built.append(_stopped(flow, job, trigger, name))
+
     def schedules(self) -> list[ScheduleDefinition]:
         """Those that start flows at times."""
         return [each for each in self._built if isinstance(each, ScheduleDefinition)]
@@ -88,6 +100,21 @@ def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
         except DagsterInvalidDefinitionError as error:
             raise ValidationError([f"trigger '{name}': Dagster refuses it: {error}"]) from error
     return built
+
+
+def _stopped(
+    flow: BrokenFlow, job: JobDefinition, trigger: Schedule | AnySensor, name: str
+) -> AnyTrigger:
+    """A trigger as Dagster knows it, whose ticks say why they start nothing."""
+
+    def evaluate(_context: object) -> SkipReason:
+        return SkipReason(str(flow.error))
+
+    if isinstance(trigger, Schedule):
+        return schedule_definition(
+            job, trigger, name, evaluate, flow.form.partitions, flow.form.triggers.partitions
+        )
+    return sensor_definition(job, trigger, name, evaluate)
 
 
 def _sensor(target: Target, sensor: AnySensor, name: str) -> SensorDefinition:

@@ -1,11 +1,14 @@
 """Schedules: a cron string becomes Dagster's ``ScheduleDefinition``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from dagster import (
     DefaultScheduleStatus,
+    JobDefinition,
+    PartitionsDefinition,
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
@@ -13,6 +16,7 @@ from dagster import (
     TimeWindowPartitionsDefinition,
 )
 
+from rayflow_dagster.compiler.partitions import Partitions
 from rayflow_dagster.compiler.triggers import SCHEDULED_TIME, Schedule
 from rayflow_dagster.defs.partitions import part_that_ended, window_that_ends
 from rayflow_dagster.errors import ValidationError
@@ -44,27 +48,41 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
     def evaluate(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         yield from requests(context)
 
-    cron, zone = _times(target, schedule)
+    declared = target.flow.triggers.partitions
+    return schedule_definition(
+        target.job, schedule, name, evaluate, target.flow.partitions, declared
+    )
+
+
+def schedule_definition(
+    job: JobDefinition,
+    schedule: Schedule,
+    name: str,
+    evaluate: Callable[..., Any],
+    parts: PartitionsDefinition[str] | None,
+    declared: Partitions | None,
+) -> ScheduleDefinition:
+    """A schedule as Dagster knows it, whatever its ticks do. It ticks as it says, or at the end of
+    each window of the flow's partitions.
+
+    Raises:
+        DagsterInvalidDefinitionError: Dagster takes the cron string or the name otherwise.
+    """
+    cron, zone = schedule.cron, schedule.timezone
+    if cron is None:
+        if declared is None or not isinstance(parts, TimeWindowPartitionsDefinition):
+            raise ValidationError([f"schedule '{name}' has no cron"])
+        cron, zone = parts.get_cron_schedule(), declared.timezone
     status = DefaultScheduleStatus.RUNNING if schedule.running else DefaultScheduleStatus.STOPPED
     return ScheduleDefinition(
         name=name,
         cron_schedule=cron,
         execution_timezone=zone,
-        job=target.job,
+        job=job,
         execution_fn=evaluate,
         description=schedule.description,
         default_status=status,
     )
-
-
-def _times(target: Target, schedule: Schedule) -> tuple[str, str]:
-    """When it ticks: as it says, or at the end of each window of the flow's partitions."""
-    definition, declared = target.flow.partitions, target.flow.triggers.partitions
-    if schedule.cron is not None:
-        return schedule.cron, schedule.timezone
-    if declared is None or not isinstance(definition, TimeWindowPartitionsDefinition):
-        raise ValidationError([f"a schedule of flow '{target.flow.name}' has no cron"])
-    return definition.get_cron_schedule(), declared.timezone
 
 
 def _parts(

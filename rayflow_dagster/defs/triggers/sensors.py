@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dagster import (
     DefaultSensorStatus,
+    JobDefinition,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
@@ -61,10 +63,21 @@ def build_sensor(
         reason = choice.reason if choice.dropped else seen.nothing
         return SensorResult(skip_reason=SkipReason(reason), cursor=seen.cursor)
 
+    return sensor_definition(target.job, sensor, name, evaluate)
+
+
+def sensor_definition(
+    job: JobDefinition, sensor: AnySensor, name: str, evaluate: Callable[..., Any]
+) -> SensorDefinition:
+    """A sensor as Dagster knows it, whatever its ticks do.
+
+    Raises:
+        DagsterInvalidDefinitionError: Dagster does not take the name.
+    """
     status = DefaultSensorStatus.RUNNING if sensor.running else DefaultSensorStatus.STOPPED
     return SensorDefinition(
         name=name,
-        job=target.job,
+        job=job,
         evaluation_fn=evaluate,
         minimum_interval_seconds=sensor.interval,
         description=sensor.description,
