@@ -23,6 +23,8 @@ RESULT = "result"
 SESSION = "rayflow"
 """The resource key that ops find their run's session under."""
 MAX_LENGTH = 100
+ENDS_TAG = "rayflow/ends"
+"""The runs, by id, that are ended when the run that has the tag is submitted."""
 
 
 @lru_cache(maxsize=4096)

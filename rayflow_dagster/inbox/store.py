@@ -13,9 +13,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
 FOLDER = "inbox"
@@ -114,6 +115,11 @@ class RequestStore:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def copy_from(self, folder: Path) -> None:
+        """Have the requests of the store in ``folder`` instead."""
+        with closing(sqlite3.connect(folder / FILE, timeout=BUSY_SECONDS)) as source:
+            source.backup(self._connection)
 
     def add(
         self,
@@ -265,6 +271,14 @@ class RequestStore:
             "SELECT count(*) FROM requests WHERE state = 'waiting' AND flow = ?", (flow,)
         ).fetchone()
         return int(counted[0])
+
+
+@contextmanager
+def copied_store(folder: Path) -> Iterator[RequestStore]:
+    """A store with the requests of the one in ``folder``, in which nothing is kept."""
+    with TemporaryDirectory() as copy, RequestStore(Path(copy)) as store:
+        store.copy_from(folder)
+        yield store
 
 
 def has_store(folder: Path) -> bool:

@@ -8,6 +8,9 @@ tags limit it; else it is queued as ever. Processes that submit at
 the same moment may exceed the number by as many as they are.
 """
 
+import logging
+from collections.abc import Iterable
+
 from dagster import (
     DagsterInstance,
     DagsterRun,
@@ -16,9 +19,12 @@ from dagster import (
     RunsFilter,
 )
 
+from rayflow_dagster.defs.names import ENDS_TAG
+
 from ._dagster import SubmitRunContext, run_limit
 from .launcher import is_webserver
 
+_log = logging.getLogger("rayflow_dagster")
 _WAITING = [DagsterRunStatus.QUEUED]
 _IN_PROGRESS = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -35,9 +41,22 @@ class PromptRunCoordinator(QueuedRunCoordinator[DagsterInstance]):
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Launch a run, or queue it if it has to wait."""
         run = context.dagster_run
+        self.end_runs(run.tags.get(ENDS_TAG, "").split())
         if run.status != DagsterRunStatus.NOT_STARTED or not self._nothing_is_in_the_way(run):
             return super().submit_run(context)
         return self._instance.launch_run(run.run_id, context.workspace)
+
+    def end_runs(self, run_ids: Iterable[str]) -> None:
+        """End runs that go on. Where one cannot be ended, that is logged: its successor waits."""
+        for run_id in run_ids:
+            run = self._instance.get_run_by_id(run_id)
+            if run is None or run.status not in (*_WAITING, *_IN_PROGRESS):
+                continue
+            if run.status != DagsterRunStatus.CANCELING:
+                try:
+                    self.cancel_run(run_id)
+                except Exception:  # the launcher's own
+                    _log.exception("run %s cannot be ended", run_id)
 
     def _nothing_is_in_the_way(self, run: DagsterRun) -> bool:
         limit = run_limit(self._instance, run)

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance
+from dagster import DagsterInstance, SensorEvaluationContext
+from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
 from dagster_runs import PROJECT
+from defs.triggers.triggered import kept_instance, load
 
 from inbox.inbox_flows import INBOX, flow_of
 from rayflow_dagster.defs.build import build_job
@@ -189,3 +192,49 @@ def test_the_sensor_imports_no_web_server() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == ""
+
+
+def test_what_is_only_tried_changes_nothing(
+    instance: DagsterInstance, requests: RequestStore
+) -> None:
+    unfit = requests.add("f", {"n": "text"}, "").id
+    fit = add(requests, 1)
+    for _ in range(MAX_OFFERS + 1):
+        found = inbox_requests(instance, "f", INPUTS, 10, tries=True)
+        assert [each.id for each in found] == [fit]
+    assert [each.id for each in requests.waiting("f", 10, 1000)] == [unfit, fit]
+    assert tick(instance) == [fit]
+
+
+@pytest.mark.parametrize("overlap", ["allow", "skip"])
+def test_a_dry_run_leaves_the_inbox_as_it_is_and_a_tick_does_not(
+    tmp_path: Path, overlap: str
+) -> None:
+    sensor = {**INBOX, "overlap": overlap}
+    repository = load(tmp_path / "p", {"f": flow_of({"n": {"type": "int"}}, sensor)})
+    with (
+        kept_instance(tmp_path / "home", {}) as instance,
+        RequestStore(inbox_folder(instance)) as store,
+    ):
+        first, second = add(store, 1), add(store, 2)
+        asked = [first] if overlap == "skip" else [first, second]
+
+        def evaluated(number: str) -> list[str | None]:
+            with SensorEvaluationContext(
+                instance.get_ref(),
+                instance=instance,
+                log_key=["r", "f_inbox", number],
+                repository_def=repository,
+            ) as context:
+                data = repository.get_sensor_def("f_inbox").evaluate_tick(context)
+            return [request.run_key for request in data.run_requests or []]
+
+        for _ in range(MAX_OFFERS + 1):
+            assert evaluated(str(uuid.uuid4())) == asked
+        assert store.offered() == []
+        data = TickData("o", "f_inbox", InstigatorType.SENSOR, TickStatus.STARTED, 1.0)
+        assert evaluated(str(instance.create_tick(data).tick_id)) == asked
+        assert store.offered() == asked
+        found = store.find(second)
+        assert found is not None
+        assert found.state == ("skipped" if overlap == "skip" else "waiting")

@@ -47,6 +47,7 @@ from .steps import (
     steps_of_this_process,
     trigger_hooks,
 )
+from .ticks import is_tick
 
 __all__ = [
     "COMPUTE_KIND_TAG",
@@ -73,6 +74,7 @@ __all__ = [
     "engine_event",
     "freeze",
     "interrupted_event",
+    "is_tick",
     "is_wrapper",
     "load_frozen",
     "op_like",

@@ -13,9 +13,10 @@ from typing import Any
 from dagster import DagsterInstance, RunsFilter, SensorEvaluationContext
 
 from rayflow_dagster.compiler.triggers import InboxSensor
+from rayflow_dagster.defs._dagster import is_tick
 from rayflow_dagster.defs.storage import values_root
 from rayflow_dagster.inbox.inputs import RequestInputs
-from rayflow_dagster.inbox.store import FOLDER, RequestStore, has_store
+from rayflow_dagster.inbox.store import FOLDER, RequestStore, copied_store, has_store
 
 from .overlap import Choice
 from .sensors import Look, Looking
@@ -52,7 +53,8 @@ def inbox_look(target: Target, sensor: InboxSensor) -> Looking:
     inputs = RequestInputs(target.types, target.defaults, {}, sensor.inputs)
 
     def look(context: SensorEvaluationContext) -> Look:
-        found = inbox_requests(context.instance, target.job.name, inputs, sensor.max_per_tick)
+        most, tries = sensor.max_per_tick, not is_tick(context)
+        found = inbox_requests(context.instance, target.job.name, inputs, most, tries=tries)
         starts = [
             Start(request.inputs, request.id, f"request {request.id}", request.tags)
             for request in found
@@ -63,7 +65,11 @@ def inbox_look(target: Target, sensor: InboxSensor) -> Looking:
 
 
 def settle_inbox(context: SensorEvaluationContext, choice: Choice) -> None:
-    """Note in the inbox what a tick makes of the requests that it has looked at."""
+    """Note in the inbox what a tick makes of the requests that it has looked at; nothing of what
+    is only tried.
+    """
+    if not is_tick(context):
+        return
     if choice.chosen:
         mark_offered(context.instance, _ids(choice.chosen))
     if choice.dropped:
@@ -80,17 +86,18 @@ def inbox_folder(instance: DagsterInstance) -> Path:
 
 
 def inbox_requests(
-    instance: DagsterInstance, job: str, inputs: RequestInputs, most: int
+    instance: DagsterInstance, job: str, inputs: RequestInputs, most: int, *, tries: bool = False
 ) -> list[InboxRequest]:
     """The oldest requests of a flow that have no run, at most ``most``.
 
     Requests that do not fit the flow as it is now are refused, and so are those that Dagster could
     not start in many ticks. Of what is given back, call ``mark_offered`` for what the tick asks
-    runs for; the rest is there again at the next tick.
+    runs for; the rest is there again at the next tick. With ``tries`` nothing of it is kept.
     """
-    if not has_store(inbox_folder(instance)):
+    folder = inbox_folder(instance)
+    if not has_store(folder):
         return []
-    with RequestStore(inbox_folder(instance)) as store:
+    with copied_store(folder) if tries else RequestStore(folder) as store:
         settle(instance, store, job)
         while waiting := store.waiting(job, most, MAX_CHARACTERS):
             refused: dict[str, str] = {}

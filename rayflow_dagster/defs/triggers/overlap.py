@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from rayflow_dagster.compiler.triggers import Overlap
+from rayflow_dagster.defs.names import ENDS_TAG
 from rayflow_dagster.errors import ProjectError
 
 from .starts import Start
@@ -26,9 +27,15 @@ _IN_PROGRESS = [
 _NO_LIMIT = (
     "overlap '{overlap}' needs a limit that this Dagster instance does not have. Add it to the "
     "run_coordinator of its dagster.yaml, and restart Dagster. Where there is no run_coordinator, "
-    "add: run_coordinator: {{module: dagster, class: QueuedRunCoordinator, config: "
+    "add: run_coordinator: {{module: rayflow_dagster.instance.coordinator, "
+    "class: PromptRunCoordinator, config: "
     f"{{{{tag_concurrency_limits: [{{{{key: {ONE_AT_A_TIME_TAG}, "
     "value: {{applyLimitPerUniqueValue: true}}, limit: 1}}]}}}}"
+)
+_NO_COORDINATOR = (
+    "overlap 'cancel' needs a run coordinator that ends runs when their successor is submitted. In "
+    "dagster.yaml, name this one, which takes the same config, and restart Dagster: "
+    "run_coordinator: {module: rayflow_dagster.instance.coordinator, class: PromptRunCoordinator}"
 )
 
 
@@ -55,7 +62,7 @@ class Overlapping:
 
     def choose(self, instance: DagsterInstance, starts: Sequence[Start]) -> Choice:
         """Choose among the runs that could start now, oldest first, of which each is in the way of
-        the others. ``cancel`` ends runs.
+        the others. Nothing changes by it: a run that is to end others is tagged with them.
 
         Raises:
             ProjectError: the instance cannot do what the trigger asks for.
@@ -83,14 +90,11 @@ class Overlapping:
             reason = f"run {going[0].run_id} still goes on (overlap is 'skip')" if going else ""
             return Choice([], starts, reason) if going else Choice(starts)
         self._check_limit(instance)
+        tags = {ONE_AT_A_TIME_TAG: self.name}
         if self.overlap == "cancel":
-            self._cancel(instance)
-        return Choice(starts, tags={ONE_AT_A_TIME_TAG: self.name})
-
-    def _cancel(self, instance: DagsterInstance) -> None:
-        for run in self._in_progress(instance):
-            if run.status != DagsterRunStatus.CANCELING:
-                instance.run_coordinator.cancel_run(run.run_id)
+            ended = [run.run_id for run in self._in_progress(instance)]
+            tags |= {ENDS_TAG: " ".join(ended)} if ended else {}
+        return Choice(starts, tags=tags)
 
     def _in_progress(self, instance: DagsterInstance) -> Sequence[DagsterRun]:
         filters = RunsFilter(job_name=self.job, tags={self.tag: self.name}, statuses=_IN_PROGRESS)
@@ -101,3 +105,5 @@ class Overlapping:
         limits = (queue.tag_concurrency_limits or ()) if queue is not None else ()
         if not any(limit.get("key") == ONE_AT_A_TIME_TAG for limit in limits):
             raise ProjectError(_NO_LIMIT.format(overlap=self.overlap))
+        if self.overlap == "cancel" and not hasattr(instance.run_coordinator, "end_runs"):
+            raise ProjectError(_NO_COORDINATOR)

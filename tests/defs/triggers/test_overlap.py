@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RunRequest
+from dagster._core.run_coordinator import SubmitRunContext
 from defs.triggers.triggered import (
     ONE_AT_A_TIME,
     Ticks,
@@ -100,7 +101,19 @@ def test_an_instance_without_the_limit_is_told_what_to_add(
     assert "{key: rayflow/one_at_a_time" in str(caught.value.__cause__ or caught.value)
 
 
-def test_cancel_ends_the_run_that_goes_on_and_starts_the_newest(tmp_path: Path) -> None:
+def status_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRunStatus | None:
+    found = instance.get_run_by_id(run.run_id)
+    return None if found is None else found.status
+
+
+def submitted(instance: DagsterInstance, job: JobDefinition, request: RunRequest) -> DagsterRun:
+    """What the daemon does with what a tick has asked for."""
+    run = record(instance, job, DagsterRunStatus.NOT_STARTED, {**BY_SENSOR, **request.tags})
+    workspace: Any = None  # a run that has to wait needs none
+    return instance.run_coordinator.submit_run(SubmitRunContext(run, workspace))
+
+
+def test_cancel_ends_the_run_that_goes_on_when_the_newest_is_submitted(tmp_path: Path) -> None:
     repository = load(tmp_path / "p", {"report": waiting("cancel", tmp_path / "in")})
     with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
         job = job_of(repository, "report")
@@ -108,9 +121,29 @@ def test_cancel_ends_the_run_that_goes_on_and_starts_the_newest(tmp_path: Path) 
         other = record(instance, job, DagsterRunStatus.QUEUED)
         (request,) = Ticks(repository, "report_file", instance).tick()
         assert inputs_of(request) == {"name": "2.txt"}
-        ended = instance.get_run_by_id(mine.run_id)
-        kept = instance.get_run_by_id(other.run_id)
-    assert ended is not None
-    assert ended.status == DagsterRunStatus.CANCELED
-    assert kept is not None
-    assert kept.status == DagsterRunStatus.QUEUED
+        assert status_of(instance, mine) == DagsterRunStatus.QUEUED  # a look changes nothing
+        submitted(instance, job, request)
+        assert status_of(instance, mine) == DagsterRunStatus.CANCELED
+        assert status_of(instance, other) == DagsterRunStatus.QUEUED
+
+
+def test_cancel_by_a_schedule_ends_a_run_when_its_successor_is_submitted(tmp_path: Path) -> None:
+    repository = load(tmp_path / "p", {"report": scheduled("cancel")})
+    with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
+        job = job_of(repository, "report")
+        mine = record(instance, job, DagsterRunStatus.QUEUED, BY_SCHEDULE)
+        (request,), _ = schedule_tick(repository, "report_schedule", instance, NOW)
+        assert status_of(instance, mine) == DagsterRunStatus.QUEUED
+        submitted(instance, job, request)
+        assert status_of(instance, mine) == DagsterRunStatus.CANCELED
+
+
+def test_cancel_tells_a_coordinator_that_cannot_end_runs(tmp_path: Path) -> None:
+    settings = {"module": "dagster", "class": "QueuedRunCoordinator"}
+    queued = {"run_coordinator": {**ONE_AT_A_TIME["run_coordinator"], **settings}}
+    repository = load(tmp_path / "p", {"report": waiting("cancel", tmp_path / "in")})
+    with (
+        kept_instance(tmp_path / "home", queued) as instance,
+        pytest.raises(ProjectError, match="PromptRunCoordinator"),
+    ):
+        Ticks(repository, "report_file", instance).tick()
