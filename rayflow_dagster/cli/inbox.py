@@ -62,7 +62,7 @@ def serve_inbox(options: InboxOptions) -> None:
         _warn_if_open(listening)
         with (
             open_instance(use_home(project.root)) as instance,
-            RequestStore(inbox_folder(instance)) as store,
+            RequestStore(inbox_folder(instance, project.root)) as store,
         ):
             flows = InboxFlows(folder, job_name)
             table = flows.current()

@@ -32,7 +32,7 @@ from rayflow_dagster.types import FlowData
 from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
-from .names import ABSENT, EXEC_INPUT, SESSION, flow_name
+from .names import ABSENT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
 from .ops import build_op, build_retry_policy, op_tags
 from .resources import HASH_TAG, session_resource
 
@@ -137,6 +137,7 @@ def build_compiled_job(
         tags={
             **{str(key): str(value) for key, value in (raw.get("tags") or {}).items()},
             FLOW_TAG: flow.name,
+            PROJECT_TAG: flow.project_tag,
             HASH_TAG: flow.hash,
         },
         metadata=_job_metadata(flow),

@@ -22,7 +22,7 @@ from rayflow_dagster.values import write_whole
 
 from .compiled import CompiledFlow
 from .flow_store import flow_store
-from .names import legal_name
+from .names import flow_name
 from .partitions import partitions_definition
 
 _FOLDER = "forms"
@@ -40,7 +40,7 @@ class LastForm:
     @classmethod
     def of(cls, flow: CompiledFlow) -> "LastForm":
         """The form of a flow that can run."""
-        return cls(legal_name(flow.name) or "flow", flow.triggers, flow.assets)
+        return cls(flow_name(flow.name), flow.triggers, flow.assets)
 
     @property
     def name(self) -> str:

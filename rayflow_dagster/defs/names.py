@@ -23,6 +23,8 @@ RESULT = "result"
 SESSION = "rayflow"
 """The resource key that ops find their run's session under."""
 MAX_LENGTH = 100
+PROJECT_TAG = "rayflow/project"
+"""The folder of the project whose flow a run is of: flows of several may have one name."""
 ENDS_TAG = "rayflow/ends"
 """The runs, by id, that are ended when the run that has the tag is submitted."""
 

@@ -20,6 +20,7 @@ from rayflow_dagster.inbox.endpoint import Endpoint, Limits
 from rayflow_dagster.inbox.flows import InboxFlows
 from rayflow_dagster.inbox.serve import build_server, listen
 from rayflow_dagster.inbox.store import RequestStore
+from rayflow_dagster.project import Project
 from rayflow_dagster.types import RETURN_CLASS, START_CLASS
 
 SECRET = "a-secret-of-the-tests"
@@ -101,7 +102,8 @@ def serving(
     flows: Path, instance: DagsterInstance, limits: Limits | None = None
 ) -> Iterator[Served]:
     limits = limits or Limits(rate=1000.0)
-    with RequestStore(inbox_folder(instance)) as store, listen("127.0.0.1", 0) as listening:
+    folder = inbox_folder(instance, Project.around(flows).root)
+    with RequestStore(folder) as store, listen("127.0.0.1", 0) as listening:
         endpoint = Endpoint(store, InboxFlows(flows, job_name), DagsterRuns(instance), limits)
         server = build_server(build_app(endpoint, SECRET, limits))
         port = listening.getsockname()[1]

@@ -10,7 +10,7 @@ import pytest
 from dagster import DagsterInstance, SensorEvaluationContext
 from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
 from dagster_runs import PROJECT
-from defs.triggers.triggered import kept_instance, load
+from defs.triggers.triggered import Ticks, kept_instance, load
 
 from inbox.inbox_flows import INBOX, flow_of
 from rayflow_dagster.defs.build import build_job
@@ -37,8 +37,12 @@ def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def requests(instance: DagsterInstance) -> Iterator[RequestStore]:
-    with RequestStore(inbox_folder(instance)) as store:
+    with RequestStore(folder_of(instance)) as store:
         yield store
+
+
+def folder_of(instance: DagsterInstance) -> Path:
+    return inbox_folder(instance, PROJECT)
 
 
 def add(store: RequestStore, number: int) -> str:
@@ -49,8 +53,8 @@ def add(store: RequestStore, number: int) -> str:
 
 def tick(instance: DagsterInstance, most: int = 10) -> list[str]:
     """What a tick asks runs for."""
-    found = inbox_requests(instance, "f", INPUTS, most)
-    mark_offered(instance, [each.id for each in found])
+    found = inbox_requests(instance, folder_of(instance), "f", INPUTS, most)
+    mark_offered(folder_of(instance), [each.id for each in found])
     return [request.id for request in found]
 
 
@@ -66,11 +70,11 @@ def test_a_tick_asks_runs_for_waiting_requests_with_the_id_as_tag(
 ) -> None:
     first, second = add(requests, 1), add(requests, 2)
 
-    found = inbox_requests(instance, "f", INPUTS, 10)
+    found = inbox_requests(instance, folder_of(instance), "f", INPUTS, 10)
     assert found == [InboxRequest(first, {"n": 1}), InboxRequest(second, {"n": 2})]
     assert found[0].tags == {"rayflow/request": first}
-    assert len(inbox_requests(instance, "f", INPUTS, 1)) == 1
-    assert inbox_requests(instance, "other", INPUTS, 10) == []
+    assert len(inbox_requests(instance, folder_of(instance), "f", INPUTS, 1)) == 1
+    assert inbox_requests(instance, folder_of(instance), "other", INPUTS, 10) == []
 
 
 def test_the_sensors_own_inputs_are_added(
@@ -79,7 +83,7 @@ def test_the_sensors_own_inputs_are_added(
     request = add(requests, 1)
     inputs = RequestInputs({"n": "int", "by": "str"}, {}, {}, {"by": "inbox"})
 
-    assert inbox_requests(instance, "f", inputs, 10) == [
+    assert inbox_requests(instance, folder_of(instance), "f", inputs, 10) == [
         InboxRequest(request, {"n": 1, "by": "inbox"})
     ]
 
@@ -168,8 +172,8 @@ def test_skipped_requests_end_without_a_run(
 ) -> None:
     request = add(requests, 1)
     skip_requests(
-        instance,
-        [each.id for each in inbox_requests(instance, "f", INPUTS, 10)],
+        folder_of(instance),
+        [each.id for each in inbox_requests(instance, folder_of(instance), "f", INPUTS, 10)],
         "another run goes on",
     )
 
@@ -180,8 +184,8 @@ def test_skipped_requests_end_without_a_run(
 
 
 def test_a_tick_without_any_request_ever_makes_no_store(instance: DagsterInstance) -> None:
-    assert inbox_requests(instance, "f", INPUTS, 10) == []
-    assert not inbox_folder(instance).exists()
+    assert inbox_requests(instance, folder_of(instance), "f", INPUTS, 10) == []
+    assert not folder_of(instance).exists()
 
 
 def test_the_sensor_imports_no_web_server() -> None:
@@ -200,7 +204,7 @@ def test_what_is_only_tried_changes_nothing(
     unfit = requests.add("f", {"n": "text"}, "").id
     fit = add(requests, 1)
     for _ in range(MAX_OFFERS + 1):
-        found = inbox_requests(instance, "f", INPUTS, 10, tries=True)
+        found = inbox_requests(instance, folder_of(instance), "f", INPUTS, 10, tries=True)
         assert [each.id for each in found] == [fit]
     assert [each.id for each in requests.waiting("f", 10, 1000)] == [unfit, fit]
     assert tick(instance) == [fit]
@@ -214,7 +218,7 @@ def test_a_dry_run_leaves_the_inbox_as_it_is_and_a_tick_does_not(
     repository = load(tmp_path / "p", {"f": flow_of({"n": {"type": "int"}}, sensor)})
     with (
         kept_instance(tmp_path / "home", {}) as instance,
-        RequestStore(inbox_folder(instance)) as store,
+        RequestStore(inbox_folder(instance, tmp_path / "p")) as store,
     ):
         first, second = add(store, 1), add(store, 2)
         asked = [first] if overlap == "skip" else [first, second]
@@ -238,3 +242,14 @@ def test_a_dry_run_leaves_the_inbox_as_it_is_and_a_tick_does_not(
         found = store.find(second)
         assert found is not None
         assert found.state == ("skipped" if overlap == "skip" else "waiting")
+
+
+def test_two_projects_do_not_take_requests_from_each_other(
+    tmp_path: Path, instance: DagsterInstance
+) -> None:
+    flow = {"f": flow_of({"n": {"type": "int"}}, INBOX)}
+    projects = [tmp_path / "one", tmp_path / "two"]
+    ticks = [Ticks(load(project, flow), "f_inbox", instance) for project in projects]
+    with RequestStore(inbox_folder(instance, projects[1])) as store:
+        request = add(store, 1)
+    assert [[each.run_key for each in one.tick()] for one in ticks] == [[], [request]]

@@ -24,7 +24,7 @@ from rayflow_dagster.errors import ValidationError
 
 from .file_sensor import file_look
 from .flow_sensor import flow_look
-from .inbox_sensor import inbox_look, settle_inbox
+from .inbox_sensor import inbox_look, inbox_settle
 from .poll_sensor import poll_look
 from .schedules import build_schedule, schedule_definition
 from .sensors import build_sensor, sensor_definition
@@ -122,8 +122,10 @@ def _sensor(target: Target, sensor: AnySensor, name: str) -> SensorDefinition:
         case FileSensor():
             return build_sensor(target, sensor, name, file_look(target, sensor))
         case FlowSensor():
-            return build_sensor(target, sensor, name, flow_look(sensor))
+            return build_sensor(target, sensor, name, flow_look(target, sensor))
         case PollSensor():
             return build_sensor(target, sensor, name, poll_look(target, sensor))
         case InboxSensor():
-            return build_sensor(target, sensor, name, inbox_look(target, sensor), settle_inbox)
+            return build_sensor(
+                target, sensor, name, inbox_look(target, sensor), inbox_settle(target)
+            )

@@ -28,7 +28,7 @@ from rayflow_dagster.errors import InvalidInputsError, TriggerError
 from rayflow_dagster.values import StoredValue
 
 from .sensors import Look, Looking
-from .starts import Start, filled
+from .starts import Start, Target, filled
 
 OVERLAP_SECONDS = 60.0
 _STATUSES = {
@@ -82,8 +82,9 @@ class _Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """The runs of a job that have ended in one of these ways."""
+    """The runs of a job of the target's project that have ended in one of these ways."""
 
+    target: Target
     job: str
     statuses: Sequence[DagsterRunStatus]
 
@@ -101,10 +102,16 @@ class _Ended:
         limit = len(cursor.seen) + most + 1
         while True:
             records = self._since(instance, cursor.since, limit)
-            found = [record for record in records if _is_new(record, cursor)]
+            found = [record for record in records if self._is_new(record, cursor)]
             if len(found) > most or len(records) < limit:
                 return found[:most], len(found) <= most
             limit *= 2
+
+    def _is_new(self, record: RunRecord, cursor: _Cursor) -> bool:
+        run = record.dagster_run
+        has_ended_before = record.end_time is not None and record.end_time < cursor.settled
+        is_seen = run.run_id in cursor.seen or has_ended_before
+        return not is_seen and self.target.is_neighbour(run)
 
     def _since(
         self, instance: DagsterInstance, since: float, limit: int | None = None
@@ -120,10 +127,10 @@ class _Ended:
         )
 
 
-def flow_look(sensor: FlowSensor) -> Looking:
+def flow_look(target: Target, sensor: FlowSensor) -> Looking:
     """How a sensor of another flow looks. The first look only notes where it begins."""
     job = flow_name(sensor.flow)
-    runs = _Ended(job, _STATUSES[sensor.on])
+    runs = _Ended(target, job, _STATUSES[sensor.on])
 
     def look(context: SensorEvaluationContext) -> Look:
         if not context.cursor:
@@ -136,11 +143,6 @@ def flow_look(sensor: FlowSensor) -> Looking:
         return Look(starts, cursor.after(ended, all_seen=all_seen).text(), nothing)
 
     return look
-
-
-def _is_new(record: RunRecord, cursor: _Cursor) -> bool:
-    has_ended_before = record.end_time is not None and record.end_time < cursor.settled
-    return record.dagster_run.run_id not in cursor.seen and not has_ended_before
 
 
 def _changed(record: RunRecord) -> float:

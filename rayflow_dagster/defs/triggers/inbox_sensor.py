@@ -5,6 +5,8 @@ daemon makes one run of a ``run_key``, however often it is asked, and a run that
 found by its tag, whoever crashed in between: nothing is lost and nothing starts twice.
 """
 
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from rayflow_dagster.inbox.inputs import RequestInputs
 from rayflow_dagster.inbox.store import FOLDER, RequestStore, copied_store, has_store
 
 from .overlap import Choice
-from .sensors import Look, Looking
+from .sensors import Look, Looking, Settle
 from .starts import Start, Target
 
 REQUEST_TAG = "rayflow/request"
@@ -54,7 +56,9 @@ def inbox_look(target: Target, sensor: InboxSensor) -> Looking:
 
     def look(context: SensorEvaluationContext) -> Look:
         most, tries = sensor.max_per_tick, not is_tick(context)
-        found = inbox_requests(context.instance, target.job.name, inputs, most, tries=tries)
+        folder = inbox_folder(context.instance, target.root)
+        job = target.job.name
+        found = inbox_requests(context.instance, folder, job, inputs, most, tries=tries)
         starts = [
             Start(request.inputs, request.id, f"request {request.id}", request.tags)
             for request in found
@@ -64,37 +68,50 @@ def inbox_look(target: Target, sensor: InboxSensor) -> Looking:
     return look
 
 
-def settle_inbox(context: SensorEvaluationContext, choice: Choice) -> None:
-    """Note in the inbox what a tick makes of the requests that it has looked at; nothing of what
-    is only tried.
+def inbox_settle(target: Target) -> Settle:
+    """How the inbox is told what a tick makes of the requests that it has looked at. What is only
+    tried leaves it as it is.
     """
-    if not is_tick(context):
-        return
-    if choice.chosen:
-        mark_offered(context.instance, _ids(choice.chosen))
-    if choice.dropped:
-        skip_requests(context.instance, _ids(choice.dropped), choice.reason)
+
+    def settle_tick(context: SensorEvaluationContext, choice: Choice) -> None:
+        if not is_tick(context):
+            return
+        folder = inbox_folder(context.instance, target.root)
+        if choice.chosen:
+            mark_offered(folder, _ids(choice.chosen))
+        if choice.dropped:
+            skip_requests(folder, _ids(choice.dropped), choice.reason)
+
+    return settle_tick
 
 
 def _ids(starts: Iterable[Start]) -> list[str]:
     return [start.key for start in starts if start.key is not None]
 
 
-def inbox_folder(instance: DagsterInstance) -> Path:
-    """Where the requests of an instance are stored."""
-    return Path(values_root(instance)) / FOLDER
+def inbox_folder(instance: DagsterInstance, project: Path) -> Path:
+    """Where the requests for the flows of a project are stored: another may have flows of the same
+    names.
+    """
+    digest = hashlib.sha256(os.fsencode(project)).hexdigest()[:16]
+    return Path(values_root(instance)) / FOLDER / digest
 
 
 def inbox_requests(
-    instance: DagsterInstance, job: str, inputs: RequestInputs, most: int, *, tries: bool = False
+    instance: DagsterInstance,
+    folder: Path,
+    job: str,
+    inputs: RequestInputs,
+    most: int,
+    *,
+    tries: bool = False,
 ) -> list[InboxRequest]:
-    """The oldest requests of a flow that have no run, at most ``most``.
+    """The oldest requests in ``folder`` for a flow that have no run, at most ``most``.
 
     Requests that do not fit the flow as it is now are refused, and so are those that Dagster could
     not start in many ticks. Of what is given back, call ``mark_offered`` for what the tick asks
     runs for; the rest is there again at the next tick. With ``tries`` nothing of it is kept.
     """
-    folder = inbox_folder(instance)
     if not has_store(folder):
         return []
     with copied_store(folder) if tries else RequestStore(folder) as store:
@@ -116,15 +133,15 @@ def inbox_requests(
     return []
 
 
-def mark_offered(instance: DagsterInstance, request_ids: Iterable[str]) -> None:
+def mark_offered(folder: Path, request_ids: Iterable[str]) -> None:
     """Note that the tick asks for runs for these. Call it before the tick ends."""
-    with RequestStore(inbox_folder(instance)) as store:
+    with RequestStore(folder) as store:
         store.mark_offered(request_ids)
 
 
-def skip_requests(instance: DagsterInstance, request_ids: Iterable[str], reason: str) -> None:
+def skip_requests(folder: Path, request_ids: Iterable[str], reason: str) -> None:
     """Give up requests, as the sensor's ``overlap`` says."""
-    with RequestStore(inbox_folder(instance)) as store:
+    with RequestStore(folder) as store:
         store.end(dict.fromkeys(request_ids, reason), "skipped")
 
 

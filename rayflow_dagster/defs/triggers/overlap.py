@@ -9,10 +9,12 @@ from rayflow_dagster.compiler.triggers import Overlap
 from rayflow_dagster.defs.names import ENDS_TAG
 from rayflow_dagster.errors import ProjectError
 
-from .starts import Start
+from .starts import Start, Target
 
 ONE_AT_A_TIME_TAG = "rayflow/one_at_a_time"
-"""Its value is a trigger's name. ``dagster.yaml`` lets one run of each value go on at a time."""
+"""Its value is a trigger's name and project. ``dagster.yaml`` lets one run of each value go on at a
+time.
+"""
 
 SCHEDULE_TAG = "dagster/schedule_name"
 SENSOR_TAG = "dagster/sensor_name"
@@ -56,7 +58,7 @@ class Overlapping:
     """The overlap of one trigger. ``tag``: which of Dagster's tags has the trigger's ``name``."""
 
     name: str
-    job: str
+    target: Target
     tag: str
     overlap: Overlap
 
@@ -90,15 +92,16 @@ class Overlapping:
             reason = f"run {going[0].run_id} still goes on (overlap is 'skip')" if going else ""
             return Choice([], starts, reason) if going else Choice(starts)
         self._check_limit(instance)
-        tags = {ONE_AT_A_TIME_TAG: self.name}
+        tags = {ONE_AT_A_TIME_TAG: f"{self.name} in {self.target.flow.project_tag}"}
         if self.overlap == "cancel":
             ended = [run.run_id for run in self._in_progress(instance)]
             tags |= {ENDS_TAG: " ".join(ended)} if ended else {}
         return Choice(starts, tags=tags)
 
     def _in_progress(self, instance: DagsterInstance) -> Sequence[DagsterRun]:
-        filters = RunsFilter(job_name=self.job, tags={self.tag: self.name}, statuses=_IN_PROGRESS)
-        return instance.get_runs(filters)
+        job, tags = self.target.job.name, {self.tag: self.name}
+        runs = instance.get_runs(RunsFilter(job_name=job, tags=tags, statuses=_IN_PROGRESS))
+        return [run for run in runs if self.target.is_neighbour(run)]
 
     def _check_limit(self, instance: DagsterInstance) -> None:
         queue = instance.get_concurrency_config().run_queue_config

@@ -31,7 +31,7 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
     Raises:
         DagsterInvalidDefinitionError: Dagster takes the cron string or the name otherwise.
     """
-    overlapping = Overlapping(name, target.job.name, SCHEDULE_TAG, schedule.overlap)
+    overlapping = Overlapping(name, target, SCHEDULE_TAG, schedule.overlap)
 
     @told_plainly
     def requests(context: ScheduleEvaluationContext) -> list[RunRequest | SkipReason]:

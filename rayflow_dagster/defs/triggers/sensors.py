@@ -43,7 +43,7 @@ def build_sensor(
     Raises:
         DagsterInvalidDefinitionError: Dagster does not take the name.
     """
-    overlapping = Overlapping(name, target.job.name, SENSOR_TAG, sensor.overlap)
+    overlapping = Overlapping(name, target, SENSOR_TAG, sensor.overlap)
 
     @told_plainly
     def evaluate(context: SensorEvaluationContext) -> SensorResult:

@@ -6,11 +6,12 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dagster import DynamicPartitionsDefinition, JobDefinition, RunRequest
+from dagster import DagsterRun, DynamicPartitionsDefinition, JobDefinition, RunRequest
 
 from rayflow_dagster.compiler.partitions import part_problem
 from rayflow_dagster.compiler.templates import fill
 from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.defs.names import PROJECT_TAG
 from rayflow_dagster.engine.inputs import input_problems
 from rayflow_dagster.errors import InvalidInputsError, RayflowError
 from rayflow_dagster.secrets import has_secret, secrets_in
@@ -56,6 +57,13 @@ class Target:
 
     flow: CompiledFlow
     job: JobDefinition
+
+    def is_neighbour(self, run: DagsterRun) -> bool:
+        """Whether a run is of the same project: others may have flows of the same names. What
+        tells no project, as a run of an earlier version, counts as of this one.
+        """
+        own = self.flow.project_tag
+        return run.tags.get(PROJECT_TAG, own) == own
 
     @property
     def root(self) -> Path:

@@ -226,6 +226,20 @@ def test_a_run_that_ended_long_ago_is_not_new_when_it_is_tagged(
     assert ticks.tick() == []
 
 
+def test_runs_of_another_project_with_a_flow_of_the_name_start_nothing(
+    tmp_path: Path, memory: DagsterInstance
+) -> None:
+    flows = {"first": FIRST, "next": after(run="{{ run.run_id }}")}
+    own, other = (load(tmp_path / name, flows) for name in ("own", "other"))
+    ticks = Ticks(own, "next_flow", memory)
+    ticks.tick()
+    runs = [
+        record(memory, job, DagsterRunStatus.SUCCESS, job.run_tags).run_id
+        for job in (job_of(other, "first"), job_of(own, "first"))
+    ]
+    assert [request.run_key for request in ticks.tick()] == runs[1:]
+
+
 @pytest.mark.parametrize("cursor", ["1", "x", "[]", '{"since": 1}', '{"since": 0, "seen": 3}'])
 def test_a_cursor_of_another_kind_is_told(
     tmp_path: Path, memory: DagsterInstance, cursor: str

@@ -86,7 +86,9 @@ def test_queue_marks_the_runs_for_the_limit_of_the_instance(tmp_path: Path) -> N
     with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
         requests = Ticks(repository, "report_file", instance).tick()
     assert [inputs_of(each)["name"] for each in requests] == ["0.txt", "1.txt", "2.txt"]
-    assert {each.tags["rayflow/one_at_a_time"] for each in requests} == {"report_file"}
+    assert {each.tags["rayflow/one_at_a_time"] for each in requests} == {
+        f"report_file in {tmp_path / 'p'}"
+    }
 
 
 @pytest.mark.parametrize("overlap", ["queue", "cancel"])
@@ -147,3 +149,16 @@ def test_cancel_tells_a_coordinator_that_cannot_end_runs(tmp_path: Path) -> None
         pytest.raises(ProjectError, match="PromptRunCoordinator"),
     ):
         Ticks(repository, "report_file", instance).tick()
+
+
+@pytest.mark.parametrize("overlap", ["skip", "cancel"])
+def test_runs_of_another_project_with_a_flow_of_the_name_do_not_count(
+    tmp_path: Path, overlap: str
+) -> None:
+    own = load(tmp_path / "own", {"report": scheduled(overlap)})
+    other = job_of(load(tmp_path / "other", {"report": scheduled(overlap)}), "report")
+    with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
+        tags = {**other.run_tags, **BY_SCHEDULE}
+        record(instance, other, DagsterRunStatus.QUEUED, tags)
+        (request,), _ = schedule_tick(own, "report_schedule", instance, NOW)
+    assert "rayflow/ends" not in request.tags
