@@ -1,6 +1,7 @@
 """Connecting one run to Ray: the cluster, the variable store, the actors."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from .variables import VariableStoreManager
 
 @dataclass(frozen=True, slots=True)
 class RunPlace:
-    """What a run is connected with. ``flow`` names the flow within the project, if it has a name.
+    """What a run is connected with. ``flow`` names the flow within the project; "" for
+    one without a name, which is known by all that it says.
 
     ``shared_name``: set where several processes run steps of the run; the store's name then.
     ``snapshot``: the variables to go on from.
@@ -62,6 +64,11 @@ def connect_to_ray(
 
 
 def _nameless(graph: ExecutionGraph) -> str:
-    """What tells a flow without a name from others: its nodes' ids, which editing them keeps."""
-    ids = "\n".join(sorted(graph["nodes"]))
-    return hashlib.sha256(ids.encode()).hexdigest()[:8]
+    """What tells a flow without a name from others: all that it says. What its classes say is left
+    out but for START, so that a resident whose class was edited is found, and replaced.
+    """
+    start = graph["start_node"]
+    nodes = {id_: {**node, "metadata": None} for id_, node in graph["nodes"].items()}
+    told = {**graph, "nodes": nodes, "inputs": graph["nodes"][start]["metadata"]}
+    text = json.dumps(told, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -37,7 +37,7 @@ class DirectRunner:
 
     def __init__(self, flow: FlowFile, connect: Connect | None = None) -> None:
         self._file = flow
-        self._flow = cast(FlowData, flow.raw)
+        self._flow = cast(FlowData, {**flow.raw, "name": flow.name})
         self._project = flow.project
         self._connect = connect
         self.graph = FlowOrchestrator(self._project).load(self._flow)

@@ -24,6 +24,12 @@ class FlowFile:
     project: Project
     raw: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """What the flow is called, as its job is: by its own name, else by its file."""
+        name = self.raw.get("name")
+        return name if isinstance(name, str) and name.strip() else self.path.stem
+
 
 def open_flow(named: str) -> FlowFile:
     """The flow that the user named.
@@ -34,15 +40,16 @@ def open_flow(named: str) -> FlowFile:
     """
     path = find_flow(named)
     raw = read_flow(path)
-    _refuse_namesakes(path, raw)
-    return FlowFile(path, Project.around(path), raw)
+    flow = FlowFile(path, Project.around(path), raw)
+    _refuse_namesakes(flow)
+    return flow
 
 
-def _refuse_namesakes(path: Path, raw: dict[str, Any]) -> None:
+def _refuse_namesakes(flow: FlowFile) -> None:
     """A flow whose name another flow of the project's ``flows/`` has too does not run."""
+    path, name = flow.path, flow.name
     if path.parent.name != FLOWS:
         return
-    name = raw.get("name") if isinstance(raw.get("name"), str) else path.stem
     others = [
         file
         for file in sorted(path.parent.glob("*.json"))

@@ -16,6 +16,9 @@ from running import execute
 from rayflow_dagster.actors.manager import ActorManager
 from rayflow_dagster.actors.residents import NAMESPACE, end_residents, residents
 from rayflow_dagster.actors.variables import VariableStoreManager
+from rayflow_dagster.cli.direct import DirectRunner
+from rayflow_dagster.cli.flows import FlowFile
+from rayflow_dagster.cli.report import Watcher
 from rayflow_dagster.errors import ClusterError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
@@ -278,15 +281,32 @@ def test_residents_leave_the_slots_to_the_other_nodes(runs):
     assert free.dispatch("Counter", {"wait_for": ""}).result(PATIENCE).outputs["count"] == 1
 
 
-def test_a_nameless_flow_finds_its_resident_again_in_direct_runs(runs):
-    flow = draw(
+def _counting(as_what: str) -> dict[str, Any]:
+    return draw(
         {"start": node("start"), "keep": node("nodes.counter.CounterNode"),
          "return": node("return")},
-        "start > keep, keep > return, keep.count - return.count",
+        f"start > keep, keep > return, keep.count - return.{as_what}",
     )  # fmt: skip
+
+
+def test_a_nameless_flow_finds_its_own_resident_again_in_direct_runs_and_no_others(runs):
     counts = []
-    for _ in range(2):
-        outcome = execute(FlowOrchestrator(Project.at(runs.folder)), flow)
+    for name in ("a", "a", "b", "a"):
+        outcome = execute(FlowOrchestrator(Project.at(runs.folder)), _counting(as_what=name))
         assert outcome["error"] is None
-        counts.append(outcome["result"]["count"])
+        counts.append(outcome["result"][name])
+    assert counts == [1, 2, 1, 3]
+
+
+def test_a_file_without_a_name_is_known_by_its_file_in_direct_runs(runs):
+    class Silent(Watcher):
+        """Tells nobody."""
+
+    path = runs.folder / "tally.json"
+    counts = []
+    for name in ("a", "b"):
+        runner = DirectRunner(FlowFile(path, Project.at(runs.folder), _counting(as_what=name)))
+        report = runner.run({}, Silent())
+        assert report.error is None
+        counts.append(report.result[name])
     assert counts == [1, 2]
