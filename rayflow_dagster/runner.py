@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pickle import PicklingError
 from typing import Any
 
+from .crossing import crossed
 from .errors import NodeExecutionError, describe
 from .measures import measures
 from .node import RayflowNode
@@ -132,7 +133,7 @@ class _Turn:
             node.variables = SecretVariables(self._variables, self._secrets)
         check_inputs(self._call.node_id, self._metadata, inputs)
         for name, value in constants.items():
-            setattr(node, name, value)
+            setattr(node, name, crossed(value))  # what the node does to it ends with it
         node.node_id = self._call.node_id
         node.log = self._log
         return node.process(**inputs)

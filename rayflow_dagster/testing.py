@@ -5,18 +5,22 @@
 
     outputs = run_node_locally(WordCountNode, text="a b c")
     orchestrator = FlowOrchestrator(connect=in_process)
+
+Values cross as they would to an actor: a node gets copies, with read-only arrays, and what cannot
+be pickled is no output.
 """
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from .crossing import Sent, crossed, not_read, not_sent
 from .errors import NodeExecutionError
 from .metadata import inspect_class
 from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, part_outputs, run_node_class
-from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph
+from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, NodeMetadata
 from .values import StoredValue
 from .variables import GlobalVariableStore, WriteTracking
 
@@ -42,7 +46,8 @@ def run_node_locally(
 
     Raises:
         TypeError: an input is unknown, missing or mistyped.
-        Exception: whatever ``process`` raises; ``OutputError`` if what it returned does not fit.
+        Exception: whatever ``process`` raises; ``OutputError`` if what it returned does not fit,
+            ``RuntimeError`` if it cannot be sent to another process.
     """
     metadata = inspect_class(node_class)
     given = {**metadata.get("defaults", {}), **inputs}
@@ -52,17 +57,56 @@ def run_node_locally(
         raise TypeError(f"{node_class.__name__}: unknown or missing inputs: {names}")
     store = variables if isinstance(variables, GlobalVariableStore) else None
     store = store or GlobalVariableStore(variables if isinstance(variables, Mapping) else {})
-    call = NodeCall("local", metadata["path"], dict(constants or {}))
-    reply = run_node_class(node_class, metadata, call, given, WriteTracking(store))
+    declared = {name: spec["value"] for name, spec in metadata["constants"].items()}
+    call = NodeCall("local", metadata["path"], declared | dict(constants or {}))
+    reply = _run_apart(node_class, metadata, call, given, store)
     if reply.exception is not None:
         error = reply.exception
         is_plain = isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError
         raise error.original_error if is_plain else error  # type: ignore[attr-defined]
-    outputs = dict(reply.outputs)
+    outputs = {name: _opened(value) for name, value in reply.outputs.items()}
     if metadata.get("exec_outputs") not in ((), (EXEC_OUT,)):
         fired = reply.exec_fired
         outputs[EXEC_NEXT] = fired[0] if len(fired) == 1 else list(fired)
     return outputs
+
+
+def _run_apart(
+    node_class: type[RayflowNode],
+    metadata: NodeMetadata,
+    call: NodeCall,
+    inputs: Mapping[str, Any],
+    store: GlobalVariableStore,
+    store_in: str | None = None,
+) -> NodeReply:
+    """Run a node on copies of its inputs. Those of its outputs that do not travel inline come as
+    ``Sent``; an output that cannot be sent is the node's failure.
+
+    Raises:
+        Exception: an input cannot cross.
+    """
+    own = {name: _own(name, value) for name, value in inputs.items()}
+    reply = run_node_class(node_class, metadata, call, own, WriteTracking(store))
+    declared = list(reply.outputs)
+    apart = part_outputs(call, reply, store_in)
+    if reply.exception is not None:
+        return reply
+    try:
+        sent = {name: Sent.of(value) for name, value in apart.items()}
+    except Exception as error:  # the author's classes may fail in any way
+        failure = RuntimeError(not_sent(apart, error))
+        return NodeReply(exception=NodeExecutionError(call.node_id, failure))
+    values = crossed(reply.outputs) | sent
+    reply.outputs = {name: values[name] for name in declared}
+    return reply
+
+
+def _own(name: str, value: Any) -> Any:
+    """An input as the node gets it: nobody else has it."""
+    try:
+        return _opened(value) if isinstance(value, (Sent, StoredValue)) else crossed(value)
+    except Exception as error:  # as above
+        raise RuntimeError(not_read([name], error)) from error
 
 
 def _signature(node_class: type[RayflowNode]) -> str:
@@ -116,17 +160,12 @@ class InProcessActors:
         call = NodeCall(node_id, node["class_path"], node["constants"])
         node_class = self._loader.load_node_class(node["class_path"])
         metadata = self._loader.get_node_metadata(node["class_path"])
-        opened = {name: _opened(value) for name, value in inputs.items()}
-        reply = run_node_class(node_class, metadata, call, opened, WriteTracking(self.store))
-        declared = list(reply.outputs)
-        apart = part_outputs(call, reply, store_in)
-        if reply.exception is None:
-            values = reply.outputs | apart
-            reply.outputs = {name: values[name] for name in declared}
-        return reply
+        return _run_apart(node_class, metadata, call, inputs, self.store, store_in)
 
 
 def _opened(value: Any) -> Any:
+    if isinstance(value, Sent):
+        return value.opened()
     return value.load() if isinstance(value, StoredValue) else value
 
 

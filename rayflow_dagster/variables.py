@@ -10,10 +10,11 @@ import pickle
 import threading
 from collections.abc import Callable, Mapping
 from pickle import PicklingError
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import cloudpickle
 
+from .crossing import crossed
 from .errors import VariableError, describe
 from .port_types import accepts, parse_type
 from .preview import preview
@@ -41,7 +42,7 @@ class Snapshot(NamedTuple):
 
 
 class GlobalVariableStore:
-    """The variables of one run.
+    """The variables of one run. Values that it takes and gives are copies.
 
     Args:
         declarations: ``{name: {"type", "default", "readonly", "scope"}}`` or plain
@@ -49,7 +50,10 @@ class GlobalVariableStore:
         snapshot: to go on from, instead of the defaults.
     """
 
+    _copied = staticmethod(crossed)
+
     def __init__(self, declarations: Mapping[str, Any], snapshot: Snapshot | None = None) -> None:
+        declarations, snapshot = self._copied((dict(declarations), snapshot))
         before = snapshot or Snapshot(0, {})
         self._declared = {name: _declaration(spec) for name, spec in declarations.items()}
         self._values = {name: spec["default"] for name, spec in self._declared.items()}
@@ -58,6 +62,10 @@ class GlobalVariableStore:
         self._version = 0
         self._lock = threading.RLock()
         self._updating = False
+
+    def __reduce__(self) -> NoReturn:
+        # Only a function given to update() could carry the store away, and into itself.
+        raise VariableError(NO_VARIABLES_IN_UPDATE)
 
     def get(self, name: str) -> Any:
         """The value of a variable.
@@ -68,7 +76,7 @@ class GlobalVariableStore:
         self._require(name)
         with self._lock:
             self._refuse_inside_update(name)
-            return self._values[name]
+            return self._copied(self._values[name])
 
     def type_of(self, name: str) -> str:
         """The type that a variable is declared to have.
@@ -84,7 +92,8 @@ class GlobalVariableStore:
         Raises:
             VariableError: not declared, read-only, or ``value`` is of another type.
         """
-        self.update(name, lambda _: value)
+        value = self._copied(value)
+        self._write(name, lambda _: value, None)
 
     def increment(self, name: str, by: float = 1) -> Any:
         """Add ``by`` and return the new value.
@@ -92,7 +101,8 @@ class GlobalVariableStore:
         Raises:
             VariableError: as ``set``.
         """
-        return self._write(name, lambda value: _raised(name, value, by), _amount(by))
+        raised = self._write(name, lambda value: _raised(name, value, by), _amount(by))
+        return self._copied(raised)
 
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
         """Replace the value by ``function(value)``, atomically, and return the new one.
@@ -100,7 +110,7 @@ class GlobalVariableStore:
         Raises:
             VariableError: as ``set``. What ``function`` raises passes, and nothing changes.
         """
-        return self._write(name, function, None)
+        return self._copied(self._write(name, self._copied(function), None))
 
     def _write(self, name: str, function: Callable[[Any], Any], amount: float | None) -> Any:
         """``amount`` is what an increment adds; None for any other write."""
@@ -123,7 +133,8 @@ class GlobalVariableStore:
         self._refuse_inside_update(name)
         self._updating = True
         try:
-            return function(self._values[name])
+            # A copy, so that nothing changes where the function or the check of its value fails.
+            return function(crossed(self._values[name]))
         finally:
             self._updating = False
 

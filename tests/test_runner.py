@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import pickle
-import threading
 from typing import Any
 
 import pytest
@@ -136,14 +135,26 @@ def test_the_variables_are_kept_as_a_node_that_wrote_leaves_them():
     assert pickle.loads(run(CountUpNode).details["variables"]) == Snapshot(1, {"counter": 2})
 
 
-def test_variables_that_cannot_be_kept_are_the_nodes_failure():
-    class Locking(RayflowNode):
-        def process(self) -> None:
-            self.variables.set("counter", threading.Lock())
+class Fading:
+    """Can be pickled until it has faded."""
 
-    reply = run(Locking)
+    has_faded = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if Fading.has_faded:
+            raise TypeError("it has faded")
+        return Fading, ()
+
+
+def test_variables_that_cannot_be_kept_are_the_nodes_failure():
+    class Fade(RayflowNode):
+        def process(self) -> None:
+            self.variables.set("counter", Fading())
+            Fading.has_faded = True
+
+    reply = run(Fade)
     assert "the variables it wrote could not be kept" in str(reply.exception)
-    assert "variable 'counter' cannot hold <unlocked _thread.lock" in str(reply.exception)
+    assert "it has faded" in str(reply.exception)
     assert reply.exec_fired == ()
 
 

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import ray
 
-from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
+from rayflow_dagster.crossing import not_read, not_sent
+from rayflow_dagster.errors import ClusterError, NodeExecutionError
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.values import opened
 
@@ -109,13 +110,8 @@ def _not_travelled(request: Request, cause: BaseException) -> str:
     pickling raised where an output cannot be sent.
     """
     if isinstance(cause, ray.exceptions.RaySystemError):
-        names = ", ".join(request.refs)
-        return f"an input ({names}) could not be read from another process: {describe(cause)}"
-    names = ", ".join(request.spec.outputs)
-    return (
-        f"an output ({names}) could not be sent to other processes: {describe(cause)}. Return a "
-        "value that can be pickled"
-    )
+        return not_read(request.refs, cause)
+    return not_sent(request.spec.outputs, cause)
 
 
 def how_it_died(error: BaseException) -> str:

@@ -33,8 +33,12 @@ _OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_task_retries"
 class _StoreActor(GlobalVariableStore):
     """The store in an actor, which imports the author's code from where the run does.
 
-    Values and functions given to ``update`` may need it.
+    Values and functions given to ``update`` may need it. Ray copies what goes in and out.
     """
+
+    @staticmethod
+    def _copied(value: Any) -> Any:
+        return value
 
     def __init__(self, paths: list[str], pickled: bytes) -> None:
         sys.path.extend(path for path in paths if path not in sys.path)

@@ -6,6 +6,7 @@ default; else ``DataNotAvailableError``.
 
 from typing import Any
 
+from rayflow_dagster.crossing import crossed
 from rayflow_dagster.errors import DataNotAvailableError
 from rayflow_dagster.types import ExecutionGraph, ExecutionState
 
@@ -53,9 +54,13 @@ class DataGatherer:
         return self._connected[node_id]
 
     def _apply_default_values(self, node_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        """``inputs``; where no wire brought a value, the flow's own or the declared default."""
+        """``inputs``; where no wire brought a value, a copy of the flow's own or of the declared
+        default.
+        """
         node = self._graph["nodes"][node_id]
-        return {**node["metadata"].get("defaults", {}), **node.get("values", {}), **inputs}
+        known = {**node["metadata"].get("defaults", {}), **node.get("values", {})}
+        own = {name: crossed(value) for name, value in known.items() if name not in inputs}
+        return {**own, **inputs}
 
     def _why_missing(self, node_id: str, port: str, state: ExecutionState) -> str:
         wires = [end for end in self._connected[node_id] if end[2] == port]

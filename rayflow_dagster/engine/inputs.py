@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rayflow_dagster.crossing import crossed
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import accepts, as_declared, parse_type, reference_problem
 from rayflow_dagster.preview import preview, preview_typed
@@ -28,7 +29,7 @@ def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str
     problems = list(input_problems(metadata["outputs"], defaults, inputs))
     if problems:
         raise InvalidInputsError(problems)
-    given = {**secrets_in(defaults), **inputs}
+    given = {**crossed(secrets_in(defaults)), **inputs}
     kinds = metadata["outputs"]
     return {name: as_declared(parse_type(kinds[name]), value) for name, value in given.items()}
 
