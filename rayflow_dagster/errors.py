@@ -20,8 +20,9 @@
     ├── StorageError               values cannot be stored where the settings say
     └── ClusterError               the Ray cluster cannot be reached or cannot run this
 
-Exceptions carry facts and build their text from them; each survives pickling (a test pickles
-every one), because they travel between Ray actors and processes.
+Exceptions carry facts and build their text from them; made from one text, they have that text and
+no facts. Each survives pickling (a test pickles every one), because they travel between Ray actors
+and processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,17 +90,21 @@ class GraphBuildError(RayflowError):
 class NodeLoadError(RayflowError, ImportError):
     """A node class cannot be found, is not allowed, or fails to import."""
 
-    def __init__(self, class_path: str, reason: str) -> None:
+    def __init__(self, class_path: str, reason: str | None = None) -> None:
+        if reason is None:
+            class_path, reason, text = "", class_path, class_path
+        else:
+            text = f"cannot load node class '{class_path}': {reason}"
         self.class_path = class_path
         self.reason = reason
-        super().__init__(f"cannot load node class '{class_path}': {reason}")
+        super().__init__(text)
 
 
 class InvalidInputsError(RayflowError):
     """The inputs of a run do not fit what START declares. ``problems``: one text per input."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("; ".join(self.problems))
 
 
@@ -107,11 +112,15 @@ class DataNotAvailableError(RayflowError):
     """An input of a node has no value: nothing wired arrived, and no constant or default is set."""
 
     def __init__(self, node: str, input_name: str | None = None, reason: str = "") -> None:
+        if input_name is None:
+            node, reason, text = "", node, node
+        else:
+            because = f": {reason}" if reason else ""
+            text = f"node {node} input '{input_name}' has no value{because}"
         self.node = node
         self.input_name = input_name
         self.reason = reason
-        where = f"node {node}" + (f" input '{input_name}'" if input_name else "")
-        super().__init__(f"{where} has no value" + (f": {reason}" if reason else ""))
+        super().__init__(text)
 
 
 class NodeExecutionError(RayflowError):
@@ -120,18 +129,22 @@ class NodeExecutionError(RayflowError):
     ``node_id`` is the node, ``original_error`` what went wrong in it.
     """
 
-    def __init__(self, node_id: str, original_error: BaseException) -> None:
+    def __init__(self, node_id: str, original_error: BaseException | None = None) -> None:
+        if original_error is None:
+            node_id, original_error, text = "", RuntimeError(node_id), node_id
+        else:
+            text = f"Node {node_id} failed: {message_of(original_error)}"
         self.node_id = node_id
         self.original_error = original_error
-        super().__init__(f"Node {node_id} failed: {message_of(original_error)}")
+        super().__init__(text)
 
 
 class OutputError(NodeExecutionError):
     """What ``process`` returned does not fit the node's declared outputs."""
 
-    def __init__(self, node_id: str, reason: str) -> None:
-        super().__init__(node_id, TypeError(reason))
-        self.reason = reason
+    def __init__(self, node_id: str, reason: str | None = None) -> None:
+        super().__init__(node_id, None if reason is None else TypeError(reason))
+        self.reason = node_id if reason is None else reason
 
 
 class VariableError(RayflowError):
@@ -144,12 +157,18 @@ class SecretError(RayflowError):
     Its text leaves the node out: whoever shows the error of a node names that.
     """
 
-    def __init__(self, node_id: str, where: str, name: str, reason: str) -> None:
+    def __init__(
+        self, node_id: str, where: str = "", name: str = "", reason: str | None = None
+    ) -> None:
+        if reason is None:
+            node_id, reason, text = "", node_id, node_id
+        else:
+            text = f"{where}: secret '{name}': {reason}"
         self.node_id = node_id
         self.where = where
         self.name = name
         self.reason = reason
-        super().__init__(f"{where}: secret '{name}': {reason}")
+        super().__init__(text)
 
 
 class FlowFailedError(RayflowError):
@@ -171,7 +190,11 @@ class ProjectError(RayflowError):
 class NameCollisionError(RayflowError):
     """Several things claim one name. ``claims``: name -> who claims it."""
 
-    def __init__(self, claims: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, claims: Mapping[str, Sequence[str]] | str) -> None:
+        if isinstance(claims, str):
+            self.claims: dict[str, list[str]] = {}
+            super().__init__(claims)
+            return
         self.claims = {name: list(who) for name, who in claims.items()}
         lines = [f"'{name}' is claimed by {', '.join(who)}" for name, who in self.claims.items()]
         super().__init__("; ".join(lines))

@@ -39,6 +39,13 @@ def test_an_error_survives_pickling_with_its_facts(error):
     }
 
 
+@pytest.mark.parametrize("kind", [type(error) for error in EXAMPLES])
+def test_an_error_can_be_made_from_one_message(kind):
+    error = kind("the disk is full")
+    assert str(error).removeprefix("1 error: ") == "the disk is full"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_every_error_has_an_example():
     defined = {
         c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, RayflowError)
