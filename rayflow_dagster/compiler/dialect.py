@@ -6,7 +6,7 @@ has type ``"smoothstep"``; handles read ``exec-in``, ``exec-out``, ``input-<name
 ``output-<name>``; a saved file wraps nodes and edges in ``flow`` and its title in ``metadata``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rayflow_dagster.port_types import parse_type
@@ -86,6 +86,12 @@ def canonical_node(node: Mapping[str, Any], registry: NodeRegistry) -> dict[str,
     elif class_path == RETURN_CLASS:
         data["inputs"] = _declared_ports(data, "response_schema")
     return {**node, "type": class_path, "data": data}
+
+
+def class_spellings(flow: Mapping[str, Any]) -> set[str]:
+    """How the nodes of a readable flow spell their classes."""
+    nodes: Iterable[Mapping[str, Any]] = lift_export(flow)["nodes"]
+    return {_class_spelling(node, dict(node.get("data") or {})) for node in nodes}
 
 
 def _class_spelling(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:

@@ -96,8 +96,12 @@ class GraphBuilder:
         """Node ids so that each stands behind what it depends on; given order where free.
 
         Raises:
-            GraphBuildError: the dependencies are cyclic.
+            GraphBuildError: the dependencies are cyclic, or on a node that is not there.
         """
+        for node_id, sources in dependencies.items():
+            for source in sources:
+                if source not in dependencies:
+                    raise GraphBuildError(f"'{node_id}' waits for '{source}', which is no node")
         order = topological_order(dependencies)
         if len(order) < len(dependencies):
             raise GraphBuildError("the flow's nodes wait for each other in a circle")

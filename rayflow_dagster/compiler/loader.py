@@ -85,15 +85,23 @@ class NodeLoader:
         )
 
     def load_all_metadata(self, flow_data: FlowData) -> dict[str, NodeMetadata]:
-        """Metadata of every node class in the flow: ``{class path: metadata}``.
+        """Metadata of every node class in the flow: ``{class path: metadata}``. A class that the
+        flow spells otherwise is there under that spelling too.
 
         Raises:
             NodeLoadError: as ``get_node_metadata``, for the first class that is not known.
         """
-        from .flow import canonicalize  # local: flow spells class paths through this module
+        from .dialect import class_spellings  # local: these spell class paths through this module
+        from .flow import canonicalize
 
         paths = {node["type"] for node in canonicalize(flow_data, self.registry)["nodes"]}
-        return {path: self.get_node_metadata(path) for path in sorted(paths)}
+        known = {path: self.get_node_metadata(path) for path in sorted(paths)}
+        spelled = {
+            spelling: known[path]
+            for spelling in class_spellings(flow_data)
+            if (path := class_path_of(spelling, self.registry)) in known
+        }
+        return known | spelled
 
     def _import(self, class_path: str) -> type:
         if self.registry.find(class_path) is None:

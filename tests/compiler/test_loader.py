@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from drawing import draw, node
-from shapes import test_loader
+from shapes import load_fixture, test_loader
 
 from rayflow_dagster import RayflowNode
 from rayflow_dagster.compiler.loader import NodeLoader
@@ -65,11 +65,21 @@ def test_a_class_is_loaded_once_and_is_a_node(loader):
 
 def test_all_metadata_of_a_flow_comes_by_class_path(loader):
     flow = draw({"s": "start", "x": "math.add", "y": "math.add", "r": "return"}, "")
-    assert set(loader.load_all_metadata(flow)) == {
-        "rayflow_dagster.nodes.base.start.StartNode",
-        "rayflow_dagster.nodes.base.return_.ReturnNode",
-        "rayflow_dagster.nodes.math.add.AddNode",
+    known = loader.load_all_metadata(flow)
+    spelled = {
+        "start": "rayflow_dagster.nodes.base.start.StartNode",
+        "return": "rayflow_dagster.nodes.base.return_.ReturnNode",
+        "math.add": "rayflow_dagster.nodes.math.add.AddNode",
     }
+    assert set(known) == {*spelled, *spelled.values()}
+    assert all(known[each["type"]] is known[spelled[each["type"]]] for each in flow["nodes"])
+
+
+def test_the_metadata_of_an_export_answers_to_the_paths_that_it_has(loader):
+    flow = load_fixture("editor_export")
+    known = loader.load_all_metadata(flow)
+    paths = [each["data"]["path"] for each in flow["flow"]["nodes"]]
+    assert [known[path]["name"] for path in paths] == ["Start", "Add", "Add", "Return"]
 
 
 @pytest.mark.parametrize(
