@@ -3,9 +3,12 @@
 The Dagster ops call ``run_node`` too, so that a flow means the same in both.
 """
 
+import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +17,19 @@ from .compiler.loader import NodeLoader
 from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
 from .engine.error_handler import ErrorHandler
-from .engine.executor import Dispatcher, NodeExecutor, success_result
+from .engine.executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.loop import FlowLoop
 from .engine.planner import ExecutionPlanner, skipped_result
 from .engine.tracker import StateTracker
 from .errors import (
-    NodeExecutionError,
+    FlowFailedError,
     RayflowError,
-    ValidationError,
     describe,
-    message_of,
 )
 from .project import Project
 from .types import (
-    ERROR_PORT,
-    ErrorValue,
     ExecutionGraph,
     ExecutionInputs,
     ExecutionState,
@@ -46,6 +45,11 @@ if TYPE_CHECKING:
 
 Connect = Callable[["FlowOrchestrator"], Dispatcher]
 """Makes the dispatcher of a run; the in-process fake of ``testing`` is one."""
+
+_AT_WORK = (
+    "this FlowOrchestrator runs a flow already; make one of its own for each flow that runs at the "
+    "same time"
+)
 
 Listener = Callable[[NodeResult], None]
 
@@ -75,7 +79,6 @@ class FlowOrchestrator:
         self.validator: FlowValidator = self.project.validator()
         self.node_loader: NodeLoader = self.validator.node_loader
         self.graph_builder: GraphBuilder | None = None
-        self.variable_manager: VariableStoreManager | None = None
         self.actor_manager: Dispatcher | None = None
         self.execution_planner: ExecutionPlanner | None = None
         self.data_gatherer: DataGatherer | None = None
@@ -92,6 +95,14 @@ class FlowOrchestrator:
         self._kept_variables = kept_variables
         self._run_variables: RunVariables | None = None
         self._problem: RayflowError | None = None
+        self._turn = threading.Lock()
+
+    @cached_property
+    def variable_manager(self) -> "VariableStoreManager":
+        """Has the store of the run's variables, once it is an actor."""
+        from .actors.variables import VariableStoreManager  # imports ray: not to validate
+
+        return VariableStoreManager(self.variables_name)
 
     @property
     def ray_settings(self) -> "RaySettings | None":
@@ -108,20 +119,27 @@ class FlowOrchestrator:
         Returns:
             ``{"success": bool, "result": dict, "error": str | None, "execution_time": seconds,
             "nodes_executed": int}``. ``result`` holds the inputs of the RETURN that was reached.
+            One flow runs at a time; while it does, another one is refused in ``error``.
         """
+        if not self._turn.acquire(blocking=False):
+            return _outcome(time.perf_counter(), {}, _AT_WORK, 0)
+        try:
+            return await self._execute(flow_data, inputs)
+        finally:
+            self._turn.release()
+
+    async def _execute(self, flow_data: FlowData, inputs: ExecutionInputs) -> dict[str, Any]:
         started = time.perf_counter()
         result: dict[str, Any] = {}
         error: str | None = None
         try:
-            if not self._initialize(flow_data):
-                raise self._problem or ValidationError("the flow could not be initialised")
+            self.state_tracker = None
+            self.load(flow_data)
             values = checked_inputs(self._require_graph(), inputs)
             self._begin_variables()
-            self.connect()
-            outcome = await self._execution_loop(values)
+            await self._connect_apart()
+            outcome = await self._loop(values)
             result, error = outcome["result"], outcome["error"]
-            if error is None and self._run_variables is not None:
-                self._run_variables.keep()
         except RayflowError as problem:
             error = str(problem)
         except Exception as problem:  # a fault of ours or of Ray's: the caller is told all the same
@@ -129,13 +147,7 @@ class FlowOrchestrator:
         finally:
             self._finalize()
         executed = self.state_tracker.count_run() if self.state_tracker else 0
-        return {
-            "success": error is None,
-            "result": result,
-            "error": error,
-            "execution_time": time.perf_counter() - started,
-            "nodes_executed": executed,
-        }
+        return _outcome(started, result, error, executed)
 
     def load(self, flow_data: FlowData) -> ExecutionGraph:
         """Validate and compile a flow, and set up the modules that decide. Starts no actor.
@@ -169,6 +181,15 @@ class FlowOrchestrator:
         self.actor_manager = self._connect(self)
         self.node_executor = NodeExecutor(self.actor_manager, self.data_gatherer)
 
+    async def _connect_apart(self) -> None:
+        """``connect`` on another thread, as the event loop goes on while Ray starts."""
+        connecting = asyncio.ensure_future(asyncio.to_thread(self.connect))
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            await asyncio.wait([connecting])  # so that what it starts is ended with the run
+            raise
+
     def _begin_variables(self) -> None:
         """Read the variables that are kept between runs."""
         if self._run_variables is not None:
@@ -188,11 +209,15 @@ class FlowOrchestrator:
         self._on_settled(result)
 
     def _initialize(self, flow_data: FlowData) -> bool:
-        """Validate and compile. False if the flow cannot run; then ``_problem`` says why."""
+        """Validate, compile and connect. False if the flow cannot run; then ``_execution_loop``
+        says why.
+        """
         self._problem = None
         self.state_tracker = None
         try:
             self.load(flow_data)
+            self._begin_variables()
+            self.connect()
         except RayflowError as problem:
             self._problem = problem
             return False
@@ -222,10 +247,10 @@ class FlowOrchestrator:
             return success_result(node_id, dict(start_inputs or {}), ["exec_out"])
         if planner.lacks_data(node_id, state):
             return skipped_result(node_id, "a value that it needs did not come")
-        if node_id in graph["return_nodes"]:
-            return await executor.return_values(node_id, state)
         result = await executor.execute_node(node_id, state, store_in)
-        return self._handled(result) if self._handles(result, attempt) else result
+        if not self._handles(result, attempt):
+            return result
+        return handled_result(result, graph["nodes"][node_id]["metadata"]["outputs"])
 
     def _handles(self, result: NodeResult, attempt: int) -> bool:
         node = self._require_graph()["nodes"][result["node_id"]]
@@ -233,36 +258,33 @@ class FlowOrchestrator:
         used_up = retry is None or attempt >= retry["max"]
         return result["status"] == "error" and node.get("handles_error", False) and used_up
 
-    def _handled(self, result: NodeResult) -> NodeResult:
-        """A failure as the success of a node whose ``error`` output is wired."""
-        error = result.get("exception")
-        original = error.original_error if isinstance(error, NodeExecutionError) else error
-        node_id = result["node_id"]
-        value: ErrorValue = {
-            "type": type(original).__name__,
-            "message": message_of(original) if original is not None else "",
-            "node_id": node_id,
-        }
-        own = self._require_graph()["nodes"][node_id]["metadata"]["outputs"]
-        # An output that the class itself calls so is one of its others, which are absent.
-        outputs = {} if ERROR_PORT in own else {ERROR_PORT: value}
-        handled = success_result(node_id, outputs, [ERROR_PORT])
-        if "details" in result:
-            handled["details"] = result["details"]
-        return handled
-
     async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
-        """Run the loaded flow: plan on every completion, until nothing runs and nothing can.
+        """Run the flow that ``_initialize`` took: plan on every completion, until nothing runs and
+        nothing can. Returns the result of the RETURN that was reached.
 
-        Returns:
-            ``{"result": dict, "error": str | None}``.
+        Raises:
+            RayflowError: why ``_initialize`` did not take the flow; ``InvalidInputsError``;
+                ``FlowFailedError`` where no RETURN was reached.
         """
+        if self._problem is not None:
+            raise self._problem
+        outcome = await self._loop(checked_inputs(self._require_graph(), start_inputs))
+        if not self._require_tracker().is_complete():
+            raise FlowFailedError(outcome["error"])
+        result: dict[str, Any] = outcome["result"]
+        return result
+
+    async def _loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
+        """``{"result": dict, "error": str | None}`` of the loaded flow."""
         graph, planner, executor = self._require_ready()
         loop = FlowLoop(
             graph, planner, self._require_tracker(), self.error_handler, self.run_node,
             executor.actors, self._settled,
         )  # fmt: skip
-        return await loop.run(start_inputs)
+        outcome = await loop.run(start_inputs)
+        if outcome["error"] is None and self._run_variables is not None:
+            self._run_variables.keep()
+        return outcome
 
     def _finalize(self) -> None:
         """End the actors and the variable store."""
@@ -271,9 +293,10 @@ class FlowOrchestrator:
             if cleanup is not None:
                 cleanup()
         finally:
-            if self.variable_manager is not None:
-                self.variable_manager.cleanup()
-            self.actor_manager = self.node_executor = self.variable_manager = None
+            variables = vars(self).pop("variable_manager", None)
+            if variables is not None:
+                variables.cleanup()
+            self.actor_manager = self.node_executor = None
 
     close = _finalize
 
@@ -293,6 +316,18 @@ class FlowOrchestrator:
         return self.graph, self.execution_planner, self.node_executor
 
 
+def _outcome(
+    started: float, result: dict[str, Any], error: str | None, executed: int
+) -> dict[str, Any]:
+    return {
+        "success": error is None,
+        "result": result,
+        "error": error,
+        "execution_time": time.perf_counter() - started,
+        "nodes_executed": executed,
+    }
+
+
 def _metadata_of(flow: ResolvedFlow) -> dict[str, Any]:
     return {node.class_path: node.metadata for node in flow.nodes.values() if node.metadata}
 
@@ -305,9 +340,8 @@ def _connect_to_ray(orchestrator: FlowOrchestrator) -> Dispatcher:
         orchestrator.ray_settings,
         orchestrator.project,
         orchestrator.flow_name,
-        orchestrator.variables_name,
+        orchestrator.variables_name is not None,
         orchestrator.variables_snapshot,
     )
     graph = orchestrator._require_graph()
-    manager, orchestrator.variable_manager = connect_to_ray(graph, orchestrator.node_loader, place)
-    return manager
+    return connect_to_ray(graph, orchestrator.node_loader, place, orchestrator.variable_manager)

@@ -239,13 +239,89 @@ def test_one_orchestrator_runs_flows_one_after_the_other(local):
     assert local.error_handler.get_error_report()["count"] == 0
 
 
+def test_a_flow_that_runs_refuses_another_and_goes_on():
+    refused: list[Any] = []
+
+    async def both() -> dict[str, Any]:
+        async def second() -> None:
+            await asyncio.to_thread(at_work.wait, 30)
+            refused.append(await orchestrator.execute_flow(load_fixture("linear"), {"a": 1}))
+            asked.set()
+
+        first = orchestrator.execute_flow(load_fixture("linear"), {"a": 1})
+        return (await asyncio.gather(first, second()))[0]
+
+    at_work, asked = threading.Event(), threading.Event()
+
+    def connect(orchestrator: FlowOrchestrator) -> InProcessActors:
+        at_work.set()
+        assert asked.wait(30)
+        return in_process(orchestrator)
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=connect)
+    outcome = asyncio.run(both())
+    assert outcome["error"] is None
+    assert "runs a flow already" in refused[0]["error"]
+    assert (refused[0]["success"], refused[0]["result"]) == (False, {})
+    assert execute(orchestrator, load_fixture("linear"), a=1)["success"]
+
+
+def test_the_event_loop_goes_on_while_what_nodes_run_on_starts():
+    begun, ticked = threading.Event(), threading.Event()
+
+    def connect(orchestrator: FlowOrchestrator) -> InProcessActors:
+        begun.set()
+        assert ticked.wait(10), "the event loop stands still"
+        return in_process(orchestrator)
+
+    async def tick() -> None:
+        await asyncio.to_thread(begun.wait, 30)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        ticked.set()
+
+    async def both() -> dict[str, Any]:
+        flow = orchestrator.execute_flow(load_fixture("linear"), {"a": 1})
+        return (await asyncio.gather(flow, tick()))[0]
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=connect)
+    assert asyncio.run(both())["error"] is None
+
+
+def test_what_was_starting_when_a_flow_was_cancelled_is_ended():
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Ending(InProcessActors):
+        def cleanup_actors(self) -> None:
+            super().cleanup_actors()
+            ended.set()
+
+    def connect(orchestrator: FlowOrchestrator) -> InProcessActors:
+        begun.set()
+        assert go_on.wait(30)
+        return Ending(orchestrator, orchestrator.graph)
+
+    async def cancel() -> None:
+        running = asyncio.create_task(orchestrator.execute_flow(load_fixture("linear"), {"a": 1}))
+        await asyncio.to_thread(begun.wait, 30)
+        running.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=connect)
+    asyncio.run(cancel())
+    assert ended.is_set()
+
+
 # --- giving values back ---------------------------------------------------------------------------
 
 
 def test_a_value_goes_with_its_last_reader_and_a_listener_still_gets_it_whole():
     flow = draw(
         {
-            "start": node("start", inputs={"a": "int", "unread": "int"}),
+            "start": node("start", inputs={"a": "str", "unread": "str", "small": "str"}),
             "first": node("identity"),
             "last": node("identity"),
             "return": node("return"),
@@ -262,15 +338,21 @@ def test_a_value_goes_with_its_last_reader_and_a_listener_still_gets_it_whole():
         kept[result["node_id"]] = set(orchestrator.state_tracker.get_state()["data_cache"])
 
     orchestrator = FlowOrchestrator(PROJECT, connect=in_process, on_settled=settled)
-    assert execute(orchestrator, flow, a=1, unread=2)["result"] == {"value": 1}
-    assert given["start"] == {"a": 1, "unread": 2}
-    assert given["last"] == {"value": 1}
-    assert kept["first"] == {("start", "a"), ("first", "value")}
-    assert kept["last"] == {("start", "a"), ("last", "value")}
-    assert kept["return"] == {("last", "value"), ("return", "result")}
-    assert orchestrator.state_tracker is not None
-    assert set(orchestrator.state_tracker.get_state()["data_cache"]) == {("return", "result")}
-    assert result_of(orchestrator, "start")["outputs"] == {"a": RELEASED, "unread": RELEASED}
+    large, small = "x" * 5000, ("start", "small")
+    inputs = {"a": large, "unread": large, "small": "s"}
+    assert execute(orchestrator, flow, **inputs)["result"] == {"value": large}
+    assert given["start"] == inputs
+    assert set(given["last"]) == {"value"}
+    assert kept["first"] == {small, ("start", "a"), ("first", "value")}
+    assert kept["last"] == {small, ("start", "a"), ("last", "value")}
+    assert kept["return"] == {small, ("last", "value"), ("return", "result")}
+    tracker = orchestrator.state_tracker
+    assert tracker is not None
+    assert set(tracker.get_state()["data_cache"]) == {small, ("return", "result")}
+    assert tracker.get_cached_output("start", "small") == "s"
+    assert result_of(orchestrator, "start")["outputs"] == {
+        "a": RELEASED, "unread": RELEASED, "small": "s"
+    }  # fmt: skip
 
 
 def test_a_node_that_is_tried_again_finds_its_inputs():

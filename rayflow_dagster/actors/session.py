@@ -21,46 +21,43 @@ class RunPlace:
     """What a run is connected with. ``flow`` names the flow within the project; "" for
     one without a name, which is known by all that it says.
 
-    ``shared_name``: set where several processes run steps of the run; the store's name then.
+    ``is_shared``: whether several processes run steps of the run.
     ``snapshot``: the variables to go on from.
     """
 
     settings: cluster.RaySettings | None
     project: Project
     flow: str = ""
-    shared_name: str | None = None
+    is_shared: bool = False
     snapshot: Snapshot | None = None
 
 
 def connect_to_ray(
-    graph: ExecutionGraph, loader: NodeLoader, place: RunPlace
-) -> tuple[ActorManager, VariableStoreManager | None]:
-    """The actors of a run, and its variable store if that is an actor.
+    graph: ExecutionGraph, loader: NodeLoader, place: RunPlace, variables: VariableStoreManager
+) -> ActorManager:
+    """The actors of a run; its variable store, if that is an actor, comes from ``variables``.
 
     Raises:
         ClusterError: the cluster cannot be reached, or can never run what a node asks for.
     """
     cluster.connect(place.settings, cluster.Shipment.of(place.project))
     declared = graph.get("variables")
-    variables: VariableStoreManager | None = None
     store: Any = None
-    if declared and place.shared_name is None and not others_use_variables(graph, loader):
+    if declared and not place.is_shared and not others_use_variables(graph, loader):
         store = GlobalVariableStore(declared, place.snapshot)
     elif declared:
-        variables = VariableStoreManager(place.shared_name)
-        store = variables.create_store(declared, place.snapshot)
+        store = variables.create_declared(declared, place.snapshot)
     manager = ActorManager(
         loader, store, str(place.project.root), flow=place.flow or _nameless(graph)
     )
     try:
         # A process that runs one step of many needs no workers for the others.
-        manager.prepare(graph, starts_early=place.shared_name is None)
+        manager.prepare(graph, starts_early=not place.is_shared)
     except BaseException:
         manager.cleanup_actors()
-        if variables is not None:
-            variables.cleanup()
+        variables.cleanup()
         raise
-    return manager, variables
+    return manager
 
 
 def _nameless(graph: ExecutionGraph) -> str:

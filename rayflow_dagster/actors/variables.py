@@ -128,16 +128,17 @@ class VariableStoreManager:
         self._store_actor: ActorHandle[Any] | None = None
         self._name = name
 
-    def create_store(
-        self, initial_variables: Mapping[str, Any], snapshot: Snapshot | None = None
-    ) -> "ActorHandle[Any]":
-        """Create the store actor, or find it by its name.
+    def create_store(self, initial_variables: Mapping[str, Any]) -> "ActorHandle[Any]":
+        """``create_declared`` for variables of any type: ``{name: first value}``."""
+        return self.create_declared(
+            {name: {"default": value} for name, value in initial_variables.items()}
+        )
 
-        Args:
-            initial_variables: declarations (``{name: {"type", "default"}}``) or plain values.
-            snapshot: to go on from, instead of the defaults.
-        """
-        pickled = cloudpickle.dumps((dict(initial_variables), snapshot))
+    def create_declared(
+        self, declarations: Mapping[str, Any], snapshot: Snapshot | None = None
+    ) -> "ActorHandle[Any]":
+        """Create the store actor, or find it by its name. Arguments as ``GlobalVariableStore``."""
+        pickled = cloudpickle.dumps((dict(declarations), snapshot))
         arguments = list(sys.path), pickled
         if self._name:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), True)

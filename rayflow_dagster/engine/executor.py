@@ -5,12 +5,19 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from rayflow_dagster.errors import DataNotAvailableError, NodeExecutionError, describe
+from rayflow_dagster.errors import (
+    DataNotAvailableError,
+    InvalidInputsError,
+    NodeExecutionError,
+    describe,
+    message_of,
+)
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.secrets import spelled
-from rayflow_dagster.types import ExecutionState, NodeResult
+from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
 
 from .gatherer import DataGatherer
+from .inputs import checked_inputs
 from .waiting import Settled
 
 
@@ -58,8 +65,15 @@ class NodeExecutor:
     ) -> NodeResult:
         """Run one node once. A node's fault is a result with status ``error``, never raised.
 
-        ``store_in`` names a folder that the node's outputs are written to, for re-execution.
+        START gives the flow's inputs that ``StateTracker.cache_output`` was told as its outputs,
+        and its defaults. ``store_in`` names a folder that the node's outputs are written to, for
+        re-execution.
         """
+        graph = self._gatherer.graph
+        if node_id == graph["start_node"]:
+            return self._start_values(node_id, execution_state)
+        if node_id in graph["return_nodes"]:
+            return await self._return_values(node_id, execution_state)
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
         except DataNotAvailableError as error:
@@ -77,7 +91,17 @@ class NodeExecutor:
         result["details"] = reply.details
         return result
 
-    async def return_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
+    def _start_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
+        """Run START: the flow's inputs, checked, are its outputs."""
+        cache = execution_state["data_cache"].items()
+        given = {name: value for (source, name), value in cache if source == node_id}
+        try:
+            values = checked_inputs(self._gatherer.graph, given)
+        except InvalidInputsError as error:
+            return self._handle_execution_error(node_id, error)
+        return success_result(node_id, values, [EXEC_OUT])
+
+    async def _return_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
         """Run a RETURN node: its inputs, as values, are the flow's result."""
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
@@ -122,3 +146,24 @@ def error_result(node_id: str, error: BaseException) -> NodeResult:
         "exec_fired": [],
         "exception": error,
     }
+
+
+def handled_result(result: NodeResult, declared: Mapping[str, Any]) -> NodeResult:
+    """A failure as the success of a node whose ``error`` output is wired.
+
+    ``declared``: the outputs of the node's class. One that the class itself calls ``error`` is
+    absent like the others.
+    """
+    error = result.get("exception")
+    original = error.original_error if isinstance(error, NodeExecutionError) else error
+    node_id = result["node_id"]
+    value: ErrorValue = {
+        "type": type(original).__name__,
+        "message": message_of(original) if original is not None else "",
+        "node_id": node_id,
+    }
+    outputs = {} if ERROR_PORT in declared else {ERROR_PORT: value}
+    handled = success_result(node_id, outputs, [ERROR_PORT])
+    if "details" in result:
+        handled["details"] = result["details"]
+    return handled

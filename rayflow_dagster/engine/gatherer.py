@@ -15,7 +15,7 @@ class DataGatherer:
     """Gathers input data for node execution. Values may be object refs; they pass unopened."""
 
     def __init__(self, execution_graph: ExecutionGraph) -> None:
-        self._graph = execution_graph
+        self.graph = execution_graph
         self._connected: dict[str, list[tuple[str, str, str]]] = {
             node_id: [] for node_id in execution_graph["nodes"]
         }
@@ -43,7 +43,7 @@ class DataGatherer:
                     raise DataNotAvailableError(self._name(node_id), port, reason)
                 inputs[port] = cache[source, output]
         inputs = self._apply_default_values(node_id, inputs)
-        for port in self._graph["nodes"][node_id]["metadata"]["inputs"]:
+        for port in self.graph["nodes"][node_id]["metadata"]["inputs"]:
             if port not in inputs:
                 reason = self._why_missing(node_id, port, execution_state)
                 raise DataNotAvailableError(self._name(node_id), port, reason)
@@ -57,7 +57,7 @@ class DataGatherer:
         """``inputs``; where no wire brought a value, a copy of the flow's own or of the declared
         default.
         """
-        node = self._graph["nodes"][node_id]
+        node = self.graph["nodes"][node_id]
         known = {**node["metadata"].get("defaults", {}), **node.get("values", {})}
         own = {name: crossed(value) for name, value in known.items() if name not in inputs}
         return {**own, **inputs}
@@ -79,5 +79,5 @@ class DataGatherer:
         return f"its source {name} gave no output '{output}'"
 
     def _name(self, node_id: str) -> str:
-        label = self._graph["nodes"][node_id].get("label", "")
+        label = self.graph["nodes"][node_id].get("label", "")
         return f"'{node_id}' ({label})" if label and label != node_id else f"'{node_id}'"

@@ -12,6 +12,7 @@ from rayflow_dagster.types import (
     NodeStatus,
     ResultStatus,
 )
+from rayflow_dagster.values import is_inline
 
 from .readers import RELEASED, Output
 
@@ -92,9 +93,14 @@ class StateTracker:
             raise KeyError(self._why_not_kept(node_id, output_name)) from None
 
     def release(self, outputs: Iterable[Output]) -> None:
-        """Let go of output values. That they came can still be seen in their nodes' results."""
+        """Let go of output values, but for small plain ones, which cost nothing. That they came can
+        still be seen in their nodes' results.
+        """
+        cache = self._state["data_cache"]
         for output in outputs:
-            if self._state["data_cache"].pop(output, RELEASED) is not RELEASED:
+            if is_inline(cache.get(output)):
+                continue
+            if cache.pop(output, RELEASED) is not RELEASED:
                 node_id, name = output
                 result = self._node(node_id)["result"]
                 if result is not None:

@@ -106,7 +106,7 @@ def test_a_large_variable_comes_as_an_object_ref_and_is_stored(local, tmp_path):
 @pytest.mark.ray
 def test_variables_of_an_actor_are_used_from_here_without_a_worker(ray_session):
     variables = VariableStoreManager()
-    manager = manager_with(variables.create_store(DECLARED))
+    manager = manager_with(variables.create_declared(DECLARED))
     futures = [manager.dispatch("up", {}) for _ in range(3)]
     assert [future.result(PATIENCE).outputs["value"] for future in futures] == [2, 3, 4]
     assert manager._pool.size == 0

@@ -286,7 +286,7 @@ def test_a_store_has_a_handle_from_creation_to_cleanup(ray_session):
     with pytest.raises(ClusterError, match="create_store first"):
         variables.get_store_handle()
     left = Snapshot(3, {"a": 5})
-    handle = variables.create_store({"a": {"type": "int", "default": 1}}, left)
+    handle = variables.create_declared({"a": {"type": "int", "default": 1}}, left)
     assert isinstance(handle, ray.actor.ActorHandle)
     assert variables.get_store_handle() is handle
     store = StoreProxy(handle)

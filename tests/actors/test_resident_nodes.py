@@ -268,7 +268,7 @@ def test_an_async_resident_keeps_its_event_loop_which_goes_on_between_runs(runs)
 def test_the_variables_are_those_of_the_run(runs):
     for _ in range(2):
         variables = VariableStoreManager()
-        store = variables.create_store({"tally": {"type": "int", "default": 0}})
+        store = variables.create_declared({"tally": {"type": "int", "default": 0}})
         assert runs.once("Tally", store).outputs == {"value": 1}
         variables.cleanup()
 

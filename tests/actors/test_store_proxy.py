@@ -18,7 +18,7 @@ TOO_DEEP = functools.reduce(lambda inner, _: [inner], range(2000), 1)
 @pytest.fixture
 def variables(ray_session: None) -> Iterator[WriteTracking]:
     manager = VariableStoreManager()
-    yield WriteTracking(StoreProxy(manager.create_store({"a": {"type": "int | list"}})))
+    yield WriteTracking(StoreProxy(manager.create_declared({"a": {"type": "int | list"}})))
     manager.cleanup()
 
 
