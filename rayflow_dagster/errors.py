@@ -19,6 +19,7 @@
     ├── NameCollisionError         two flows or nodes claim one name
     ├── StorageError               values cannot be stored where the settings say
     └── ClusterError               the Ray cluster cannot be reached or cannot run this
+        └── RunEndedError          a node was to run after its run had ended
 
 Exceptions carry facts and build their text from them; made from one text, they have that text and
 no facts. Each survives pickling (a test pickles every one), because they travel between Ray actors
@@ -210,3 +211,10 @@ class StorageError(RayflowError):
 
 class ClusterError(RayflowError):
     """The Ray cluster cannot be started, reached, or cannot ever run what was asked."""
+
+
+class RunEndedError(ClusterError):
+    """A node was to run, or still ran, when its run had ended."""
+
+    def __init__(self, message: str = "the run has ended") -> None:
+        super().__init__(message)

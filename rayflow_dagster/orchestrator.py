@@ -18,6 +18,7 @@ from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
 from .engine.error_handler import ErrorHandler
 from .engine.executor import Dispatcher, NodeExecutor, handled_result, success_result
+from .engine.failures import error_of, is_handled
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.loop import FlowLoop
@@ -237,8 +238,8 @@ class FlowOrchestrator:
         Args:
             node_id: the node; START and RETURN run here, all others on an actor.
             state: has the outputs that the node reads in ``data_cache`` (values or object refs).
-            attempt: how often the node has failed before; a wired ``error`` output handles the
-                failure once the attempts of ``data.retry`` are used up.
+            attempt: how often the node has failed before; a wired ``error`` output handles a
+                failure that is not tried again.
             start_inputs: the flow's inputs, for START.
             store_in: a folder to write the outputs to, for re-execution.
         """
@@ -248,15 +249,12 @@ class FlowOrchestrator:
         if planner.lacks_data(node_id, state):
             return skipped_result(node_id, "a value that it needs did not come")
         result = await executor.execute_node(node_id, state, store_in)
-        if not self._handles(result, attempt):
+        if result["status"] != "error":
             return result
-        return handled_result(result, graph["nodes"][node_id]["metadata"]["outputs"])
-
-    def _handles(self, result: NodeResult, attempt: int) -> bool:
-        node = self._require_graph()["nodes"][result["node_id"]]
-        retry = node.get("retry")
-        used_up = retry is None or attempt >= retry["max"]
-        return result["status"] == "error" and node.get("handles_error", False) and used_up
+        node, error = graph["nodes"][node_id], error_of(result)
+        if not is_handled(node, error, attempt):
+            return result
+        return handled_result(result, error, node["metadata"]["outputs"])
 
     async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
         """Run the flow that ``_initialize`` took: plan on every completion, until nothing runs and

@@ -205,9 +205,12 @@ def _without(error: BaseException, mask: Mask) -> BaseException:
         return OutputError(error.node_id, mask.hide(error.reason)).with_traceback(
             error.__traceback__
         )
-    base = RayflowError if isinstance(error, RayflowError) else RuntimeError
-    stand_in = type(type(error).__name__, (base,), {"__module__": "builtins"})
-    shown: BaseException = stand_in(message)
+    shown: BaseException
+    if type(error).__module__ == RayflowError.__module__:
+        shown = Exception.__new__(type(error), message)  # its facts may tell values, too
+    else:
+        stand_in = type(type(error).__name__, (RuntimeError,), {"__module__": "builtins"})
+        shown = stand_in(message)
     for note in getattr(error, "__notes__", ()):
         shown.add_note(mask.hide(str(note)))
     return shown.with_traceback(error.__traceback__)

@@ -18,6 +18,7 @@ CLASSES = {
         "count_up",
         "constant",
         "own_error",
+        "raises",
     )
 }
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from flow_nodes.raises import ERRORS
 from hypothesis import strategies as st
 
 CHOICES = 6
@@ -26,12 +27,14 @@ EVERY = 2**WORLDS - 1
 EXEC_OUTPUTS = {"branch": ("true", "false"), "choose": ("a", "b"), "switch": ("low", "high")}
 PORTS: dict[str, tuple[str, ...]] = {
     "identity": ("value",), "async_identity": ("value",), "fragile": ("value",),
-    "boom": ("value",), "sleep": ("value",), "add": ("x", "y"), "constant": (),
-    "collect": ("a", "b", "c"), "branch": (), "choose": (), "switch": (),
+    "boom": ("value",), "raises": ("value",), "sleep": ("value",), "add": ("x", "y"),
+    "constant": (), "collect": ("a", "b", "c"), "branch": (), "choose": (), "switch": (),
 }  # fmt: skip
 OUTPUT = {"add": "result", "collect": "values", "branch": None, "choose": None}
 DEFAULTED = {"collect", "boom", "sleep"}
-FAILING = {"fragile", "boom"}
+FAILING = {"fragile", "boom", "raises"}
+HANDLED = sorted(name for name in ERRORS if "RunEndedError" not in name)
+"""The errors that a wired ``error`` output takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class _Drawing:
     nodes: list[dict[str, Any]] = field(default_factory=list)
     edges: list[dict[str, Any]] = field(default_factory=list)
     declared: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     fires: list[_Output] = field(default_factory=list)
     brings: list[_Output] = field(default_factory=list)
@@ -131,17 +135,19 @@ class _Drawing:
         if self.choices + 2 < CHOICES:
             kinds += ["branch", "branch", "switch", "choose", "handled", "handled"]
         if self.failures and (not self.race_free or self.on_error == "continue"):
-            kinds += ["fragile", "boom"]
+            kinds += ["fragile", "boom", "raises", "raises"]
         return self.rng.choice(kinds)
 
     def add_node(self, node_id: str, kind: str) -> None:
         is_handled = kind == "handled"
-        kind = self.rng.choice(["fragile", "boom"]) if is_handled else kind
+        kind = self.rng.choice(["fragile", "boom", "raises", "raises"]) if is_handled else kind
         data: dict[str, Any] = {"constantValues": {}}
         if kind == "constant":
             data["constantValues"]["VALUE"] = self.rng.randint(0, 9)
-        if kind in FAILING and self.maybe(0.3):
+        if kind in FAILING and self.maybe(0.4):
             data["retry"] = {"max": 1, "delay": 0}
+        if kind == "raises":
+            self.add_error(node_id, data["constantValues"], HANDLED if is_handled else list(ERRORS))
         if self.maybe(0.3):
             data["label"] = f"{kind} {node_id}"
         self.node(node_id, kind, **data)
@@ -151,6 +157,13 @@ class _Drawing:
             runs = self.exec_into(node_id)
         self.decide(node_id, kind, data["constantValues"])
         self.add_outputs(node_id, kind, runs, is_handled=is_handled)
+
+    def add_error(self, node_id: str, values: dict[str, Any], names: list[str]) -> None:
+        """Choose what the node raises, and in how many attempts."""
+        counter = f"attempts_{node_id}"
+        self.variables[counter] = {"type": "int", "default": 0}
+        values |= {"ERROR": self.rng.choice(names), "COUNTER": counter}
+        values["TIMES"] = self.rng.choice([0, 1, 1, 1, 2])
 
     def add_barrier(self, node_id: str) -> None:
         """A node that may fail, with nothing beside it."""
@@ -351,7 +364,7 @@ def make_flow(
     drawing.grow(max(1, size))
     flow = {
         "name": "random", "nodes": drawing.nodes, "edges": drawing.edges,
-        "on_error": drawing.on_error,
+        "on_error": drawing.on_error, "variables": drawing.variables,
     }  # fmt: skip
     return RandomFlow(flow, drawing.inputs)
 

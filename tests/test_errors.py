@@ -3,33 +3,13 @@
 import pickle
 
 import pytest
+from flow_nodes.raises import OURS
 
 from rayflow_dagster import errors
 from rayflow_dagster.errors import MAX_MESSAGE, RayflowError, describe, message_of
 
-EXAMPLES = [
-    errors.ValidationError(["one", "two"], "flow"),
-    errors.FlowFormatError("not JSON"),
-    errors.GraphBuildError("a cycle"),
-    errors.NodeLoadError("a.B", "no such class"),
-    errors.InvalidInputsError(["input 'a' is missing"]),
-    errors.DataNotAvailableError("'n1'", "x", "its source was skipped"),
-    errors.NodeExecutionError("n1", ValueError("no")),
-    errors.OutputError("n1", "no dict"),
-    errors.VariableError("not declared"),
-    errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set"),
-    errors.FlowFailedError("no RETURN", "n1"),
-    errors.FlowChangedError("changed"),
-    errors.NameCollisionError({"a": ["x.json", "y.json"]}),
-    errors.ClusterError("dead"),
-    errors.StorageError("s3://bucket"),
-    errors.ProjectError("wrong settings"),
-    errors.TriggerError("the folder is not there"),
-    RayflowError("base"),
-]
 
-
-@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickling_with_its_facts(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
@@ -50,7 +30,7 @@ def test_every_error_has_an_example():
     defined = {
         c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, RayflowError)
     }
-    assert {type(error) for error in EXAMPLES} == defined
+    assert {type(error) for error in OURS} == defined
 
 
 def test_a_node_load_error_is_an_import_error():

@@ -13,7 +13,7 @@ from rayflow_dagster import RayflowNode
 from rayflow_dagster.cli.inputs import parse_value
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.defs.ops import start_config
-from rayflow_dagster.errors import SecretError
+from rayflow_dagster.errors import SecretError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.preview import preview
@@ -118,6 +118,16 @@ def test_a_text_of_another_type_is_refused_without_being_shown() -> None:
 
     assert "input 'x': secret 'A': its value is not int" in str(raised.value)
     assert "s3cr3t" not in repr(vars(raised.value)) + str(raised.value)
+
+
+def test_an_error_of_the_project_that_tells_a_value_stays_of_its_class() -> None:
+    resolver = Resolver("n", {"A": "s3cr3t"})
+    value = resolver.resolved(Secret("A"), "input 'x'")
+
+    shown = resolver.shown_error(VariableError(f"variable '{value}' is not declared"))
+
+    assert type(shown) is VariableError
+    assert str(shown) == "variable '***' is not declared"
 
 
 def test_only_the_very_text_that_was_handed_out_becomes_the_reference_again() -> None:

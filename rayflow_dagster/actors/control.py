@@ -13,7 +13,7 @@ import ray
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import BUILTIN_ROOT
-from rayflow_dagster.errors import ClusterError, NodeExecutionError
+from rayflow_dagster.errors import NodeExecutionError, RunEndedError
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.nodes.logic.and_ import AndNode
 from rayflow_dagster.nodes.logic.branch import BranchNode
@@ -81,7 +81,7 @@ class ControlNodes:
             request.begin()
             self._running.add(request.future)
             if not self._thread.do(lambda: self._run(request)):
-                fail(request.future, ClusterError("the run has ended"))
+                fail(request.future, RunEndedError())
         return True
 
     def close(self) -> None:

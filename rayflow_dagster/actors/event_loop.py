@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from rayflow_dagster.errors import ClusterError, NodeExecutionError
+from rayflow_dagster.errors import NodeExecutionError, RunEndedError
 from rayflow_dagster.runner import NodeReply
 
 from .answers import call, fail, settle
@@ -73,7 +73,7 @@ class EventLoop:
         """Run it, beside all others."""
         handle = self.start()
         if handle is None:
-            fail(request.future, ClusterError("the run has ended"))
+            fail(request.future, RunEndedError())
             return
 
         def answered(error: BaseException | None, answer: Any) -> None:

@@ -18,7 +18,7 @@ import ray
 from ray.actor import ActorHandle
 
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.errors import ClusterError, NodeExecutionError
+from rayflow_dagster.errors import ClusterError, NodeExecutionError, RunEndedError
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
 from rayflow_dagster.values import StoredValue
@@ -42,7 +42,6 @@ _WORKER: Any = ray.remote(NodeWorker)
 _SHARED_LOOP: Any = ray.remote(SharedLoopWorker)
 _OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 # Ray's own retries stay off: a node runs again only when its author allowed it.
-_RUN_ENDED = "the run has ended"
 
 Handle = ActorHandle[Any]
 
@@ -157,7 +156,7 @@ class ActorManager:
         A resident actor lives on, unless it is at work for this run: only its end stops that.
         """
         self._stop_listening()
-        self._hand.close(lambda: self._end_all(ClusterError(_RUN_ENDED)))
+        self._hand.close(lambda: self._end_all(RunEndedError()))
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
@@ -173,7 +172,7 @@ class ActorManager:
         if actor is not None or request.spec.place in ("async", "resident"):
             request.begin()
         if self._hand.is_closed:
-            fail(request.future, ClusterError(_RUN_ENDED))
+            fail(request.future, RunEndedError())
         elif actor is not None:
             self._run_on(actor, request)
         elif not self._control.take(request):

@@ -4,14 +4,21 @@ import logging
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from dagster import Failure, MetadataValue, OpExecutionContext, Output
+from dagster import (
+    DagsterError,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    Output,
+    RetryRequested,
+)
 
+from rayflow_dagster.engine.failures import error_of, treatment
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.waiting import steps
 from rayflow_dagster.errors import (
     InvalidInputsError,
     NodeExecutionError,
-    RayflowError,
     VariableError,
 )
 from rayflow_dagster.preview import preview
@@ -28,6 +35,8 @@ from .resources import RESULT_TAG, RunSession
 from .storage import step_folder
 
 MAX_TAG = 240
+
+_SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
 
 def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iterator[Any]:
@@ -125,18 +134,25 @@ def _report_output(context: OpExecutionContext, result: NodeResult) -> None:
 
 def _failure(result: NodeResult) -> BaseException:
     """The node's own exception, with its inputs previewed, for Dagster to show first."""
-    error = result.get("exception") or RuntimeError(result["error"])
-    if isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError:
-        error = error.original_error
-    previews = result.get("details", {}).get("input_previews", {})
-    if isinstance(error, RayflowError) and not isinstance(error, NodeExecutionError):
-        # A fault of the flow, not of the node's code: no attempt will mend it.
+    error = _raisable(result["node_id"], error_of(result))
+    if not treatment(error).again:
         return Failure(str(error), allow_retries=False)
+    previews = result.get("details", {}).get("input_previews", {})
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
     place = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
     error.add_note(f"node '{result['node_id']}'{place}, inputs:\n{shown or '  none'}")
     return error
+
+
+def _raisable(node_id: str, error: BaseException) -> BaseException:
+    """The error itself, or one around it where Dagster or Python would take it for a signal: what
+    is tried again is not for the node's code to say, and ``SystemExit`` would end the run.
+    """
+    own = error.original_error if type(error) is NodeExecutionError else error
+    if isinstance(own, Exception) and not isinstance(own, _SIGNALS):
+        return own
+    return NodeExecutionError(node_id, own).with_traceback(error.__traceback__)
 
 
 def _outputs(

@@ -148,18 +148,19 @@ def error_result(node_id: str, error: BaseException) -> NodeResult:
     }
 
 
-def handled_result(result: NodeResult, declared: Mapping[str, Any]) -> NodeResult:
-    """A failure as the success of a node whose ``error`` output is wired.
+def handled_result(
+    result: NodeResult, error: BaseException, declared: Mapping[str, Any]
+) -> NodeResult:
+    """A failure, of this error, as the success of a node whose ``error`` output is wired.
 
     ``declared``: the outputs of the node's class. One that the class itself calls ``error`` is
     absent like the others.
     """
-    error = result.get("exception")
     original = error.original_error if isinstance(error, NodeExecutionError) else error
     node_id = result["node_id"]
     value: ErrorValue = {
         "type": type(original).__name__,
-        "message": message_of(original) if original is not None else "",
+        "message": message_of(original),
         "node_id": node_id,
     }
     outputs = {} if ERROR_PORT in declared else {ERROR_PORT: value}

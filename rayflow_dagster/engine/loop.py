@@ -10,9 +10,9 @@ from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 from .ending import AFTER_RETURN, no_return_error
 from .error_handler import ErrorHandler
 from .executor import Dispatcher
+from .failures import error_of, is_tried_again, retry_delay
 from .planner import ExecutionPlanner, skipped_result
 from .readers import Readers
-from .retries import retry_delay
 from .tracker import StateTracker
 from .turns import NodeRun, Turns
 
@@ -83,7 +83,7 @@ class FlowLoop:
 
     def _ended(self, node_id: str, result: NodeResult) -> None:
         """A node has run: try it again, or settle it and go on."""
-        if result["status"] == "error" and self._tries_again(node_id):
+        if result["status"] == "error" and self._tries_again(node_id, error_of(result)):
             return
         self._settle(result)
         if self._ends():
@@ -107,18 +107,17 @@ class FlowLoop:
             if workers and not fits and self._turns.drop(node_id):
                 self.tracker.update_node_status(node_id, "pending")
 
-    def _tries_again(self, node_id: str) -> bool:
+    def _tries_again(self, node_id: str, error: BaseException) -> bool:
         """Whether a failed node has attempts left. Once the flow is over, it is then as if it had
         never run.
         """
-        retry = self.graph["nodes"][node_id].get("retry")
-        failed = self._attempts.get(node_id, 0) + 1
-        if retry is None or failed > retry["max"]:
+        node, attempt = self.graph["nodes"][node_id], self._attempts.get(node_id, 0)
+        if not is_tried_again(node, error, attempt):
             return False
-        self._attempts[node_id] = failed
+        self._attempts[node_id] = attempt + 1
         self.tracker.update_node_status(node_id, "pending")
         if not self._is_over:
-            delay = retry_delay(retry, failed)
+            delay = retry_delay(node["retry"], attempt + 1)
             self._turns.start_later(node_id, delay, partial(self._begin, node_id))
         return True
 
@@ -126,9 +125,8 @@ class FlowLoop:
         """Store a result; note the message of a failure."""
         self._store(result)
         if result["status"] == "error":
-            error = result.get("exception") or RuntimeError(result["error"])
             info = self.error_handler.handle_node_error(
-                result["node_id"], error, self.tracker.get_state()
+                result["node_id"], error_of(result), self.tracker.get_state()
             )
             self.errors.append(self.error_handler.format_error_message(info))
 

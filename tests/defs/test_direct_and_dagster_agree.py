@@ -8,9 +8,11 @@ import pytest
 from dagster import DagsterInstance, ExecutorDefinition, in_process_executor
 from dagster_runs import PROJECT, FlowRun, run_in_dagster
 from drawing import draw, node
+from engine.reference import expected
+from flow_nodes.raises import ERRORS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from random_flows import RandomFlow, random_flows
+from random_flows import RandomFlow, class_path, random_flows
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.validator import FlowValidator
@@ -47,6 +49,40 @@ def test_a_random_flow_ends_alike_directly_and_as_a_job(drawn: RandomFlow) -> No
     assert run.statuses == statuses
     assert run.success == outcome["success"]
     assert run.result == outcome["result"]
+
+
+def _every_error(*, handled: bool) -> RandomFlow:
+    """Every error, raised once by a node that may try twice."""
+    names = {f"n{number}": name for number, name in enumerate(ERRORS)}
+    nodes: dict[str, Any] = {"start": node(class_path("start"), inputs={"value": "int"})}
+    wires = []
+    ports = {}
+    for node_id, name in names.items():
+        values = {"ERROR": name, "COUNTER": node_id, "TIMES": 1}
+        nodes[node_id] = node("raises", values=values, retry={"max": 1, "delay": 0})
+        wires.append(f"start > {node_id}, start.value - {node_id}.value, {node_id} > return")
+        wires.append(f"{node_id}.value - return.{node_id}")
+        ports[node_id] = {"type": "any", "default": None}
+        if handled:
+            ports[f"{node_id}_error"] = {"type": "any", "default": None}
+            wires.append(f"{node_id}.error > return, {node_id}.error - return.{node_id}_error")
+    nodes["return"] = node(class_path("return"), inputs=ports)
+    variables = {node_id: {"type": "int", "default": 0} for node_id in names}
+    flow = draw(nodes, ", ".join(wires), on_error="continue", variables=variables)
+    return RandomFlow(flow, {"value": 1})
+
+
+@pytest.mark.parametrize("handled", [True, False])
+def test_every_class_of_error_is_tried_again_and_handled_alike(handled: bool) -> None:
+    drawn = _every_error(handled=handled)
+    wanted = expected(drawn.flow, drawn.inputs)
+
+    outcome, statuses = _direct(drawn)
+    run = _in_dagster(drawn)
+
+    assert statuses == wanted["statuses"]
+    assert run.statuses == wanted["statuses"]
+    assert outcome["result"] == run.result == wanted["result"]
 
 
 @given(drawn=random_flows(size=8, race_free=True))

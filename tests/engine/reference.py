@@ -6,8 +6,20 @@ No events and no planning: nodes are looked at once each, sources first.
 from graphlib import TopologicalSorter
 from typing import Any
 
+from flow_nodes.raises import ERRORS
+
+from rayflow_dagster.errors import NodeExecutionError, message_of
+
 DEFAULTS = {"CollectNode": {"a": None, "b": None, "c": None}, "BoomNode": {"value": None},
             "SleepNode": {"value": None}, "FragileNode": {"fail": False}}  # fmt: skip
+ONCE = {
+    "DataNotAvailableError", "SecretError", "VariableError", "NodeLoadError", "ValidationError",
+    "FlowFormatError", "GraphBuildError", "InvalidInputsError", "FlowChangedError",
+    "ProjectError", "NameCollisionError", "RunEndedError",
+}  # fmt: skip
+"""The errors that no attempt mends."""
+UNHANDLED = {"RunEndedError"}
+"""The errors that a wired ``error`` output does not take."""
 
 
 def run(  # noqa: C901 - a table
@@ -58,11 +70,12 @@ def expected(flow: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
             continue
         status[n] = "completed"
         try:
+            if kind_of(nodes[n]) == "RaisesNode":
+                fail(given, nodes[n]["data"])
             outputs[n], fired[n] = run(kind_of(nodes[n]), given)
-        except ValueError as error:
-            if n in handled:
-                told = {"type": "ValueError", "message": str(error), "node_id": n}
-                outputs[n], fired[n] = {"error": told}, ["error"]
+        except BaseException as error:
+            if n in handled and type(error).__name__ not in UNHANDLED:
+                outputs[n], fired[n] = {"error": told(error, n)}, ["error"]
             else:
                 status[n] = "failed"
     returned = [
@@ -70,6 +83,24 @@ def expected(flow: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     ]
     success = bool(returned) and "failed" not in status.values()
     return {"success": success, "result": returned[0] if returned else {}, "statuses": status}
+
+
+def fail(values: dict[str, Any], data: dict[str, Any]) -> None:
+    """Raise what a ``RaisesNode`` fails with in the end, if it does."""
+    error = original(ERRORS[values["ERROR"]]())
+    attempts = 1 + data.get("retry", {"max": 0})["max"]
+    if values["TIMES"] >= (1 if type(error).__name__ in ONCE else attempts):
+        raise ERRORS[values["ERROR"]]()
+
+
+def original(error: BaseException) -> BaseException:
+    return error.original_error if type(error) is NodeExecutionError else error
+
+
+def told(error: BaseException, node_id: str) -> dict[str, str]:
+    """What the ``error`` output says of an error."""
+    own = error.original_error if isinstance(error, NodeExecutionError) else error
+    return {"type": type(own).__name__, "message": message_of(own), "node_id": node_id}
 
 
 def gathered(

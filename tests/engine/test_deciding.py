@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from running import PROJECT
 from shapes import load_fixture
 
+from rayflow_dagster import errors
 from rayflow_dagster.engine.ending import no_return_error
 from rayflow_dagster.engine.error_handler import ErrorHandler
 from rayflow_dagster.engine.executor import NodeExecutor, error_result, success_result
+from rayflow_dagster.engine.failures import TREATMENTS, retry_delay, treatment
 from rayflow_dagster.engine.gatherer import DataGatherer
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
-from rayflow_dagster.engine.retries import retry_delay
 from rayflow_dagster.engine.tracker import StateTracker
 from rayflow_dagster.engine.waiting import Settled, steps
 from rayflow_dagster.errors import DataNotAvailableError, InvalidInputsError, NodeExecutionError
@@ -30,6 +31,28 @@ from rayflow_dagster.types import ExecutionGraph
 
 def compiled(name: str) -> ExecutionGraph:
     return FlowOrchestrator(PROJECT).load(load_fixture(name))
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+def test_every_error_of_the_project_stands_in_the_table_itself():
+    defined = {
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.RayflowError)
+    }
+    assert defined <= set(TREATMENTS)
+
+
+def test_an_error_is_treated_as_its_nearest_base_or_as_what_it_is_around():
+    class OwnError(errors.SecretError):
+        pass
+
+    missing = OwnError("n", "input 'x'", "X", "it is not set")
+    assert treatment(missing) == TREATMENTS[errors.SecretError]
+    assert treatment(NodeExecutionError("n", missing)) == TREATMENTS[errors.SecretError]
+    assert treatment(ZeroDivisionError()) == TREATMENTS[BaseException]
 
 
 # --- planner --------------------------------------------------------------------------------------
