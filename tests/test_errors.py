@@ -19,7 +19,7 @@ def test_an_error_survives_pickling_with_its_facts(error):
     }
 
 
-@pytest.mark.parametrize("kind", [type(error) for error in EXAMPLES])
+@pytest.mark.parametrize("kind", [type(error) for error in OURS])
 def test_an_error_can_be_made_from_one_message(kind):
     error = kind("the disk is full")
     assert str(error).removeprefix("1 error: ") == "the disk is full"

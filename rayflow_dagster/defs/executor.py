@@ -90,12 +90,15 @@ class FlowExecutor(Executor):
             job_context: PlanExecutionContext, execution_plan: ExecutionPlan
         ) -> Iterator[DagsterEvent]:
             session = _session(job_context)
+            graph, steps = session.flow.graph, session.flow.steps
             with (
                 InstanceConcurrencyContext(
                     job_context.instance, job_context.dagster_run
                 ) as concurrency,
                 FlowActiveExecution(
                     execution_plan,
+                    drawn=[steps[node_id] for node_id in graph["nodes"]],
+                    returns=frozenset(steps[node_id] for node_id in graph["return_nodes"]),
                     slots=session.slots,
                     workers_for=session.workers_for,
                     retry_mode=self._retries,

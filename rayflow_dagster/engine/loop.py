@@ -1,5 +1,6 @@
 """The loop of a direct run: plan on every completion, until nothing runs and nothing can."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,6 +50,8 @@ class FlowLoop:
     errors: list[str] = field(init=False, default_factory=list)
     _is_over: bool = field(init=False, default=False)
     """True when nothing new may start."""
+    _returns: deque[str] = field(init=False, default_factory=deque)
+    """RETURNs that are ready. The first of them runs, and no other overtakes it."""
     _attempts: dict[str, int] = field(init=False, default_factory=dict)
     """How often a node that is tried again has failed."""
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
@@ -69,7 +72,12 @@ class FlowLoop:
 
     def _begin_all(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:
-            self._begin(node_id)
+            if node_id not in self.planner.returns:
+                self._begin(node_id)
+                continue
+            self._returns.append(node_id)
+            if self._returns[0] == node_id:
+                self._begin(node_id)
 
     def _begin(self, node_id: str) -> None:
         self.tracker.update_node_status(node_id, "running")
@@ -90,6 +98,10 @@ class FlowLoop:
             self._turns.drop_waiting()
             self._drop_queued()
             return
+        if node_id in self.planner.returns:
+            self._returns.popleft()  # it was none after all: the next one's turn
+            if self._returns:
+                self._begin(self._returns[0])
         plan = self.planner.plan_after(self.tracker.get_state(), result)
         for skipped in plan.skipped:
             self._store(skipped_result(skipped, "no exec edge into it fired"))

@@ -25,7 +25,7 @@ Decision = Literal["wait", "run", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What follows: nodes to start now, and nodes that will never run."""
+    """What follows: nodes to start now, in this order, and nodes that will never run."""
 
     ready: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -48,16 +48,21 @@ class ExecutionPlanner:
 
     def __init__(self, execution_graph: ExecutionGraph) -> None:
         self._graph = execution_graph
-        self._returns = frozenset(execution_graph["return_nodes"])
+        self.returns = frozenset(execution_graph["return_nodes"])
         self._look_first: dict[str, int] = {}
         """Node id -> which of its sources was open when last looked at."""
         self._incoming = _incoming_edges(execution_graph)
         self._exec_targets = _exec_targets(execution_graph)
+        self._rank = {
+            node_id: (-node.get("priority", 0), place)
+            for place, (node_id, node) in enumerate(execution_graph["nodes"].items())
+        }
+        """What goes first of the nodes that are ready: priority, then the order of the drawing."""
 
     def get_next_nodes(
         self, current_state: ExecutionState, last_result: NodeResult | None
     ) -> list[str]:
-        """All nodes that can start now, in execution order.
+        """All nodes that can start now, in the order in which they start: as they are drawn.
 
         ``last_result`` counts even if it is not stored in ``current_state`` yet. Nothing can start
         once a RETURN was reached or, unless the flow says ``on_error: continue``, a node failed.
@@ -103,7 +108,7 @@ class ExecutionPlanner:
         ends: list[tuple[str, str]] = []
         for node_id, node in current_state["node_states"].items():
             result = node["result"]
-            is_return = node_id in self._returns
+            is_return = node_id in self.returns
             if result is not None and result["status"] == "success" and not is_return:
                 fired = fired_outputs(result, self._exec_outputs(node_id))
                 ends += [(node_id, name) for name in fired if not self._targets(node_id, name)]
@@ -135,7 +140,7 @@ class ExecutionPlanner:
                     skipped[node_id] = None
                     results.add(skipped_result(node_id))
                     queue.extend(self._graph["nodes"][node_id]["dependents"])
-        return Plan(tuple(ready), tuple(skipped))
+        return Plan(tuple(sorted(ready, key=self._rank.__getitem__)), tuple(skipped))
 
     def _ends_flow(self, result: NodeResult | None) -> bool:
         """Whether nothing may start after this result: a RETURN, or a failure that stops."""
@@ -143,7 +148,7 @@ class ExecutionPlanner:
             return False
         if result["status"] == "error":
             return self._graph.get("on_error", "stop") == "stop"
-        return result["status"] == "success" and result["node_id"] in self._returns
+        return result["status"] == "success" and result["node_id"] in self.returns
 
     def _decide(self, node_id: str, results: "_Results") -> Decision:
         if self._is_waiting(node_id, results):

@@ -59,9 +59,14 @@ def chain() -> None:
     third(second(first()))
 
 
-def _active(plan: Any = None, slots: int = 100, **options: Any) -> FlowActiveExecution:
+def _active(
+    plan: Any = None, slots: int = 100, returns: Any = (), **options: Any
+) -> FlowActiveExecution:
+    plan = plan or create_execution_plan(chain)
+    options.setdefault("drawn", [step.key for step in plan.steps])
     return FlowActiveExecution(
-        plan or create_execution_plan(chain),
+        plan,
+        returns=frozenset(returns),
         slots=lambda: slots,
         workers_for=lambda key: int(key != "light"),
         retry_mode=RetryMode.ENABLED,
@@ -118,7 +123,7 @@ def wide() -> None:
 
 def test_steps_wait_until_a_worker_has_room_for_them() -> None:
     with _active(create_execution_plan(wide), slots=2) as active:
-        assert _keys(active.get_steps_to_execute()) == ["light", "urgent", "a"]
+        assert _keys(active.get_steps_to_execute()) == ["urgent", "a", "light"]
         assert not active.is_complete
 
         active.mark_success("a")
@@ -129,6 +134,19 @@ def test_steps_wait_until_a_worker_has_room_for_them() -> None:
         for key in ("light", "b", "c"):
             active.mark_success(key)
         assert active.is_complete
+
+
+def test_ready_steps_start_as_they_are_drawn_and_returns_one_at_a_time() -> None:
+    plan = create_execution_plan(wide)
+    drawn = ["limited_2", "c", "light", "b", "limited_1", "a", "urgent"]
+    with _active(plan, returns=("c", "a"), drawn=drawn) as active:
+        started = _keys(active.get_steps_to_execute())
+
+        assert started == ["urgent", "limited_2", "c", "light", "b", "limited_1"]
+        active.mark_failed("c")
+        assert _keys(active.get_steps_to_execute()) == ["a"]
+        for key in [*active._in_flight]:
+            active.mark_success(key)
 
 
 def test_a_step_that_a_limit_holds_back_takes_no_room_from_another() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ from random_flows import RandomFlow, class_path, random_flows
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.validator import FlowValidator
-from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.testing import in_process
+from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.testing import InProcessActors, in_process
 from rayflow_dagster.types import NodeState
 
 
-def _direct(drawn: RandomFlow) -> tuple[dict[str, Any], dict[str, str]]:
-    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+def _direct(
+    drawn: RandomFlow, connect: Connect = in_process
+) -> tuple[dict[str, Any], dict[str, str]]:
+    orchestrator = FlowOrchestrator(PROJECT, connect=connect)
     outcome = asyncio.run(orchestrator.execute_flow(drawn.flow, drawn.inputs))
     assert orchestrator.state_tracker is not None, outcome["error"]
     states = orchestrator.state_tracker.get_state()["node_states"]
@@ -34,9 +38,29 @@ def _outcome(state: NodeState) -> str:
     return "skipped" if result and result["status"] == "skipped" else state["status"]
 
 
-def _in_dagster(drawn: RandomFlow, executor_def: Any = None) -> FlowRun:
+def _in_dagster(
+    drawn: RandomFlow, executor_def: Any = None, connect: Connect = in_process
+) -> FlowRun:
     with DagsterInstance.ephemeral() as instance:
-        return run_in_dagster(drawn.flow, drawn.inputs, instance, executor_def, in_process)
+        return run_in_dagster(drawn.flow, drawn.inputs, instance, executor_def, connect)
+
+
+class _Noted:
+    """One worker, which notes what it runs."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def __call__(self, orchestrator: FlowOrchestrator) -> InProcessActors:
+        assert orchestrator.graph is not None
+        ran = self.ran
+
+        class Actors(InProcessActors):
+            def _run(self, node_id: str, *arguments: Any) -> NodeReply:
+                ran.append(node_id)
+                return super()._run(node_id, *arguments)
+
+        return Actors(orchestrator, orchestrator.graph, workers=1)
 
 
 @given(drawn=random_flows(size=10, race_free=True))
@@ -165,6 +189,26 @@ def test_results_may_have_any_names() -> None:
     outcome, _ = _direct(drawn)
 
     assert outcome["result"] == _in_dagster(drawn).result == dict.fromkeys(names, 5)
+
+
+@pytest.mark.parametrize("order", list(permutations(["one", "two", "three"])))
+def test_what_is_ready_at_one_moment_starts_as_it_is_drawn(order: tuple[str, ...]) -> None:
+    labels = dict(zip(order, ("c", "b", "a"), strict=True))
+    nodes: dict[str, Any] = {"start": node("start")}
+    nodes |= {each: node("identity", label=labels[each], values={"value": 1}) for each in order}
+    nodes |= {f"return_{each}": node("return", label=labels[each]) for each in order}
+    wires = "start > one, start > two, start > three"
+    for each in order[::-1]:
+        wires += "".join(f", {source} > return_{each}" for source in order[::-1])
+        wires += f", {each}.value - return_{each}.{each}"
+    drawn = RandomFlow(draw(nodes, wires), {})
+    direct, as_job = _Noted(), _Noted()
+
+    outcome, _ = _direct(drawn, direct)
+    run = _in_dagster(drawn, connect=as_job)
+
+    assert direct.ran == as_job.ran == list(order)
+    assert outcome["result"] == run.result == {order[0]: 1}
 
 
 def test_two_inputs_may_merge_the_same_sources_in_any_order() -> None:

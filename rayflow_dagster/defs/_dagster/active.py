@@ -9,20 +9,21 @@ from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.plan.step import ExecutionStep
+from dagster._core.storage.tags import PRIORITY_TAG
 
 
 class _Waiting:
-    """Ready steps that wait until there is room for them, in the order in which they go."""
+    """Ready steps that wait until there is room for them: by priority, then as they came."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, str]] = []
+        self._heap: list[tuple[int, int, str]] = []
         self._order = count()
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, key: str, rank: float) -> None:
-        heappush(self._heap, (rank, next(self._order), key))
+    def push(self, step: ExecutionStep) -> None:
+        heappush(self._heap, (-_priority(step), next(self._order), step.key))
 
     @property
     def first(self) -> str:
@@ -37,6 +38,10 @@ class _Waiting:
         return keys
 
 
+def _priority(step: ExecutionStep) -> int:
+    return int(step.tags.get(PRIORITY_TAG, 0))
+
+
 class FlowActiveExecution(ActiveExecution):
     """Dagster's bookkeeping of a plan, with two rules and less work.
 
@@ -46,7 +51,12 @@ class FlowActiveExecution(ActiveExecution):
     A step that needs a worker starts only when one is free for it, so that a step that has
     started really runs, and a failure or RETURN leaves the others unstarted.
 
+    Of the steps that are ready, the one with the highest priority starts first, and of those with
+    the same the one that is drawn first. RETURNs run one at a time, so that no other overtakes it.
+
     Args:
+        drawn: the keys of all steps, in the order of the drawing.
+        returns: those of RETURNs.
         slots: how many steps can run on workers at the same time; asked when steps may start.
         workers_for: how many of them a step takes; 0 for one that takes none.
     """
@@ -55,13 +65,17 @@ class FlowActiveExecution(ActiveExecution):
         self,
         execution_plan: ExecutionPlan,
         *,
+        drawn: Sequence[str],
+        returns: frozenset[str],
         slots: Callable[[], int],
         workers_for: Callable[[str], int],
         **options: Any,
     ) -> None:
         self._slots = slots
         self._workers_for = workers_for
-        self._waiting = _Waiting()
+        self._returns = returns
+        self._for_worker = _Waiting()
+        self._for_return = _Waiting()
         self._on_workers: dict[str, int] = {}
         """Steps in flight that take workers, and how many each."""
         self._fresh: list[str] | None = None
@@ -73,7 +87,12 @@ class FlowActiveExecution(ActiveExecution):
             for source in sources:
                 self._dependents.setdefault(source, []).append(key)
         self._known_state: KnownExecutionState | None = None
-        super().__init__(execution_plan, **options)
+        place = {key: number for number, key in enumerate(drawn)}
+
+        def rank(step: ExecutionStep) -> Any:
+            return -_priority(step), place[step.key]
+
+        super().__init__(execution_plan, sort_key_fn=rank, **options)
 
     def _should_skip_step(self, step_key: str) -> bool:
         sources = self._sources[step_key]
@@ -119,26 +138,33 @@ class FlowActiveExecution(ActiveExecution):
     def get_steps_to_execute(self, limit: int | None = None) -> Sequence[ExecutionStep]:
         self._update()
         ready, self._executable = self._executable, []
-        for key in ready:
-            if self._workers_for(key):
-                self._waiting.push(key, self._sort_key_fn(self.get_step_by_key(key)))
+        for step in sorted(map(self.get_step_by_key, ready), key=self._sort_key_fn):
+            if step.key in self._returns:
+                self._for_return.push(step)
+            elif self._workers_for(step.key):
+                self._for_worker.push(step)
             else:
-                self._executable.append(key)
+                self._executable.append(step.key)
         chosen = list(super().get_steps_to_execute(limit))
         held_back = self._executable
-        while self._waiting and not self._is_full() and self._has_room(self._waiting.first):
-            key = self._waiting.pop()
-            self._executable = [key]
-            started = super().get_steps_to_execute(limit)
-            chosen += started
-            if started:
-                self._on_workers[key] = self._workers_for(key)
-            held_back += self._executable  # by a limit, which must not keep the others waiting
+        for waiting in (self._for_return, self._for_worker):
+            while waiting and not self._is_full() and self._has_room(waiting.first):
+                key = waiting.pop()
+                self._executable = [key]
+                started = super().get_steps_to_execute(limit)
+                chosen += started
+                if started:
+                    self._on_workers[key] = self._workers_for(key)
+                held_back += self._executable  # by a limit, which must not keep the others waiting
         self._executable = held_back
-        return chosen
+        return sorted(chosen, key=self._sort_key_fn)
 
     def _has_room(self, key: str) -> bool:
-        """Whether as many workers are free as a step takes, or all of them."""
+        """Whether no other RETURN runs; whether as many workers are free as a step takes, or all of
+        them.
+        """
+        if key in self._returns:
+            return self._returns.isdisjoint(self._in_flight)
         used = sum(self._on_workers.values())
         return not used or used + self._workers_for(key) <= self._slots()
 
@@ -147,7 +173,7 @@ class FlowActiveExecution(ActiveExecution):
 
     @property
     def is_complete(self) -> bool:
-        return not self._waiting and super().is_complete
+        return not (self._for_worker or self._for_return) and super().is_complete
 
     def get_known_state(self) -> KnownExecutionState:
         """Dagster's, made anew only after a retry: it has the live set of outputs that are there,
@@ -177,7 +203,8 @@ class FlowActiveExecution(ActiveExecution):
             self.mark_abandoned(key)
 
     def _forget_unstarted(self) -> list[str]:
-        keys = [*self._pending, *self._executable, *self._waiting_to_retry, *self._waiting.clear()]
+        keys = [*self._pending, *self._executable, *self._waiting_to_retry]
+        keys += [*self._for_worker.clear(), *self._for_return.clear()]
         self._pending.clear()
         self._executable.clear()
         self._waiting_to_retry.clear()
