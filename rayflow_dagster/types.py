@@ -22,6 +22,7 @@ NodeStatus = Literal["pending", "ready", "running", "completed", "failed"]
 ResultStatus = Literal["success", "error", "skipped"]
 Severity = Literal["error", "warning"]
 OnError = Literal["stop", "continue"]
+Ends = Literal["first_return", "all_settled"]
 
 EXEC_IN = "exec_in"
 """Canonical name of the one exec input of a node."""
@@ -173,6 +174,8 @@ class ExecutionGraph(TypedDict):
     execution_order: list[str]
     on_error: NotRequired[OnError]
     variables: NotRequired[dict[str, dict[str, Any]]]
+    ends: NotRequired[Ends]
+    """What ends a run; absent means ``"first_return"``."""
     durable: NotRequired[bool]
     """Whether outputs are written where a re-execution finds them; absent means True."""
     storage: NotRequired[str]

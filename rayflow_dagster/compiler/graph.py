@@ -66,7 +66,7 @@ class GraphBuilder:
             "variables": {name: dict(spec) for name, spec in flow.variables.items()},
         }
         settings = _settings(flow)
-        for key in ("durable", "storage"):
+        for key in ("durable", "storage", "ends"):
             if settings.get(key) is not None:
                 graph[key] = settings[key]
         return graph

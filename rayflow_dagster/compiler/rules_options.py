@@ -108,6 +108,12 @@ class Settings(BaseModel):
     ray: Ray | None = Field(
         default=None, description="For every node, where the node does not say otherwise."
     )
+    ends: Literal["first_return", "all_settled"] | None = Field(
+        default=None,
+        description="What ends a run: the first RETURN reached, and nothing starts after it "
+        "(first_return, the default); or that all has run that can (all_settled), with the result "
+        "of the first RETURN reached.",
+    )
     durable: bool | None = Field(
         default=None,
         description="false keeps values in Ray's object store only: a failed run can then be run "

@@ -6,7 +6,7 @@ They hold for acyclic flows only and take, beside the flow, a ``Judge`` of what 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rayflow_dagster.suggest import listed
 
@@ -17,6 +17,9 @@ from .resolved import Edge, Node, ResolvedFlow
 
 PART_STEPS = 50_000
 """For the conditions of the part of a flow that one node depends on."""
+
+SHOWN = 3
+"""Nodes that a finding about many of them names."""
 
 
 class Verdict(NamedTuple):
@@ -190,6 +193,54 @@ def several_returns(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
         )
 
 
+def unawaited_nodes(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+    """Nodes that are left out where a RETURN that does not wait for them comes first."""
+    settings: Any = flow.data.get("settings")
+    ends = settings.get("ends") if isinstance(settings, dict) else None
+    if ends == "all_settled" or len(flow.starts) != 1:
+        return
+    left = _left_out(flow, judge)
+    if left:
+        names = ", ".join(str(node) for node in left[:SHOWN]) + (", ..." if left[SHOWN:] else "")
+        yield Finding(
+            "unawaited_nodes",
+            f"nodes {names}: a RETURN that does not wait for them may end the flow before they "
+            'have run, and what has not started is skipped; wire them to it, or set "ends": '
+            '"all_settled" in the flow\'s settings',
+            severity="warning",
+            node=left[0].id,
+        )
+
+
+def _left_out(flow: ResolvedFlow, judge: Judge) -> list[Node]:
+    """Nodes that surely run in some run whose RETURN does not wait for them."""
+    conditions, live, awaited = judge.live.conditions, judge.live, _awaited(flow, judge.live)
+    ended = conditions.attempt(
+        lambda: conditions.any_of(live.runs[node.id] for node in flow.returns)
+    )
+    reached = flow.behind(flow.starts[0].id)
+
+    def beside(node: Node) -> Condition:
+        return conditions.attempt(lambda: conditions.both(live.runs[node.id], ended))
+
+    return [
+        node
+        for node in flow.nodes.values()
+        if node.id in reached and judge.surely(partial(_exceeds, beside(node), awaited[node.id]))
+    ]
+
+
+def _awaited(flow: ResolvedFlow, live: Liveness) -> dict[str, Condition]:
+    """Node id -> when a RETURN runs that waits for the node, or is it."""
+    conditions = live.conditions
+    awaited = dict.fromkeys(flow.nodes, FALSE) | {r.id: live.runs[r.id] for r in flow.returns}
+    for node_id in reversed(flow.order):
+        for source in flow.dependencies[node_id]:
+            either = partial(conditions.either, awaited[source], awaited[node_id])
+            awaited[source] = conditions.attempt(either)
+    return awaited
+
+
 def loose_exec_outputs(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """An exec output that may fire into nothing, so that the run reaches no RETURN."""
     if not flow.returns:
@@ -230,7 +281,7 @@ def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
             yield node, port, edges
 
 
-RUNS = (merges_exclusive, skipped_sources, several_returns, loose_exec_outputs)
+RUNS = (merges_exclusive, skipped_sources, several_returns, unawaited_nodes, loose_exec_outputs)
 
 
 def check_runs(flow: ResolvedFlow) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from dagster import (
 )
 
 from rayflow_dagster.engine.ending import AFTER_RETURN, no_return_error
-from rayflow_dagster.engine.planner import ExecutionPlanner
+from rayflow_dagster.engine.planner import ExecutionPlanner, ends_at_return
 from rayflow_dagster.errors import FlowFailedError
 
 from ._dagster import (
@@ -255,10 +255,13 @@ class _Drive:
             yield event
 
     def _ends_flow(self, step: StepInFlight) -> bool:
-        """Whether nothing new may start: a RETURN was reached, or a failure that stops."""
-        session = self._session
-        stops = session.flow.graph.get("on_error", "stop") == "stop"
-        return session.returned is not None or (step.failed and stops)
+        """Whether nothing new may start: a RETURN that ends it was reached, or a failure that stops
+        it.
+        """
+        graph = self._session.flow.graph
+        if self._session.returned is not None and ends_at_return(graph):
+            return True
+        return step.failed and graph.get("on_error", "stop") == "stop"
 
     def _interrupt(self) -> Iterator[DagsterEvent]:
         """Terminate: end the actors, fail the steps in flight, start nothing more.

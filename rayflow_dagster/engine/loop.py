@@ -12,7 +12,7 @@ from .ending import AFTER_RETURN, no_return_error
 from .error_handler import ErrorHandler
 from .executor import Dispatcher
 from .failures import error_of, is_tried_again, retry_delay
-from .planner import ExecutionPlanner, skipped_result
+from .planner import ExecutionPlanner, ends_at_return, skipped_result
 from .readers import Readers
 from .tracker import StateTracker
 from .turns import NodeRun, Turns
@@ -98,7 +98,7 @@ class FlowLoop:
             self._turns.drop_waiting()
             self._drop_queued()
             return
-        if node_id in self.planner.returns:
+        if node_id in self.planner.returns and result["status"] != "success":
             self._returns.popleft()  # it was none after all: the next one's turn
             if self._returns:
                 self._begin(self._returns[0])
@@ -151,7 +151,7 @@ class FlowLoop:
     def _ends(self) -> bool:
         """Whether nothing new may start any more."""
         stops = bool(self.errors) and self.error_handler.on_error == "stop"
-        self._is_over = stops or self.tracker.is_complete()
+        self._is_over = stops or (self.tracker.is_complete() and ends_at_return(self.graph))
         return self._is_over
 
     def _outcome(self) -> dict[str, Any]:

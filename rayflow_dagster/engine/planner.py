@@ -65,13 +65,16 @@ class ExecutionPlanner:
         """All nodes that can start now, in the order in which they start: as they are drawn.
 
         ``last_result`` counts even if it is not stored in ``current_state`` yet. Nothing can start
-        once a RETURN was reached or, unless the flow says ``on_error: continue``, a node failed.
+        once a RETURN was reached or, unless the flow says ``on_error: continue``, a node failed. In
+        a flow that ends when all has settled, only no other RETURN can.
         """
         results = _Results(current_state, last_result)
         order = self._graph["execution_order"]
         if any(self._ends_flow(results.get(node_id)) for node_id in order):
             return []
-        return list(self._plan(current_state, results, order).ready)
+        ready = self._plan(current_state, results, order).ready
+        returned = any(_is_success(results.get(node_id)) for node_id in self.returns)
+        return [node_id for node_id in ready if not (returned and node_id in self.returns)]
 
     def plan_after(self, current_state: ExecutionState, last_result: NodeResult) -> Plan:
         """What one settled node brings about. Looks at its dependents only.
@@ -148,7 +151,8 @@ class ExecutionPlanner:
             return False
         if result["status"] == "error":
             return self._graph.get("on_error", "stop") == "stop"
-        return result["status"] == "success" and result["node_id"] in self.returns
+        is_reached = _is_success(result) and result["node_id"] in self.returns
+        return is_reached and ends_at_return(self._graph)
 
     def _decide(self, node_id: str, results: "_Results") -> Decision:
         if self._is_waiting(node_id, results):
@@ -202,6 +206,11 @@ class ExecutionPlanner:
         return self._exec_targets.get((node_id, exec_output), [])
 
 
+def ends_at_return(graph: ExecutionGraph) -> bool:
+    """Whether nothing starts any more once a RETURN was reached."""
+    return graph.get("ends", "first_return") == "first_return"
+
+
 def skipped_result(node_id: str, reason: str | None = None) -> NodeResult:
     """The result of a node that does not run."""
     return {
@@ -239,6 +248,10 @@ class _Results:
 
 def _is_open(result: NodeResult | None) -> bool:
     return result is None or result["status"] == "error"
+
+
+def _is_success(result: NodeResult | None) -> bool:
+    return result is not None and result["status"] == "success"
 
 
 def _brings(result: NodeResult | None, output: str) -> bool:

@@ -216,7 +216,9 @@ def test_an_unknown_exec_output_is_refused_with_the_known_ones(check):
 
 
 def test_nothing_can_be_wired_out_of_a_return(only):
-    flow = draw({"s": START_A, "r": "return", "x": "sleep"}, "s > r, s.a - r.a, r.result - x.value")
+    nodes = {"s": START_A, "r": "return", "x": "sleep"}
+    wires = "s > r, s.a - r.a, r.result - x.value"
+    flow = draw(nodes, wires, settings={"ends": "all_settled"})
     finding = only("unknown_port", flow)
     assert finding.node == "r"
 
@@ -408,6 +410,41 @@ def test_two_returns_of_one_run_are_a_warning(only):
     finding = only("several_returns", flow)
     assert finding.severity == "warning"
     said(finding, "'r'", "'t'", "first one reached")
+
+
+def test_a_node_that_a_return_does_not_wait_for_is_a_warning(only):
+    nodes = {"s": "start", "r": "return"} | dict.fromkeys("abcd", "constant")
+    wires = "s > r, s > a, a > b, b > c, c > d"
+    finding = only("unawaited_nodes", draw(nodes, wires))
+    assert (finding.severity, finding.node) == ("warning", "a")
+    said(finding, "nodes 'a', 'b', 'c', ...", "all_settled")
+
+
+@pytest.mark.parametrize(
+    "wires",
+    [
+        "s > a, a > b, b > r",
+        "s > r, s > a, a > b, b.value - r.b",
+        "s > c, c.true > a, a > b, c.false > r, b > t",  # a, b run where t ends the flow
+    ],
+)
+def test_nodes_that_the_return_of_their_run_waits_for_are_fine(loader, wires):
+    nodes = {"s": START_FLAG, "c": "logic.branch", "a": "constant", "b": "constant"}
+    values = {"b": {"type": "any", "default": None}}
+    nodes |= {"r": node("return", inputs=values), "t": "return"}
+    drawn = {key: each for key, each in nodes.items() if f"{key} " in wires or f"> {key}" in wires}
+    flow = draw(drawn, wires + (", s.flag - c.condition" if "c" in drawn else ""))
+    validator = FlowValidator(loader)
+    assert validator.validate(flow) == (True, [])
+    assert validator.warnings == []
+
+
+def test_a_flow_that_ends_when_all_has_settled_leaves_nothing_out(loader):
+    nodes = {"s": "start", "r": "return", "a": "constant"}
+    flow = draw(nodes, "s > r, s > a", settings={"ends": "all_settled"})
+    validator = FlowValidator(loader)
+    assert validator.validate(flow) == (True, [])
+    assert validator.warnings == []
 
 
 def test_an_exec_output_that_leads_nowhere_is_a_warning(loader):

@@ -211,6 +211,33 @@ def test_what_is_ready_at_one_moment_starts_as_it_is_drawn(order: tuple[str, ...
     assert outcome["result"] == run.result == {order[0]: 1}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_flow_that_ends_when_all_has_settled_keeps_its_first_result(fails: bool) -> None:
+    """Audit and mail go on beside the first RETURN; the second comes after it."""
+    flow = draw(
+        {
+            "start": node("start", inputs={"fail": "bool"}),
+            "first": node("return", inputs={"value": {"type": "any", "default": 1}}),
+            "audit": node("fragile", values={"value": 2}, retry={"max": 1, "delay": 0.01}),
+            "mail": node("identity", values={"value": 3}),
+            "second": "return",
+        },
+        "start > first, start > audit, start.fail - audit.fail, audit > mail, mail > second,"
+        "mail.value - second.value",
+        settings={"ends": "all_settled"},
+    )
+    drawn = RandomFlow(flow, {"fail": fails})
+
+    outcome, statuses = _direct(drawn)
+    run = _in_dagster(drawn)
+
+    rest = ["failed", "pending", "pending"] if fails else ["completed", "completed", "skipped"]
+    assert list(statuses.values()) == ["completed", "completed", *rest]
+    assert run.statuses == statuses
+    assert outcome["result"] == run.result == {"value": 1}
+    assert outcome["success"] == run.success == (not fails)
+
+
 def test_two_inputs_may_merge_the_same_sources_in_any_order() -> None:
     flow = draw(
         {

@@ -52,7 +52,8 @@ class FlowActiveExecution(ActiveExecution):
     started really runs, and a failure or RETURN leaves the others unstarted.
 
     Of the steps that are ready, the one with the highest priority starts first, and of those with
-    the same the one that is drawn first. RETURNs run one at a time, so that no other overtakes it.
+    the same the one that is drawn first. RETURNs run one at a time, so that no other overtakes it,
+    and none after one has succeeded.
 
     Args:
         drawn: the keys of all steps, in the order of the drawing.
@@ -160,11 +161,11 @@ class FlowActiveExecution(ActiveExecution):
         return sorted(chosen, key=self._sort_key_fn)
 
     def _has_room(self, key: str) -> bool:
-        """Whether no other RETURN runs; whether as many workers are free as a step takes, or all of
-        them.
+        """Of a RETURN, whether no other runs or has run; of another step, whether as many workers
+        are free as it takes, or all of them.
         """
         if key in self._returns:
-            return self._returns.isdisjoint(self._in_flight)
+            return not self._has_returned and self._returns.isdisjoint(self._in_flight)
         used = sum(self._on_workers.values())
         return not used or used + self._workers_for(key) <= self._slots()
 
@@ -173,7 +174,12 @@ class FlowActiveExecution(ActiveExecution):
 
     @property
     def is_complete(self) -> bool:
-        return not (self._for_worker or self._for_return) and super().is_complete
+        waits = self._for_worker or (self._for_return and not self._has_returned)
+        return not waits and super().is_complete
+
+    @property
+    def _has_returned(self) -> bool:
+        return not self._returns.isdisjoint(self._success)
 
     def get_known_state(self) -> KnownExecutionState:
         """Dagster's, made anew only after a retry: it has the live set of outputs that are there,
