@@ -209,27 +209,24 @@ def test_the_first_return_reached_gives_the_result():
     flow = draw(
         {
             "start": node("start", inputs={"a": "int"}),
-            "late": node("return"),
-            "early": node("return"),
+            "slow": "identity",
+            "late": "return",
+            "early": "return",
         },
-        "start > late, start > early, start.a - late.late, start.a - early.early",
+        "start > slow, slow > late, slow.value - late.late, start > early, start.a - early.early",
     )
-    fetched = threading.Event()
+    returned = threading.Event()
 
-    class Slow(InProcessActors):
-        def fetch(self, values: Any) -> Any:
-            def fetch() -> Any:
-                if "late" in values:
-                    fetched.wait(30)
-                return dict(values)
+    class Late(InProcessActors):
+        def _run(self, node_id: str, *rest: Any) -> Any:
+            returned.wait(30)
+            return super()._run(node_id, *rest)
 
-            return self._threads.submit(fetch)
+    def settled(result: Any) -> None:
+        if result["node_id"] == "early":
+            returned.set()
 
-    orchestrator = FlowOrchestrator(
-        PROJECT, connect=lambda o: Slow(o, o.graph), on_settled=lambda r: (
-            fetched.set() if r["node_id"] == "early" else None
-        )
-    )  # fmt: skip
+    orchestrator = FlowOrchestrator(PROJECT, connect=lambda o: Late(o, o.graph), on_settled=settled)
     assert execute(orchestrator, flow, a=1)["result"] == {"early": 1}
 
 
