@@ -213,7 +213,8 @@ def test_the_first_return_reached_gives_the_result():
             "late": "return",
             "early": "return",
         },
-        "start > slow, slow > late, slow.value - late.late, start > early, start.a - early.early",
+        "start > slow, start.a - slow.value, slow > late, slow.value - late.late,"
+        "start > early, start.a - early.early",
     )
     returned = threading.Event()
 
