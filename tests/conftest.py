@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from postgres import postgres_is_installed, running_postgres
 from shapes import test_loader as make_loader
@@ -32,6 +33,9 @@ def pytest_configure() -> None:
     """
     os.environ["RAYFLOW_RAY_DIR"] = NO_RAY
     os.environ.pop("RAY_ADDRESS", None)
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile("rayflow", deadline=None)
+    hypothesis.settings.load_profile("rayflow")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:

@@ -54,7 +54,7 @@ FIELDS = """
 
 
 @given(st.lists(st.sampled_from(FIELDS.split()), min_size=4, max_size=6).map(" ".join))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_this_package_and_dagster_agree(cron):
     problem = cron_problem(cron)
     if "never comes" not in (problem or ""):

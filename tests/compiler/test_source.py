@@ -120,7 +120,7 @@ def _each_class(source: str) -> Iterator[tuple[NodeLoader, str]]:
 
 
 @given(modules(PLAIN + ODD, OUTSIDE, BASES))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_metadata_is_the_same_from_both_or_source_cannot_tell(source: str) -> None:
     for loader, path in _each_class(source):
         if not loader.registry.is_readable(path):
@@ -136,7 +136,7 @@ def test_metadata_is_the_same_from_both_or_source_cannot_tell(source: str) -> No
 @given(
     modules(PLAIN, [], [each for each in BASES if "Mixin" not in each and each != "RayflowNode, A"])
 )
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_source_alone_tells_what_is_written_plainly(source: str) -> None:
     for loader, path in _each_class(source):
         try:

@@ -64,7 +64,7 @@ class _Noted:
 
 
 @given(drawn=random_flows(size=10, race_free=True))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_random_flow_ends_alike_directly_and_as_a_job(drawn: RandomFlow) -> None:
     outcome, statuses = _direct(drawn)
 
@@ -110,7 +110,7 @@ def test_every_class_of_error_is_tried_again_and_handled_alike(handled: bool) ->
 
 
 @given(drawn=random_flows(size=8, race_free=True))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(
     drawn: RandomFlow,
 ) -> None:
@@ -125,7 +125,7 @@ def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(
 
 
 @given(drawn=random_flows(size=8, race_free=True), data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_disabled_nodes_are_skipped_alike_directly_and_as_a_job(
     drawn: RandomFlow, data: st.DataObject
 ) -> None:

@@ -92,7 +92,7 @@ def test_an_unknown_node_is_an_error():
 
 
 @given(random_flows(10), st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_in_any_order_an_output_is_done_once_and_with_its_node_and_last_reader(drawn, seed):
     graph = compiled(drawn.flow)
     order = list(graph["nodes"])

@@ -23,7 +23,7 @@ from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 LOADER = test_loader()
 PROJECT = Project.at(TESTS, ["flow_nodes"])
 SEEDS = st.integers(0, 2**32)
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=100)
 
 
 class Run:

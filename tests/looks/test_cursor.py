@@ -83,7 +83,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STEPS, st.integers(1, 4))
 def test_every_version_that_stays_is_found_exactly_once(steps, most):
     """``lost``: the daemon ends before it kept the cursor, and the next look is made anew."""
