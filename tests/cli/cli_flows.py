@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+# Not all fixtures: a command that names one flow looks at all flows of its folder.
+FIXTURE_FLOWS = (
+    "branch_join", "failing_node", "handled_error", "linear", "no_return_reached", "parallel_join",
+    "printer", "retry_then_success",
+)  # fmt: skip
+
 
 def write_flow(file: Path, flow: dict[str, Any]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)

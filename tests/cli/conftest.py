@@ -1,11 +1,13 @@
 """A project to type commands in, and what is typed."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cli_flows import FIXTURE_FLOWS
 from click.testing import CliRunner, Result
 from shapes import FIXTURES, FLOW_NODES
 
@@ -59,14 +61,14 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def project(empty_folder: Path) -> Path:
-    """The working folder: a project with the fixtures as its flows."""
+    """The working folder: a project with some of the fixtures as its flows."""
     (empty_folder / "flow_nodes").symlink_to(FLOW_NODES.path)
     settings = '[tool.rayflow_dagster]\nnodes = ["flow_nodes"]\n'
     (empty_folder / "pyproject.toml").write_text(settings)
     flows = empty_folder / "flows"
     flows.mkdir()
-    for file in FIXTURES.glob("*.json"):
-        (flows / file.name).write_bytes(file.read_bytes())
+    for name in FIXTURE_FLOWS:
+        shutil.copy(FIXTURES / f"{name}.json", flows)
     return empty_folder
 
 

@@ -5,8 +5,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from cli_flows import flow_with_inputs, write_flow
-from shapes import fixture_names
+from cli_flows import FIXTURE_FLOWS, flow_with_inputs, write_flow
 
 from rayflow_dagster.cli.mermaid import escape
 from rayflow_dagster.cli.picture import Box, Picture, Wire
@@ -30,8 +29,8 @@ def test_a_branch_names_its_exec_outputs(typed, project: Path):
     assert '-->|"false"|' in output
 
 
-@pytest.mark.parametrize("name", fixture_names())
-def test_every_fixture_is_drawn_both_ways(typed, project: Path, name):
+@pytest.mark.parametrize("name", FIXTURE_FLOWS)
+def test_a_flow_is_drawn_both_ways(typed, project: Path, name):
     mermaid = typed("graph", name)
     svg = typed("graph", name, "--svg")
 
