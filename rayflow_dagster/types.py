@@ -17,7 +17,7 @@ from typing import Any, Literal, NewType, NotRequired, TypedDict
 NodeId = NewType("NodeId", str)
 EdgeId = NewType("EdgeId", str)
 
-EdgeKind = Literal["exec", "data"]
+EdgeKind = Literal["exec", "data", "order"]
 NodeStatus = Literal["pending", "ready", "running", "completed", "failed"]
 ResultStatus = Literal["success", "error", "skipped"]
 Severity = Literal["error", "warning"]
@@ -129,7 +129,8 @@ class RetrySpec(TypedDict):
 class GraphNode(TypedDict):
     """One node of the compiled flow.
 
-    ``metadata`` has the ports of *this* node, START's and RETURN's included.
+    ``metadata`` has the ports of *this* node, START's and RETURN's included. ``dependencies`` are
+    the nodes that edges of any kind lead from, ``dependents`` those that they lead to.
     """
 
     id: str
@@ -157,6 +158,10 @@ class GraphNode(TypedDict):
 
 
 class GraphEdge(TypedDict):
+    """An edge. One of kind ``order`` is not drawn and has no handles: its target only waits until
+    its source is settled, whatever became of it.
+    """
+
     source: str
     target: str
     source_handle: str
@@ -165,7 +170,7 @@ class GraphEdge(TypedDict):
 
 
 class ExecutionGraph(TypedDict):
-    """The compiled flow. ``execution_order`` is topological over both kinds of edge."""
+    """The compiled flow. ``execution_order`` is topological over ``dependencies``."""
 
     nodes: dict[str, GraphNode]
     edges: dict[str, GraphEdge]

@@ -26,7 +26,6 @@ from .dialect import (
 from .json_values import MAX_DEPTH, parse_problem
 from .outline import check_json, check_outline
 from .registry import BUILTIN_ROOT, NodeRegistry
-from .variable_reads import schedule_variable_reads
 
 MAX_BYTES = 20 * 1024 * 1024
 _BRACKETS = re.compile(r"[][{}]")
@@ -106,7 +105,7 @@ def canonicalize(
     canonical["edges"] = canonical_edges(
         lifted.get("edges") or [], nodes, lookup or registry.metadata
     )
-    return schedule_variable_reads(cast(FlowData, canonical))
+    return cast(FlowData, canonical)
 
 
 def canonical_bytes(flow: FlowData) -> bytes:

@@ -26,6 +26,7 @@ from .ports import complete_metadata
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
+from .variable_reads import schedule_variables
 
 
 class GraphBuilder:
@@ -86,10 +87,11 @@ class GraphBuilder:
         def lookup(class_path: str) -> NodeMetadata | None:
             return self._by_path.get(class_path) or builtin_registry().metadata(class_path)
 
-        return resolve(canonicalize(flow_data, self._registry, lookup), lookup)
+        canonical = canonicalize(flow_data, self._registry, lookup)
+        return schedule_variables(resolve(canonical, lookup))
 
     def _build_dependency_graph(self, flow_data: FlowData) -> dict[str, list[str]]:
-        """Node id -> the ids of the nodes that it waits for, over both kinds of edge."""
+        """Node id -> the ids of the nodes that it waits for, over both kinds of edge or none."""
         return dict(self._resolve(flow_data).dependencies)
 
     def _topological_sort(self, dependencies: dict[str, list[str]]) -> list[str]:
@@ -177,6 +179,11 @@ def _reversed(dependencies: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 
 def _graph_edges(flow: ResolvedFlow) -> dict[str, GraphEdge]:
+    waits = [
+        Edge(f"{source} before {node_id}", source, node_id, "", "", "order")
+        for node_id, sources in flow.timing.after.items()
+        for source in sources
+    ]
     return {
         edge.id: {
             "source": edge.source,
@@ -185,7 +192,7 @@ def _graph_edges(flow: ResolvedFlow) -> dict[str, GraphEdge]:
             "target_handle": edge.target_port,
             "edge_type": edge.kind,
         }
-        for edge in flow.edges
+        for edge in (*flow.edges, *waits)
     }
 
 

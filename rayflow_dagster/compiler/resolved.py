@@ -22,6 +22,7 @@ from rayflow_dagster.types import (
 )
 
 from .ports import (
+    VARIABLE,
     VARIABLE_CLASSES_PACKAGE,
     complete_metadata,
     declared_variables,
@@ -110,6 +111,20 @@ class Node:
         return f"'{self.id}' ({self.label})" if self.label not in ("", self.id) else f"'{self.id}'"
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When variable nodes that no exec edge leads to read and write."""
+
+    after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Node id -> the nodes that it waits for though no edge leads from them."""
+    writes: tuple[tuple[str, str], ...] = ()
+    """Two writes of one variable that nothing orders."""
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """A read -> the nodes at whose moments it happens; one where it has one moment."""
+    circle: tuple[str, ...] = ()
+    """Nodes that would wait for each other in a circle, each for the one before it."""
+
+
 @dataclass(frozen=True)
 class ResolvedFlow:
     """Nodes by id in drawing order, and edges."""
@@ -120,6 +135,7 @@ class ResolvedFlow:
     duplicates: tuple[str, ...] = ()
     """Node ids that stand more than once; ``nodes`` has the first of each."""
     hints: Hints = field(default_factory=Hints, compare=False, repr=False)
+    timing: Timing = field(default_factory=Timing)
 
     @cached_property
     def edges_into(self) -> Mapping[str, list[Edge]]:
@@ -159,9 +175,16 @@ class ResolvedFlow:
 
     @cached_property
     def dependencies(self) -> Mapping[str, list[str]]:
-        """Node id -> the ids of the nodes that it waits for, over both kinds of edge."""
+        """Node id -> the ids of the nodes that it waits for, over both kinds of edge or none."""
         return {
-            node_id: list(dict.fromkeys(edge.source for edge in self.edges_into[node_id]))
+            node_id: list(
+                dict.fromkeys(
+                    (
+                        *(edge.source for edge in self.edges_into[node_id]),
+                        *self.timing.after.get(node_id, ()),
+                    )
+                )
+            )
             for node_id in self.nodes
         }
 
@@ -307,3 +330,9 @@ def _node(raw: FlowNode, metadata: NodeMetadata | None) -> Node:
 def is_variable_node(node: Node) -> bool:
     """Whether the node is a built-in that names one variable in its ``VARIABLE`` constant."""
     return node.class_path.startswith(VARIABLE_CLASSES_PACKAGE)
+
+
+def named_variable(node: Node) -> Any:
+    """What a variable node's ``VARIABLE`` says: a text, where it is right."""
+    constant = node.constants.get(VARIABLE, {"type": "str", "value": ""})
+    return node.values.get(VARIABLE, constant["value"])

@@ -223,8 +223,9 @@ def _reached(flow: ResolvedFlow) -> set[str]:
 
 
 def _data_sources(flow: ResolvedFlow, node_id: str) -> set[str]:
-    """The data-driven nodes that ``node_id`` gets values from."""
+    """The data-driven nodes that ``node_id`` gets values from, or whose writes it waits for."""
     sources = {edge.source for edge in flow.data_into(node_id)}
+    sources.update(flow.timing.after.get(node_id, ()))
     return {source for source in sources if not flow.exec_into(source)}
 
 

@@ -3,7 +3,7 @@
 They hold for acyclic flows only and take, beside the flow, a ``Judge`` of what its runs can meet.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from .conditions import FALSE, TRUE, Condition, Conditions
 from .findings import Finding
 from .liveness import Liveness
 from .resolved import Edge, Node, ResolvedFlow
+from .variable_reads import variable_of
 
 PART_STEPS = 50_000
 """For the conditions of the part of a flow that one node depends on."""
@@ -274,6 +275,50 @@ def _loose_outputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str]]:
         yield from ((node, port) for port in node.exec_outputs if port not in wired)
 
 
+def one_moment_to_read(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+    """A data-driven read happens once, so one run may have only one moment for it."""
+    for reader, needed_by in flow.timing.reads.items():
+        pair = _both_run(needed_by, judge)
+        if pair is not None:
+            yield Finding(
+                "variable_read_moment",
+                f"node {flow.nodes[reader]}: no exec edge leads to it, and nodes "
+                f"{flow.nodes[pair[0]]} and {flow.nodes[pair[1]]} need it at different moments of "
+                "one run, so it is not clear when to read the variable; wire exec edges through "
+                "it, or use one reader for each of them",
+                node=reader,
+            )
+
+
+def one_order_of_writes(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+    """Two data-driven writes of one variable in one run need a wire that says which is first."""
+    told: set[str] = set()
+    for pair in flow.timing.writes:
+        if pair[1] not in told and _both_run(pair, judge) is not None:
+            told.add(pair[1])
+            yield Finding(
+                "variable_write_order",
+                f"nodes {flow.nodes[pair[0]]} and {flow.nodes[pair[1]]} both write variable "
+                f"'{variable_of(flow.nodes[pair[1]])}' as soon as their values are there, and no "
+                "wire says which comes first; wire exec edges through them",
+                node=pair[1],
+            )
+
+
+def _both_run(nodes: Sequence[str], judge: Judge) -> tuple[str, str] | None:
+    """Two of these nodes that one run can run both, or for which that is too hard to tell."""
+    if len(nodes) < 2:
+        return None
+    cases = [judge.live.runs[node_id] for node_id in nodes]
+    verdict = _verdict(judge.live, lambda live: _overlap(live, cases))
+    if verdict.can_be is None:
+        return nodes[0], nodes[-1]
+    if not verdict.can_be:
+        return None
+    one, two = _first_overlap(judge.live, cases)
+    return nodes[one], nodes[two]
+
+
 def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
     """(node, input, the data edges into it) for every wired input."""
     for node in flow.nodes.values():
@@ -281,7 +326,10 @@ def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
             yield node, port, edges
 
 
-RUNS = (merges_exclusive, skipped_sources, several_returns, unawaited_nodes, loose_exec_outputs)
+RUNS = (
+    merges_exclusive, skipped_sources, several_returns, unawaited_nodes, loose_exec_outputs,
+    one_moment_to_read, one_order_of_writes,
+)  # fmt: skip
 
 
 def check_runs(flow: ResolvedFlow) -> Iterator[Finding]:

@@ -17,10 +17,9 @@ from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import ERROR_PORT
 
 from .findings import Finding
-from .ports import VARIABLE
-from .resolved import Edge, Node, ResolvedFlow, is_variable_node
+from .resolved import Edge, Node, ResolvedFlow, is_variable_node, named_variable
 from .rules_kept import check_scope
-from .variable_reads import unscheduled_reads
+from .variable_reads import variable_of
 
 
 def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -241,8 +240,7 @@ def _word(given: Any) -> str:
 
 
 def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
-    constant = node.constants.get(VARIABLE, {"type": "str", "value": ""})
-    name = node.values.get(VARIABLE, constant["value"])
+    name = named_variable(node)
     if isinstance(name, str) and name in flow.variables:
         spec = flow.variables[name]
         if spec.get("readonly") and "get_variable" not in node.class_path:
@@ -262,21 +260,22 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
     )
 
 
-def variable_reads_have_one_moment(flow: ResolvedFlow) -> Iterator[Finding]:
-    for reader, consumers in unscheduled_reads(flow.data).items():
-        if len(consumers) > 1 and reader in flow.nodes:
-            names = listed([f"'{name}'" for name in consumers])
-            yield Finding(
-                "variable_read_moment",
-                f"node {flow.nodes[reader]}: it has no exec edges and several consumers ({names}), "
-                "so there is no one moment to read the variable; wire exec edges through it, or "
-                "use one reader per consumer",
-                node=reader,
-            )
+def no_circle_of_variables(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The times of data-driven reads and writes must not wait for each other."""
+    circle = flow.timing.circle
+    if circle:
+        path = " -> ".join([*circle, circle[0]])
+        first = next(id_ for id_ in circle if variable_of(flow.nodes[id_]) is not None)
+        yield Finding(
+            "variable_circle",
+            f"the nodes {path} wait for each other in a circle, because a write that no exec edge "
+            "leads to comes before every read of its variable that no wire orders with it; wire "
+            "exec edges through the variable nodes",
+            node=first,
+        )
 
 
 VALUES = (
     type_compatibility, declared_types_readable, declared_defaults, constants_and_values,
-    required_inputs, variables_declared,
-    variable_reads_have_one_moment,
+    required_inputs, variables_declared, no_circle_of_variables,
 )  # fmt: skip

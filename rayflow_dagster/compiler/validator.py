@@ -21,6 +21,7 @@ from .flow import canonicalize
 from .loader import NodeLoader
 from .process_check import process_problem
 from .resolved import Node, ResolvedFlow, resolve
+from .variable_reads import schedule_variables
 
 Rule = Callable[[ResolvedFlow], Iterable[Finding]]
 
@@ -108,7 +109,7 @@ class FlowValidator:
             FlowFormatError: the outline is broken.
         """
         canonical = canonicalize(flow_data, self.node_loader.registry, self._lookup)
-        return resolve(canonical, self._lookup)
+        return schedule_variables(resolve(canonical, self._lookup))
 
     def _lookup(self, class_path: str) -> NodeMetadata | None:
         try:

@@ -79,6 +79,15 @@ class CompiledFlow:
         return wires
 
     @cached_property
+    def waits(self) -> Mapping[str, list[str]]:
+        """Node id -> the nodes that it only waits for; nodes without such are left out."""
+        waits: dict[str, list[str]] = {}
+        for edge in self.graph["edges"].values():
+            if edge["edge_type"] == "order":
+                waits.setdefault(edge["target"], []).append(edge["source"])
+        return waits
+
+    @cached_property
     def sentinels(self) -> frozenset[tuple[str, str]]:
         """(node, input) that must run with a constant or default where nothing came: Dagster
         skips a step whose one source was skipped even if the input has a default, so such an

@@ -32,7 +32,7 @@ from rayflow_dagster.types import FlowData
 from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
-from .names import ABSENT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
+from .names import ABSENT, AFTER_INPUT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
 from .ops import build_op, build_retry_policy, op_tags
 from .resources import HASH_TAG, session_resource
 
@@ -170,6 +170,12 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
             for source, port in exec_wires
         ]
         dependencies[EXEC_INPUT] = MultiDependencyDefinition(ends)
+    waits = flow.waits.get(node_id)
+    if waits:
+        # Dagster skips a step of whose fan-in nothing came, so START, which always runs, is in it.
+        sources = dict.fromkeys((flow.graph["start_node"], *waits))
+        ends = [_some_output(flow, source) for source in sources]
+        dependencies[AFTER_INPUT] = MultiDependencyDefinition(ends)
     for port, wires in flow.wires[node_id].items():
         ends = [
             DependencyDefinition(flow.steps[source], flow.ports[source].outputs[output])
@@ -181,6 +187,13 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
         fans_in = port in flow.fan_ins[node_id]
         dependencies[name] = MultiDependencyDefinition(ends) if fans_in else ends[0]
     return dependencies
+
+
+def _some_output(flow: CompiledFlow, node_id: str) -> DependencyDefinition:
+    """An output of a node, for a step that only waits for it."""
+    ports = flow.ports[node_id]
+    name = next(iter((*ports.exec_outputs.values(), *ports.outputs.values())))
+    return DependencyDefinition(flow.steps[node_id], name)
 
 
 def _title(raw: Any, file: Path | None) -> str:

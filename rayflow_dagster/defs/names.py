@@ -18,6 +18,8 @@ from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ExecutionGraph, GraphNod
 from ._dagster import DISALLOWED_NAMES
 
 EXEC_INPUT = "exec_in"
+AFTER_INPUT = "exec_after"
+"""What a step waits for without a wire."""
 ABSENT = "absent"
 RESULT = "result"
 SESSION = "rayflow"
@@ -128,7 +130,7 @@ def _port_names(
     exec_names = {port: exec_output_name(port) for port in exec_ports}
     taken = {*exec_names.values(), ABSENT}
     outputs = _port_table(data_ports, taken)
-    inputs = _port_table(data_inputs, {EXEC_INPUT})
+    inputs = _port_table(data_inputs, {EXEC_INPUT, AFTER_INPUT})
     _refuse_collisions({**{f"output {k}": v for k, v in outputs.items()},
                         **{f"exec {k}": v for k, v in exec_names.items()}})  # fmt: skip
     _refuse_collisions(inputs)

@@ -34,7 +34,7 @@ from ._dagster import COMPUTE_KIND_TAG, GIVEN_NUMBER, KIND_PREFIX, PRIORITY_TAG,
 from .compiled import CompiledFlow
 from .compute import compute_node
 from .io_manager import Absent
-from .names import ABSENT, EXEC_INPUT, SESSION
+from .names import ABSENT, AFTER_INPUT, EXEC_INPUT, SESSION
 
 NODE_TAG = "rayflow/node_id"
 CLASS_TAG = "rayflow/class"
@@ -93,6 +93,8 @@ def _pattern(looks: str) -> OpDefinition:
     """An op to copy: what nodes of one class have in common."""
     given = json.loads(looks)
     ins: dict[str, In] = {EXEC_INPUT: In(Nothing)}
+    if given["waits"]:
+        ins[AFTER_INPUT] = In(Nothing)
     for name, kind in given["inputs"].items():
         ins[name] = In(dagster_type(kind), default_value=Absent())
     return OpDefinition(
@@ -130,6 +132,7 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     return {
         "inputs": {name: metadata["inputs"][port] for port, name in ports.inputs.items()},
         "outputs": outputs,
+        "waits": node_id in flow.waits,
         "config": config if is_start else None,
         "pool": node.get("pool"),
         "kind": {COMPUTE_KIND_TAG: metadata.get("category") or "ray"},

@@ -36,7 +36,7 @@ class _Incoming:
     """The edges into one node: (source, handle) of exec edges, and of data edges by input."""
 
     sources: tuple[str, ...]
-    """The nodes that the edges come from, each once."""
+    """The nodes that edges of any kind come from, each once."""
     exec_edges: tuple[tuple[str, str], ...]
     data_edges: Mapping[str, tuple[tuple[str, str], ...]]
     needed: tuple[str, ...]
@@ -259,19 +259,17 @@ def _brings(result: NodeResult | None, output: str) -> bool:
 
 
 def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
-    sources: dict[str, dict[str, None]] = {node_id: {} for node_id in graph["nodes"]}
     exec_edges: dict[str, list[tuple[str, str]]] = {node_id: [] for node_id in graph["nodes"]}
     data_edges: dict[str, dict[str, list[tuple[str, str]]]] = {id_: {} for id_ in graph["nodes"]}
     for edge in graph["edges"].values():
         end = (edge["source"], edge["source_handle"])
-        sources[edge["target"]][edge["source"]] = None
         if edge["edge_type"] == "exec":
             exec_edges[edge["target"]].append(end)
-        else:
+        elif edge["edge_type"] == "data":
             data_edges[edge["target"]].setdefault(edge["target_handle"], []).append(end)
     return {
         node_id: _Incoming(
-            tuple(sources[node_id]),
+            tuple(graph["nodes"][node_id]["dependencies"]),
             tuple(exec_edges[node_id]),
             {port: tuple(ends) for port, ends in data_edges[node_id].items()},
             tuple(port for port in data_edges[node_id] if not has_fallback(graph, node_id, port)),

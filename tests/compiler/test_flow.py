@@ -266,18 +266,6 @@ def test_an_editors_variable_node_declares_what_the_flow_does_not(loader):
     assert canonicalize(flow, loader.registry)["variables"] == declared
 
 
-def test_a_read_without_exec_edges_happens_just_before_its_consumer(loader):
-    reader = node("variables.get_variable", values={"VARIABLE": "v"})
-    flow = draw(
-        {"s": "start", "x": "sleep", "v": reader, "w": reader, "r": "return"},
-        "s > x, x > r, v.value - r.v, w.value - r.w",
-        variables={"v": {}},
-    )
-    edges = canonicalize(flow, loader.registry)["edges"]
-    path = {edge["source"]: edge["target"] for edge in edges if edge["type"] == "exec"}
-    assert path == {"s": "x", "x": "v", "v": "w", "w": "r"}
-
-
 def test_equal_flows_have_equal_hashes(loader):
     flow = load_fixture("linear")
     turned = dict(reversed(flow.items()))

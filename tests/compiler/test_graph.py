@@ -57,6 +57,8 @@ def test_every_edge_joins_ports_that_the_nodes_have(graph):
         if edge["edge_type"] == "exec":
             assert edge["source_handle"] in (*source["exec_outputs"], *error)
             assert edge["target_handle"] == "exec_in"
+        elif edge["edge_type"] == "order":
+            assert edge["source_handle"] == edge["target_handle"] == ""
         else:
             assert edge["source_handle"] in (*source["outputs"], *error)
             assert edge["target_handle"] in target["inputs"]

@@ -175,16 +175,49 @@ def duplicates() -> Flow:
     return made
 
 
-def readers(count: int = 2_000) -> Flow:
-    """Variable nodes without exec edges, of two consumers each."""
-    nodes = [node(f"n{at}", GET, constantValues={"VARIABLE": "v"}) for at in range(count)]
-    nodes += [node(f"c{at}", COLLECT) for at in range(count)]
-    led = [exec_edge("s", f"c{at}") for at in range(count)]
-    edges = [data_edge(f"n{at}", f"c{at}", into="a") for at in range(count)]
-    edges += [data_edge(f"n{at}", f"c{(at + 1) % count}", into="b") for at in range(count)]
-    made = flow(nodes, [*led, *edges], variables={"v": {"type": "int", "default": 0}})
-    made["edges"] = [each for each in made["edges"] if not each["target"].startswith("n")]
+def variable(node_id: str, kind: str) -> Flow:
+    return node(node_id, f"variables.{kind}_variable", constantValues={"VARIABLE": "v"})
+
+
+def with_variable(nodes: list[Flow], edges: list[Flow]) -> Flow:
+    """No variable node gets an exec edge."""
+    kept = {each["id"] for each in nodes if each["type"].startswith("variables.")}
+    made = flow(nodes, edges, {"a": "any"}, variables={"v": {"type": "any"}})
+    made["edges"] = [e for e in made["edges"] if e["type"] != "exec" or e["target"] not in kept]
     return made
+
+
+def readers(count: int = NODES // 3) -> Flow:
+    """Variable nodes without exec edges, of two consumers with different moments each."""
+    nodes = [variable(f"n{at}", "get") for at in range(count)]
+    nodes += [node(f"d{at}") for at in range(count)]
+    nodes += [node(f"c{at}", COLLECT) for at in range(count)]
+    edges = [exec_edge(f"d{at}", f"c{at}") for at in range(count)]
+    edges += [data_edge(f"n{at}", f"c{at}", into="a") for at in range(count)]
+    edges += [data_edge(f"n{at}", f"c{(at + 1) % count}", into="b") for at in range(count)]
+    return with_variable(nodes, edges)
+
+
+def writers(writes: int = NODES, reads: int = 0) -> Flow:
+    """Writes of one variable without exec edges, which nothing orders, and reads of it."""
+    nodes = [variable(f"n{at}", "set") for at in range(writes)]
+    nodes += [variable(f"g{at}", "get") for at in range(reads)]
+    edges = [data_edge("s", f"n{at}", "a") for at in range(writes)]
+    return with_variable(
+        nodes, [*edges, *(data_edge(f"g{at}", "r", into=f"x{at}") for at in range(reads))]
+    )
+
+
+def swapped() -> Flow:
+    """Half of the nodes read what the other half writes, and write what those read."""
+    half = NODES // 2
+    nodes = [variable(f"g{at}", "get") for at in range(half)]
+    nodes += [variable(f"n{at}", "set") for at in range(half)]
+    for at, each in enumerate(nodes):
+        each["data"]["constantValues"] = {"VARIABLE": f"v{at % half}"}
+    edges = [data_edge(f"g{at}", f"n{at ^ 1}") for at in range(half)]
+    made = with_variable(nodes, edges)
+    return {**made, "variables": ports(half, "v", {"type": "any"})}
 
 
 def written(spec: dict[str, Any]) -> Flow:
@@ -296,7 +329,9 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         lambda: {**flow([], []), "variables": ports(MANY, kind={"derived": True})},
         MANY,
     ),
-    "variable_read_moment": (readers, 2000),
+    "variable_circle": (swapped, 1),
+    "variable_read_moment": (readers, NODES // 3),
+    "variable_write_order": (writers, NODES - 1),
     "variable_readonly": (lambda: written({"type": "int", "default": 0, "readonly": True}), NODES),
 }  # fmt: skip
 
@@ -304,6 +339,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
 SHAPES: list[Callable[[], Flow]] = [
     circle,
     one_wide_merge,
+    lambda: writers(NODES // 2, NODES // 2),
     lambda: scheduled(start=ports(MANY)),
     lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(MANY)]),
     lambda: sensors(type="file", path="a/*.csv", inputs={"x": "{{ fil.path }} {{ file.pth }}"}),

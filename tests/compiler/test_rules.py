@@ -1,5 +1,7 @@
 """One test per rule of the validator, named after the rule."""
 
+from typing import Any
+
 import pytest
 from drawing import draw, node
 
@@ -543,20 +545,74 @@ def test_a_variable_named_by_no_text_is_refused(check):
     assert {finding.rule for finding in check(flow)} == {"constant_value", "variable_declared"}
 
 
-def test_an_unscheduled_read_with_several_consumers_is_refused(only):
-    flow = draw(
-        {
-            "s": "start",
-            "v": node("variables.get_variable", values={"VARIABLE": "v"}),
-            "x": "identity",
-            "r": "return",
-        },
-        "s > x, x > r, v.value - x.value, v.value - r.value",
-        variables={"v": {}},
+def _get(name: str) -> dict[str, Any]:
+    return node("variables.get_variable", values={"VARIABLE": name})
+
+
+def _set(name: str) -> dict[str, Any]:
+    return node("variables.set_variable", values={"VARIABLE": name})
+
+
+def _with_variables(wires: str, **nodes: Any) -> dict[str, Any]:
+    start = node("start", inputs={"a": "any", "yes": "bool"})
+    variables: dict[str, Any] = {"u": {}, "v": {}}
+    ends = {"ends": "all_settled"}
+    return draw({"s": start, **nodes, "r": "return"}, wires, variables=variables, settings=ends)
+
+
+def test_a_data_driven_read_has_one_moment_in_a_run(only, check):
+    wires = "x > i, y > j, i > r, j > r, v.value - i.value, v.value - j.value"
+    nodes = {"x": "identity", "y": "identity", "i": "identity", "j": "identity", "v": _get("v")}
+    values = "s.a - x.value, s.a - y.value"
+    finding = only(
+        "variable_read_moment", _with_variables(f"s > x, s > y, {wires}, {values}", **nodes)
     )
-    finding = only("variable_read_moment", flow)
     assert finding.node == "v"
-    said(finding, "several consumers ('x', 'r')", "wire exec edges")
+    said(finding, "nodes 'i' and 'j' need it at different moments", "wire exec edges")
+    either = f"s > b, s.yes - b.condition, b.true > x, b.false > y, {wires}, {values}"
+    assert not check(_with_variables(either, b="logic.branch", **nodes))
+    along = "s > i, i > j, j > r, v.value - i.value, v.value - j.value"
+    assert not check(_with_variables(along, i="identity", j="identity", v=_get("v")))
+
+
+def test_two_data_driven_writes_in_a_run_need_an_order(only, check):
+    nodes = {"one": _set("v"), "two": _set("v")}
+    finding = only(
+        "variable_write_order",
+        _with_variables("s > r, s.a - one.value, s.a - two.value", **nodes),
+    )
+    assert finding.node in nodes
+    said(finding, "both write variable 'v'", "no wire says which comes first")
+    assert not check(_with_variables("s > r, s.a - one.value, one.value - two.value", **nodes))
+    either = (
+        "s > b, s.yes - b.condition, b.true > i, b.false > j, i > r, j > r, s.a - i.value,"
+        "s.a - j.value, i.value - one.value, j.value - two.value"
+    )
+    branching = {"b": "logic.branch", "i": "identity", "j": "identity"}
+    assert not check(_with_variables(either, **branching, **nodes))
+
+
+def test_a_read_that_no_exec_driven_node_needs_comes_before_what_is_written(loader):
+    flow = _with_variables(
+        "s > w, w > r, s.a - w.value, s.a - p.x, v.value - p.y", w=_set("v"), p="add", v=_get("v")
+    )
+    assert FlowValidator(loader).resolve(flow).dependencies["w"] == ["s", "v"]
+
+
+def test_data_driven_writes_that_wait_for_each_other_are_a_circle(only):
+    flow = _with_variables(
+        "s > r, s.a - p.x, gu.value - p.y, p.result - wv.value, s.a - q.x, gv.value - q.y,"
+        "q.result - wu.value, gu.value - r.x, gv.value - r.y",
+        gu=_get("u"),
+        gv=_get("v"),
+        wu=_set("u"),
+        wv=_set("v"),
+        p="add",
+        q="add",
+    )
+    finding = only("variable_circle", flow)
+    assert finding.node in ("gu", "gv", "wu", "wv")
+    said(finding, "wait for each other in a circle")
 
 
 @pytest.mark.parametrize(

@@ -202,3 +202,27 @@ def test_actors_store_and_read_outputs_themselves(
     rerun = _from_failure(flow, instance, failed, on_ray=True)
 
     assert rerun.result == {"value": 7, "counter": 11}
+
+
+def test_a_read_finds_in_a_rerun_what_was_written_before_it(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    values = {"VARIABLE": "v"}
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "any"}),
+            "set": node("variables.set_variable", values=values),
+            "mended": node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}),
+            "get": node("variables.get_variable", values=values),
+            "return": "return",
+        },
+        "start > mended, mended > return, start.value - set.value, start.value - mended.value,"
+        "get.value - return.v",
+        variables={"v": {"type": "any"}, "counter": {"type": "int", "default": 0}},
+    )
+    failed = _execute(flow, instance)
+    assert failed.statuses["get"] == "pending"
+
+    marker.touch()
+    assert _from_failure(flow, instance, failed).result == {"v": 7}
