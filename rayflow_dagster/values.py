@@ -7,6 +7,7 @@ own, and where a run is durable its actor writes it to a file or, by fsspec, to 
 URL names.
 """
 
+import logging
 import math
 import os
 import tempfile
@@ -19,8 +20,10 @@ from typing import IO, Any
 
 import cloudpickle
 
-from .errors import StorageError
+from .errors import StorageError, describe
 from .secrets import layers
+
+_log = logging.getLogger("rayflow_dagster")
 
 INLINE_BYTES = 2048
 """Above this size a value is an object of its own. Counted roughly: a character is a byte."""
@@ -172,6 +175,18 @@ def read_bytes(place: str) -> bytes:
     """
     with _open(place) as file:
         return file.read()
+
+
+def remove_stored(place: str) -> None:
+    """Delete what nobody needs any more. A file that cannot be deleted stays, which is logged."""
+    try:
+        if is_url(place):
+            filesystem, path = file_system(place)
+            filesystem.rm_file(path)
+        else:
+            Path(place).unlink(missing_ok=True)
+    except Exception as error:  # of a file system's own class; the run goes on
+        _log.warning("%s cannot be deleted: %s", place, describe(error))
 
 
 def stored_exists(place: str) -> bool:

@@ -20,7 +20,7 @@ from dagster import DagsterInstance
 
 from rayflow_dagster.compiler.flow import parse_flow
 from rayflow_dagster.defs.flow_store import digest_of, remove_unused_flows, unused_flows
-from rayflow_dagster.defs.storage import VARIABLES_FILE, values_root
+from rayflow_dagster.defs.storage import VARIABLES, values_root
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
 from rayflow_dagster.values import file_system
@@ -190,7 +190,7 @@ def _run_folders(filesystem: Any, root: str) -> Iterator[tuple[str, str]]:
 def _is_ours(filesystem: Any, path: str) -> bool:
     """Whether a folder holds what a run of ours stores, and nothing else."""
     names = {_name(entry) for entry in filesystem.ls(path, detail=False)}
-    return all(name == _STEPS or VARIABLES_FILE in name for name in names)
+    return all(name == _STEPS or VARIABLES in name for name in names)
 
 
 def _name(path: str) -> str:

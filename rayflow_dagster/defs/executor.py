@@ -232,6 +232,8 @@ class _Drive:
         step.seen.append(event)
         yield event
         self._active.handle_event(event)
+        if event.is_step_success:
+            self._session.recorded(step.key)
         step.failed = step.failed or event.event_type_value == "STEP_FAILURE"
         self._failed = self._failed or step.failed
 

@@ -6,18 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dagster import DagsterInstance, DagsterRun, InitResourceContext
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, InitResourceContext
 
 from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError, VariableError
 from rayflow_dagster.types import ExecutionState, NodeResult
-from rayflow_dagster.values import check_place, is_url, join, read_bytes, store_bytes, stored_exists
+from rayflow_dagster.values import (
+    check_place,
+    is_url,
+    join,
+    read_bytes,
+    remove_stored,
+    store_bytes,
+    stored_exists,
+)
 from rayflow_dagster.variables import Snapshot, unpickled
 
 from . import early
 from .compiled import CompiledFlow
-from .storage import KEPT_FILE, VARIABLES_FILE, StoredOutputs, kept_variables, values_root
+from .storage import KEPT_FILE, VARIABLES, StoredOutputs, kept_variables, values_root
 
 if TYPE_CHECKING:
     from rayflow_dagster.kept_variables import Kept, RunVariables
@@ -49,6 +57,11 @@ class RunSession:
         self._stored: dict[str, StoredOutputs] = {}
         self.is_connected = False
         self._version = -1
+        """Of the newest variables that were noted."""
+        self._recorded = -1
+        """Of the newest variables that a step has stored whose success is recorded."""
+        self._snapshots: dict[str, int] = {}
+        """Step key -> the version of the variables that it has stored and that still are."""
         self._kept: RunVariables | None = None
 
     def check_flow_is_the_same(self) -> None:
@@ -181,17 +194,29 @@ class RunSession:
             self.returned = self.returned or node_id
         snapshot = result.get("details", {}).get("variables")
         if snapshot is not None and (self.is_durable or self._kept is not None):
-            self._note_variables(snapshot)
+            self._note_variables(self.flow.steps[node_id], snapshot)
 
-    def _note_variables(self, pickled: bytes) -> None:
+    def _note_variables(self, step_key: str, pickled: bytes) -> None:
         snapshot = unpickled(pickled)
-        if snapshot.version <= self._version:
-            return  # of a node that settled before another that has written since
-        self._version = snapshot.version
-        if self._kept is not None:
+        # Not of a node that settled before another that has written since.
+        if self._kept is not None and snapshot.version > self._version:
             self._kept.note(snapshot)
-        if self.is_durable:
-            store_bytes(self._file_of(self.run.run_id, VARIABLES_FILE), pickled)
+        if self.is_durable and snapshot.version > self._recorded:
+            store_bytes(self._variables_file(self.run.run_id, step_key), pickled)
+            self._snapshots[step_key] = snapshot.version
+        self._version = max(self._version, snapshot.version)
+
+    def recorded(self, step_key: str) -> None:
+        """The success of a step stands in the event log: a re-execution takes the variables as it
+        left them, and needs no older ones.
+        """
+        version = self._snapshots.get(step_key, -1)
+        if version <= self._recorded:
+            return
+        self._recorded = version
+        for other in [key for key, older in self._snapshots.items() if older < version]:
+            del self._snapshots[other]
+            remove_stored(self._variables_file(self.run.run_id, other))
 
     def finished(self, node_id: str) -> None:
         """A node has succeeded or was skipped, its outputs are handled: release what nobody reads
@@ -246,6 +271,9 @@ class RunSession:
     def _file_of(self, run_id: str, name: str) -> str:
         return join(join(self.values_root, run_id), name)
 
+    def _variables_file(self, run_id: str, step_key: str) -> str:
+        return join(self._file_of(run_id, VARIABLES), f"{step_key}.pkl")
+
     def _first_variables(self) -> Snapshot | None:
         """The variables as this run begins with them; None where all have their defaults."""
         left = self._left()
@@ -263,12 +291,22 @@ class RunSession:
 
     def _left(self) -> Snapshot | None:
         """The variables as the runs that this one goes on from left them."""
+        if not self.flow.graph.get("variables"):
+            return None
         for run in self._ancestors():
-            file = self._file_of(run.run_id, VARIABLES_FILE)
-            if stored_exists(file):
-                left = unpickled(read_bytes(file))
+            left = self._last_snapshot(run)
+            if left is not None:
                 return left._replace(changes={}) if self._is_kept(run) else left
         return None
+
+    def _last_snapshot(self, run: DagsterRun) -> Snapshot | None:
+        """The newest variables among those that the steps left whose success is recorded: what
+        another has written, which runs again, is not in them.
+        """
+        recorded = self.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_SUCCESS)
+        files = [self._variables_file(run.run_id, entry.step_key or "") for entry in recorded]
+        found = [unpickled(read_bytes(file)) for file in files if stored_exists(file)]
+        return max(found, key=lambda snapshot: snapshot.version, default=None)
 
     def _is_kept(self, writer: DagsterRun) -> bool:
         """Whether what ``writer`` did to kept variables was written back: it, or a run between it

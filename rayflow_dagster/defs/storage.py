@@ -25,9 +25,9 @@ INLINE = "value"
 """Metadata of a small plain value: its JSON text."""
 PLACE = "stored at"
 """Metadata of any other value: the path or URL of its file."""
-VARIABLES_FILE = "variables.pkl"
-"""The variables as the last settled node of a run left them."""
-KEPT_FILE = f"kept_{VARIABLES_FILE}"
+VARIABLES = "variables"
+"""The folder with the variables of a run, as each step left them until a later one succeeded."""
+KEPT_FILE = f"kept_{VARIABLES}.pkl"
 """What a run has read of the variables that are kept between runs."""
 
 

@@ -1,6 +1,10 @@
 """Re-execution from failure: stored outputs, restored variables, and the same flow."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from dagster import (
 )
 from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run
 from drawing import draw, node
+from shapes import TESTS
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.storage import step_folder, values_root
@@ -135,8 +140,8 @@ def test_a_rerun_reads_large_values_from_their_files_and_small_ones_from_events(
     def files_of(run: FlowRun) -> list[str]:
         return sorted(path.name for path in Path(root, run.run_id).rglob("*") if path.is_file())
 
-    assert files_of(small) == ["variables.pkl"]
-    assert files_of(large) == ["value.pkl", "value.pkl", "variables.pkl"]
+    assert files_of(small) == ["Count.pkl"]  # the variables, as the last node left them
+    assert files_of(large) == ["Count.pkl", "value.pkl", "value.pkl"]
     marker.touch()
 
     assert _from_failure(flow, instance, small).result["value"] == 7
@@ -187,6 +192,45 @@ def test_values_are_stored_where_the_flow_says(instance: DagsterInstance, tmp_pa
     rerun = _from_failure(flow, instance, failed)
 
     assert rerun.result == {"value": LARGE, "counter": 11}
+
+
+KILLED = """
+import os, signal, sys
+from dagster import DagsterInstance
+from defs.test_reexecution import _execute
+from rayflow_dagster.defs.resources import RunSession
+import json
+
+settled = RunSession.settled
+
+def settle_and_die(self, result):
+    settled(self, result)
+    if result["node_id"] == "count":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+RunSession.settled = settle_and_die
+with DagsterInstance.get() as instance:
+    _execute(json.loads(sys.argv[1]), instance)
+"""
+
+
+def test_what_a_node_wrote_whose_success_was_not_recorded_does_not_count(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = _flow(marker)
+    marker.touch()
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": "tests:tests/defs"}
+    command = [sys.executable, "-c", KILLED, json.dumps(flow)]
+    killed = subprocess.run(command, cwd=TESTS.parent, env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (run,) = instance.get_runs()
+    instance.report_run_failed(run)
+
+    rerun = _from_failure(flow, instance, read_run(instance, run.run_id, compile_test_flow(flow)))
+
+    assert rerun.statuses["count"] == "completed"
+    assert rerun.result == {"value": 7, "counter": 11}
 
 
 @pytest.mark.ray
