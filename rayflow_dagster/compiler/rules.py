@@ -257,7 +257,13 @@ def decoration(flow: ResolvedFlow) -> Iterator[Finding]:
 
 def disabled_nodes(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
-        if node.id in flow.switched_off:
+        if node.is_disabled and node in flow.starts:
+            yield Finding(
+                "disabled",
+                f"node {node}: it is START, and where it is disabled nothing runs; enable it",
+                node=node.id,
+            )
+        elif node.id in flow.switched_off:
             why = "it is disabled" if node.is_disabled else "only disabled nodes lead to it"
             yield Finding(
                 "disabled",

@@ -53,8 +53,11 @@ def test_a_partition_that_is_not_there_is_one_message(ray_session, typed, projec
     )
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("key", ["", "a...b", "a\nb"])
-def test_what_cannot_be_a_part_is_refused_as_in_the_flow_file(typed, project: Path, key) -> None:
+def test_what_cannot_be_a_part_is_refused_as_in_the_flow_file(
+    ray_session, typed, project: Path, key
+) -> None:
     write_parted(project, {"kind": "dynamic", "input": "day"})
     result = typed("run", "parted", "-i", f"day={key}")
     assert result.exit_code == 1

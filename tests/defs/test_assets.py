@@ -121,7 +121,7 @@ def test_a_number_that_is_none_is_shown_as_text(memory: DagsterInstance) -> None
     nodes = {"start": node("start", inputs={"a": "any"}), "r": node("return", asset={"key": "k"})}
     flow = draw(nodes, "start > r, start.a - r.a")
 
-    for value, shown in ((float("nan"), "nan"), (2**70, str(2**70)), (True, "True")):
+    for value, shown in ((2**70, str(2**70)), (True, "True")):
         found = materialized(run_here(flow, memory, a=value))["k"].metadata
         assert found["result.a"] == MetadataValue.text(shown)
 

@@ -124,21 +124,23 @@ def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(
     assert run.result == outcome["result"]
 
 
-@given(drawn=random_flows(size=8, race_free=True), data=st.data())
+@given(drawn=random_flows(size=8, race_free=True, failures=False), data=st.data())
 @settings(max_examples=20)
 def test_disabled_nodes_are_skipped_alike_directly_and_as_a_job(
     drawn: RandomFlow, data: st.DataObject
 ) -> None:
     flow = copy.deepcopy(drawn.flow)
-    disabled = data.draw(st.lists(st.sampled_from(flow["nodes"]), min_size=1, max_size=2))
+    disabled = data.draw(st.lists(st.sampled_from(flow["nodes"][1:-1]), min_size=1, max_size=2))
     for each in disabled:
         each["disabled"] = True
+    # Without the disabled nodes, a RETURN may overtake others.
+    flow["settings"] = {"ends": "all_settled"}
     assume(FlowValidator(NodeLoader(PROJECT.registry)).validate(flow)[0])  # type: ignore[arg-type]
 
     outcome, statuses = _direct(RandomFlow(flow, drawn.inputs))
     run = _in_dagster(RandomFlow(flow, drawn.inputs))
 
-    assert all(statuses[each["id"]] in ("skipped", "pending") for each in disabled)
+    assert all(statuses[each["id"]] == "skipped" for each in disabled)
     assert run.statuses == statuses
     assert (run.success, run.result) == (outcome["success"], outcome["result"])
 
