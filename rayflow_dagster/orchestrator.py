@@ -24,11 +24,8 @@ from .engine.inputs import checked_inputs
 from .engine.loop import FlowLoop
 from .engine.planner import ExecutionPlanner, skipped_result
 from .engine.tracker import StateTracker
-from .errors import (
-    FlowFailedError,
-    RayflowError,
-    describe,
-)
+from .errors import FlowFailedError, RayflowError, describe
+from .optional import optional
 from .project import Project
 from .types import (
     ExecutionGraph,
@@ -207,7 +204,8 @@ class FlowOrchestrator:
         snapshot = result.get("details", {}).get("variables")
         if self._run_variables is not None and snapshot is not None:
             self._run_variables.note(unpickled(snapshot))
-        self._on_settled(result)
+        with optional("telling a listener of a settled node"):
+            self._on_settled(result)
 
     def _initialize(self, flow_data: FlowData) -> bool:
         """Validate, compile and connect. False if the flow cannot run; then ``_execution_loop``
@@ -287,14 +285,14 @@ class FlowOrchestrator:
     def _finalize(self) -> None:
         """End the actors and the variable store."""
         cleanup = getattr(self.actor_manager, "cleanup_actors", None)
-        try:
+        variables = vars(self).pop("variable_manager", None)
+        self.actor_manager = self.node_executor = None
+        with optional("ending the run's actors"):
             if cleanup is not None:
                 cleanup()
-        finally:
-            variables = vars(self).pop("variable_manager", None)
+        with optional("ending the run's variable store"):
             if variables is not None:
                 variables.cleanup()
-            self.actor_manager = self.node_executor = None
 
     close = _finalize
 

@@ -24,6 +24,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # Ray's stub leaves the
 
 _RAYLET_SECONDS = 5.0
 _YEAR_SECONDS = 365 * 86400
+_VITAL = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 _SESSION_KEY = b"session_name"
 _SESSION_NAMESPACE = b"session"
 
@@ -99,9 +100,12 @@ def gcs_address() -> str:
 
 
 def dead_head_processes() -> list[str]:
-    """Names of the head's processes (GCS, raylet...) that have ended; this process started them."""
+    """Names of the head's processes that have ended, of those that nothing works without: the GCS
+    and the raylet. This process started them.
+    """
     node = worker._global_node
-    return [name for name, _process in node.dead_processes()] if node else ["head"]
+    dead = [name for name, _process in node.dead_processes()] if node else [*_VITAL]
+    return [name for name in dead if name in _VITAL]
 
 
 def other_drivers() -> Drivers:

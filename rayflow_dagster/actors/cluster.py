@@ -27,6 +27,7 @@ from rayflow_dagster.actors.residents import NAMESPACE, Resident
 from rayflow_dagster.actors.shipping import Shipment
 from rayflow_dagster.actors.watch import START_IT, STARTS_ITSELF, HeadWatch, Listener
 from rayflow_dagster.errors import ClusterError
+from rayflow_dagster.optional import optional
 
 __all__ = [
     "NAMESPACE",
@@ -310,10 +311,8 @@ def _lose(connection: _Connection, error: ClusterError) -> None:
         connection.lost = error
         listeners, _process.listeners = _process.listeners, []
     for listener in listeners:
-        try:
+        with optional(f"telling {listener} that the cluster is gone"):
             listener(error)
-        except Exception:
-            logger.exception("a listener failed to hear that the cluster is gone")
 
 
 @contextmanager

@@ -5,7 +5,9 @@ starts Ray, announces it in the folder's record, and ends it together with itsel
 
 - after ``--idle-seconds`` without a driver connected or a resident actor alive,
 - on SIGTERM,
-- when a process of the Ray head has died.
+- when a process of the Ray head that nothing works without has died.
+
+Nothing else ends it: what only helps, as spare processes do, may fail.
 
 However it ends, SIGKILL included, its guard then kills what is left of its process group: most of
 Ray's processes die with their parent by themselves, two agents stay for about a minute.
@@ -28,6 +30,7 @@ from rayflow_dagster.actors import _ray, embedded
 from rayflow_dagster.actors.embedded import EmbeddedRay, Folder
 from rayflow_dagster.actors.residents import residents
 from rayflow_dagster.actors.spares import Spares
+from rayflow_dagster.optional import optional
 
 # A ceiling, not a reservation: Ray takes memory as values arrive and spills to disk beyond this.
 # Its own default is 30 % without a ceiling, too much for a guest on a desktop. Where /dev/shm is
@@ -111,10 +114,11 @@ def _start_guard() -> subprocess.Popen[bytes]:
 def _remove_old_sessions(folder: Folder) -> None:
     """Delete what earlier Rays left; the last one's logs stay until the next start."""
     for session in folder.sessions.glob("session_*"):
-        if session.is_symlink():
-            session.unlink()
-        else:
-            shutil.rmtree(session)
+        with optional(f"removing {session}, of an earlier Ray,"):
+            if session.is_symlink():
+                session.unlink()
+            else:
+                shutil.rmtree(session)
 
 
 def _start_ray(folder: Folder, num_cpus: int) -> str:
@@ -143,11 +147,12 @@ def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float, spa
     while not terminated.wait(pause):
         if dead := _ray.dead_head_processes():
             return f"Ray's {', '.join(dead)} died"
-        drivers = _ray.other_drivers()
-        if not drivers.live:
-            spares.refill()
-        if drivers.live or drivers.newest != newest or residents():
-            newest, used = drivers.newest, time.monotonic()
+        drivers = _drivers()
+        if drivers is not None and not drivers.live:
+            with optional("filling up the idle worker processes"):
+                spares.refill()
+        if drivers is None or drivers.live or drivers.newest != newest or _has_residents():
+            newest, used = drivers.newest if drivers else newest, time.monotonic()
         elif time.monotonic() - used >= idle_seconds and _retire(folder):
             return f"no driver and no resident actor for {idle_seconds:g} s"
     return "SIGTERM"
@@ -163,7 +168,22 @@ def _retire(folder: Folder) -> bool:
 
 
 def _in_use() -> bool:
-    return _ray.other_drivers().live > 0 or bool(residents())
+    drivers = _drivers()
+    return drivers is None or drivers.live > 0 or _has_residents()
+
+
+def _drivers() -> _ray.Drivers | None:
+    """Who uses Ray; None when it does not say, as one that is busy. Then it counts as used."""
+    with optional("asking Ray for its drivers"):
+        return _ray.other_drivers()
+    return None
+
+
+def _has_residents() -> bool:
+    """Whether a resident actor lives, or Ray does not say."""
+    with optional("asking Ray for its resident actors"):
+        return bool(residents())
+    return True
 
 
 def _end_ray() -> None:

@@ -19,6 +19,7 @@ from ray.actor import ActorHandle
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, RunEndedError
+from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
 from rayflow_dagster.values import StoredValue
@@ -108,7 +109,8 @@ class ActorManager:
         if asked:
             cluster.check_feasible(asked)
         if starts_early:
-            self._start_early(graph)
+            with optional("starting a run's actors early"):
+                self._start_early(graph)
 
     def create_actor(self, node_id: str, class_path: str, constants: Mapping[str, Any]) -> Handle:
         """Create an actor of its own for a node; ``handle.process.remote(**inputs)`` runs it.

@@ -14,6 +14,7 @@ import cloudpickle
 from tblib import Traceback
 
 from rayflow_dagster.errors import NodeExecutionError, describe
+from rayflow_dagster.optional import optional
 
 MAX_FRAMES = 60
 _MAX_CAUSES = 10
@@ -42,7 +43,10 @@ def send(error: BaseException, depth: int = _MAX_CAUSES) -> SentError:
     is_context = error.__cause__ is None and not error.__suppress_context__
     cause = error.__context__ if is_context else error.__cause__
     sent = send(cause, depth - 1) if cause is not None and depth else None
-    return SentError(describe(error), _pickled(error), _trace(error), sent, is_context)
+    trace = None
+    with optional("sending a traceback"):
+        trace = _trace(error)
+    return SentError(describe(error), _pickled(error), trace, sent, is_context)
 
 
 def receive(node_id: str, sent: SentError) -> BaseException:
@@ -52,6 +56,13 @@ def receive(node_id: str, sent: SentError) -> BaseException:
         name, _, message = sent.text.partition(": ")
         stand_in = type(name, (RuntimeError,), {"__module__": "builtins"})
         error = NodeExecutionError(node_id, stand_in(message))
+    with optional("receiving a traceback"):  # an author's class may refuse it
+        _restore(node_id, error, sent)
+    return error
+
+
+def _restore(node_id: str, error: BaseException, sent: SentError) -> None:
+    """Give ``error`` its frames, and what it was raised from."""
     if sent.trace is not None:
         error.__traceback__ = Traceback.from_dict(sent.trace).as_traceback()
     if sent.cause is not None:
@@ -60,7 +71,6 @@ def receive(node_id: str, sent: SentError) -> BaseException:
             error.__context__ = cause
         else:
             error.__cause__ = cause
-    return error
 
 
 def _pickled(error: BaseException) -> bytes | None:

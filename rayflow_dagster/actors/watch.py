@@ -4,6 +4,7 @@ When the GCS stops answering, Ray raises nothing: calls hang, and after 60 s Ray
 without a Python exception. A process that has disconnected by then lives on.
 """
 
+import errno
 import logging
 import threading
 from collections.abc import Callable
@@ -20,6 +21,8 @@ START_IT = "Look at the head's logs (gcs_server.out), start it again and launch 
 STARTS_ITSELF = "It is the embedded Ray, which the next run starts again; launch the flow again"
 
 _PAUSE_SECONDS = 2.0
+# What this process has too little of to ask, which says nothing of the head.
+_OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL)
 # A dead head refuses at once; one that hangs is asked for three seconds each time. What a busy
 # machine does to a living one must stay below that.
 _FAILURES = 3
@@ -72,4 +75,4 @@ class HeadWatch:
         try:
             return "" if addresses.answers(self._address) else "something else answers there"
         except OSError as error:
-            return str(error)
+            return "" if error.errno in _OWN_TROUBLE else str(error)

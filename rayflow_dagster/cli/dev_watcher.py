@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from rayflow_dagster.optional import optional
+
 from .dev import WatchOrder
 from .orphans import Children
 from .terminal import one_line
@@ -33,9 +35,10 @@ def main() -> None:
     while os.getppid() == order.parent:
         services.remember()
         time.sleep(LOOK_SECONDS)
-        for line in watcher.look():
-            sys.stdout.write(f"rayflow-dagster: {line}\n")
-            sys.stdout.flush()
+        with optional("looking for saved files"):
+            for line in watcher.look():
+                sys.stdout.write(f"rayflow-dagster: {line}\n")
+                sys.stdout.flush()
     services.end()  # a dagster dev that was killed leaves its webserver and daemon running
 
 

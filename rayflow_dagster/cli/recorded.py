@@ -36,6 +36,7 @@ from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.defs.together import refused_beside
 from rayflow_dagster.errors import RayflowError, ValidationError
 from rayflow_dagster.instance.executing import executing, record_dead
+from rayflow_dagster.optional import optional
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.values import StoredValue
 
@@ -100,7 +101,7 @@ class RecordedRunner:
             status = finished.status if finished else DagsterRunStatus.FAILURE
             return RunReport(
                 nodes=list(listener.nodes.values()),
-                result=listener.result,
+                result=listener.result(),
                 error=listener.error(status),
                 execution_time=time.perf_counter() - started,
                 run_id=run.run_id,
@@ -156,10 +157,9 @@ class _Listener:
         self._watcher = watcher
         self._started: dict[str, float] = {}
         self._run_error: str | None = None
-        self._returned = False
+        self._returned: str | None = None
         self._unread: list[tuple[NodeReport, str]] = []
         self.nodes: dict[str, NodeReport] = node_reports(flow.graph)
-        self.result: Mapping[str, Any] = {}
         self._handlers: Mapping[str, Callable[[NodeReport, EventLogEntry], None]] = {
             DagsterEventType.STEP_START.value: self._start,
             DagsterEventType.STEP_OUTPUT.value: self._output,
@@ -222,9 +222,8 @@ class _Listener:
             node.seconds = float(str(data.metadata[SECONDS].value))
 
     def _succeed(self, node: NodeReport, entry: EventLogEntry) -> None:
-        if node.id in self._flow.graph["return_nodes"] and not self._returned:
-            self._returned = True
-            self.result = self._stored_result(node.id)
+        if node.id in self._flow.graph["return_nodes"] and self._returned is None:
+            self._returned = node.id
         node.status = "completed"
         self._settle(node, entry)
 
@@ -257,10 +256,11 @@ class _Listener:
         """Tell the watcher what nodes printed, of whose prints the events so far speak."""
         unread, self._unread = self._unread, []
         for node, file_key in unread:
-            key = [self._run_id, "compute_logs", file_key]
-            data = self._instance.compute_log_manager.get_log_data(key, max_bytes=MAX_PRINTED)
-            printed = b"".join(part for part in (data.stdout, data.stderr) if part)
-            self._watcher.printed(node, printed.decode(errors="replace"))
+            with optional("showing what nodes printed"):
+                key = [self._run_id, "compute_logs", file_key]
+                data = self._instance.compute_log_manager.get_log_data(key, max_bytes=MAX_PRINTED)
+                printed = b"".join(part for part in (data.stdout, data.stderr) if part)
+                self._watcher.printed(node, printed.decode(errors="replace"))
 
     def _settle(self, node: NodeReport, entry: EventLogEntry) -> None:
         if node.seconds is None:
@@ -268,9 +268,12 @@ class _Listener:
             node.seconds = round(waited, 6)
         self._watcher.settled(node)
 
-    def _stored_result(self, node_id: str) -> Mapping[str, Any]:
+    def result(self) -> Mapping[str, Any]:
+        """What the RETURN that was reached has stored; nothing where none was."""
+        if self._returned is None:
+            return {}
         stored = StoredOutputs(self._instance, self._run_id)
-        value = stored.find(self._flow.steps[node_id], RESULT)
+        value = stored.find(self._flow.steps[self._returned], RESULT)
         if isinstance(value, StoredValue):
             value = value.load()
         if not isinstance(value, Mapping):

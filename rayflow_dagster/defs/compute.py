@@ -21,6 +21,7 @@ from rayflow_dagster.errors import (
     NodeExecutionError,
     VariableError,
 )
+from rayflow_dagster.optional import optional
 from rayflow_dagster.preview import preview
 from rayflow_dagster.types import NodeResult
 
@@ -45,7 +46,8 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     node_id = session.flow.nodes[context.op_handle.name]
     result = yield from _run(session, context, node_id, inputs)
     session.settled(result)
-    _report_output(context, result)
+    with optional("showing what a node logged and printed"):
+        _report_output(context, result)
     if result["status"] == "error":
         raise _failure(result)
     yield from _outputs(session, context, node_id, result)
@@ -141,7 +143,8 @@ def _failure(result: NodeResult) -> BaseException:
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
     place = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
-    error.add_note(f"node '{result['node_id']}'{place}, inputs:\n{shown or '  none'}")
+    with optional("noting a node's inputs at its error"):  # of the author's own class
+        error.add_note(f"node '{result['node_id']}'{place}, inputs:\n{shown or '  none'}")
     return error
 
 
@@ -197,5 +200,6 @@ def _result_metadata(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _show_result(session: RunSession, result: Mapping[str, Any]) -> None:
     """The RETURN value as a tag, so that the list of runs shows it."""
-    text = preview(dict(result), MAX_TAG)
-    session.instance.add_run_tags(session.run.run_id, {RESULT_TAG: text})
+    with optional("writing the run's result to its tag"):
+        text = preview(dict(result), MAX_TAG)
+        session.instance.add_run_tags(session.run.run_id, {RESULT_TAG: text})

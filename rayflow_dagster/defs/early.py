@@ -7,17 +7,19 @@ It is a help only: where nobody said it, the session connects by itself.
 
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
 
 from dagster import JobDefinition
 
-from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.optional import optional
 from rayflow_dagster.orchestrator import FlowOrchestrator
 
 from .compiled import CompiledFlow
 from .names import SESSION
 
-_started: "dict[int, tuple[CompiledFlow, Future[FlowOrchestrator]]]" = {}
+Early = Future[FlowOrchestrator | None]
+"""Done when it is connected; None if it could not."""
+
+_started: dict[int, tuple[CompiledFlow, Early]] = {}
 """By the identity of the compiled flow."""
 
 _expected: set[str] = set()
@@ -52,20 +54,18 @@ def start_early(job: JobDefinition) -> None:
     flow = flow_of(job)
     if flow is None or flow.kept_variables or id(flow) in _started:
         return
-    future: Future[FlowOrchestrator] = Future()
-    _started[id(flow)] = flow, future
-    threading.Thread(
+    future: Early = Future()
+    thread = threading.Thread(
         target=_connect, args=(flow, future), name="rayflow-early", daemon=True
-    ).start()
+    )
+    with optional("starting a run's actors early"):
+        thread.start()
+        _started[id(flow)] = flow, future
 
 
 def take(flow: CompiledFlow) -> FlowOrchestrator | None:
-    """The orchestrator that was started early for ``flow``, connected; None without one.
-
-    Waits until it is connected.
-
-    Raises:
-        ClusterError: it could not connect.
+    """The orchestrator that was started early for ``flow``, connected; None without one, or where
+    it could not connect. Waits until it is connected.
     """
     _, future = _started.pop(id(flow), (flow, None))
     return None if future is None else future.result()
@@ -76,10 +76,9 @@ def end_unused(job: JobDefinition) -> None:
     flow = flow_of(job)
     if flow is None:
         return
-    with suppress(RayflowError):  # a run that does not need it need not hear why it failed
-        orchestrator = take(flow)
-        if orchestrator is not None:
-            orchestrator.close()
+    orchestrator = take(flow)
+    if orchestrator is not None:
+        orchestrator.close()
 
 
 def new_orchestrator(flow: CompiledFlow) -> FlowOrchestrator:
@@ -90,12 +89,20 @@ def new_orchestrator(flow: CompiledFlow) -> FlowOrchestrator:
     return orchestrator
 
 
-def _connect(flow: CompiledFlow, future: "Future[FlowOrchestrator]") -> None:
+def _connect(flow: CompiledFlow, future: "Early") -> None:
+    orchestrator = None
+    try:
+        with optional("starting a run's actors early"):
+            orchestrator = _connected(flow)
+    finally:
+        future.set_result(orchestrator)
+
+
+def _connected(flow: CompiledFlow) -> FlowOrchestrator:
     orchestrator = new_orchestrator(flow)
     try:
         orchestrator.connect()
-    except BaseException as error:  # whoever takes it raises this
+    except BaseException:
         orchestrator.close()
-        future.set_exception(error)
-    else:
-        future.set_result(orchestrator)
+        raise
+    return orchestrator

@@ -27,6 +27,7 @@ from dagster import (
 from rayflow_dagster.engine.ending import AFTER_RETURN, no_return_error
 from rayflow_dagster.engine.planner import ExecutionPlanner, ends_at_return
 from rayflow_dagster.errors import FlowFailedError
+from rayflow_dagster.optional import optional
 
 from ._dagster import (
     DagsterExecutionInterruptedError,
@@ -149,8 +150,9 @@ class _Drive:
 
     def events(self) -> Iterator[DagsterEvent]:
         """Every event of the run's steps."""
-        cache_resources(self._job)
-        quiet_console(self._job)
+        with optional("making Dagster faster and its console quieter"):
+            cache_resources(self._job)
+            quiet_console(self._job)
         yield from self._connect()
         try:
             while not self._is_done():

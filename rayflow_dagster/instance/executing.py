@@ -4,13 +4,14 @@ A process says that it executes a run by a locked file (see ``workers``). Whoeve
 launcher or a run at the terminal, records the runs of processes that have died as failed.
 """
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dagster import DagsterInstance
+
+from rayflow_dagster.optional import optional
 
 from . import _dagster
 from .workers import (
@@ -21,8 +22,6 @@ from .workers import (
     reporting,
     worker_folder,
 )
-
-_log = logging.getLogger("dagster.rayflow")
 
 
 @contextmanager
@@ -52,11 +51,9 @@ def record_dead(instance: DagsterInstance) -> None:
     """Record the runs of all processes that have died as failed. Never raises: what cannot be
     recorded now is left to the next one to look.
     """
-    try:
+    with optional("recording the runs whose processes have died"):
         for worker in list(dead_workers(workers_of(instance))):
             record_lost(instance, worker.run_id)
-    except Exception:
-        _log.exception("cannot record runs whose processes have died")
 
 
 def record_lost(instance: DagsterInstance, run_id: str) -> None:

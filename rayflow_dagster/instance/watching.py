@@ -1,6 +1,5 @@
 """Telling watchers of runs about new events, whichever process stored them."""
 
-import logging
 import os
 import threading
 import weakref
@@ -14,11 +13,11 @@ from rayflow_dagster.instance._dagster import (
     EventLogConnection,
     EventLogCursor,
 )
+from rayflow_dagster.optional import optional
 
 POLL_SECONDS = 0.2
 
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-_log = logging.getLogger(__name__)
 
 Read = Callable[[str, str | None], EventLogConnection | None]
 """The events of a run after a cursor; None if the run has no events any more."""
@@ -68,7 +67,6 @@ class RunWatcher:
             thread.join()
 
     def _poll(self, stop: threading.Event) -> None:
-        failing: set[Watch] = set()
         while True:
             with self._lock:
                 if stop.is_set():
@@ -78,13 +76,8 @@ class RunWatcher:
                     self._thread = None
                     return
             for watch, cursor in watches:
-                try:
+                with optional(f"reading new events of run {watch[0]}"):
                     self._tell(watch, cursor)
-                    failing.discard(watch)
-                except Exception:
-                    if watch not in failing:
-                        _log.exception("Could not read new events of run %s; going on.", watch[0])
-                    failing.add(watch)
             stop.wait(POLL_SECONDS)
 
     def _tell(self, watch: Watch, cursor: str | None) -> None:
@@ -106,11 +99,9 @@ class RunWatcher:
         cursor = EventLogCursor.from_storage_id(record.storage_id).to_string()
         # Handlers return a status or nothing, whatever their type says.
         tell: Callable[..., object] = callback
-        try:
+        status = None
+        with optional(f"telling a watcher of run {run_id} of its events"):
             status = tell(record.event_log_entry, cursor)
-        except Exception:
-            _log.exception("Exception in callback for event watch on run %s.", run_id)
-            return
         if status in _ENDED:
             self.end(run_id, callback)
 

@@ -128,7 +128,7 @@ def test_whoever_asked_hears_of_it_and_the_process_lives_on(ended):
     assert late == "late"
     assert "nothing answers at Ray address" in refused
     assert connected == "False"
-    assert "a listener failed to hear" in driver.err
+    assert "that the cluster is gone failed" in driver.err
 
 
 def test_a_flow_ends_with_the_reason(ended):

@@ -1,5 +1,7 @@
 """Idle worker processes that the embedded Ray keeps for the next run."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,3 +43,25 @@ def test_an_actor_of_the_next_driver_finds_a_process_that_is_up(folder: Path) ->
     spare = _idle(keeper)
 
     assert int(said(driver(RUN_AN_ACTOR))) == spare
+
+
+def test_a_ray_outlives_a_raylet_that_pauses_and_helpers_that_die(folder: Path) -> None:
+    (folder / "ray").mkdir()
+    (folder / "ray" / "session_that_is_no_folder").touch()
+    keeper = cluster.start(RaySettings(num_cpus=1)).pid
+    for helper in ("log_monitor", "dashboard"):
+        os.kill(process_named(f"/{helper}.py", family(keeper)), signal.SIGKILL)
+    raylet = process_named("/raylet/raylet", family(keeper))
+    said(driver(RUN_AN_ACTOR))
+    os.kill(raylet, signal.SIGSTOP)
+    paused = "filling up the idle worker processes failed"
+    try:
+        assert eventually(lambda: paused in (folder / "keeper.log").read_text())
+    finally:
+        os.kill(raylet, signal.SIGCONT)
+
+    assert said(driver(RUN_AN_ACTOR)).strip().isdigit()
+    running = cluster.status()
+    assert running is not None
+    assert running.pid == keeper
+    assert cluster.stop()

@@ -145,3 +145,27 @@ def test_a_direct_run_records_nothing(flow_of: Open, project: Path):
 
     assert report.run_id is None
     assert not (project / ".dagster").exists()
+
+
+BROKEN = {"handled_error", "retries_used_up"}
+
+
+class Broken:
+    """A watcher of which nothing works."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise BrokenPipeError(name)
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+@pytest.mark.parametrize("shape", [each for each in SHAPES if each.name in BROKEN], ids=str)
+def test_a_watcher_that_fails_changes_nothing_of_a_run(
+    kind: str, shape: Shape, flow_of: Open
+) -> None:
+    runner = RUNNERS[kind](flow_of(shape.name), in_process)
+
+    report = runner.run(shape.inputs, Broken())
+
+    assert report.success == shape.success
+    assert report.result == shape.result
+    assert {node.id: node.status for node in report.nodes} == shape.statuses

@@ -67,6 +67,36 @@ def test_a_run_says_what_kept_an_early_start_from_connecting(memory: DagsterInst
     assert "there is no such cluster" in str(failure.event_specific_data)
 
 
+def test_a_run_connects_by_itself_where_its_early_start_failed(memory: DagsterInstance) -> None:
+    connects = _Connects()
+
+    def refuse_once(orchestrator: Any) -> Any:
+        if not refused:
+            refused.append(orchestrator)
+            raise ZeroDivisionError("of the early start")
+        return connects(orchestrator)
+
+    refused: list[Any] = []
+    job_def = build_job(FLOW, "test", project=PROJECT, connect=refuse_once)
+
+    early.start_early(job_def)
+
+    assert _run(job_def, memory).result == {"value": 5}
+    assert len(refused) == len(connects.made) == 1
+
+
+def test_an_early_start_that_fails_and_is_not_used_says_nothing() -> None:
+    def refuse(_orchestrator: Any) -> Any:
+        raise ZeroDivisionError("of the early start")
+
+    job_def = build_job(FLOW, "test", project=PROJECT, connect=refuse)
+
+    early.start_early(job_def)
+    early.end_unused(job_def)
+
+    assert early._started == {}
+
+
 @job
 def no_flow() -> None: ...
 

@@ -25,6 +25,7 @@ from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
 from dagster_shared.error import SerializableErrorInfo
 
 from rayflow_dagster.errors import StorageError
+from rayflow_dagster.optional import optional
 
 
 def load_frozen(key: str) -> Any:
@@ -71,7 +72,12 @@ def drive_run(
     Dagster's console log goes to standard error, which is held back meanwhile: what it says
     reaches the user through ``listener``.
     """
-    instance.add_event_listener(run.run_id, listener)
+
+    def tell(entry: EventLogEntry) -> None:
+        with optional("following a run's events"):  # Dagster would fail the run
+            listener(entry)
+
+    instance.add_event_listener(run.run_id, tell)
     held = io.StringIO()
     told = False
     with contextlib.redirect_stderr(held):
