@@ -4,6 +4,7 @@ Whoever upgrades Ray reads this page; nothing outside it should break.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from ray._raylet import (  # type: ignore[attr-defined]  # Ray's stub leaves the
 )
 
 _RAYLET_SECONDS = 5.0
+# python-core-driver-<job>_<pid>.log, python-core-worker-<id>_<pid>.log, worker-<id>-<job>-<pid>.out
+_LOG_OF_PROCESS = re.compile(
+    r"(python-core-(worker|driver)|worker)-[0-9a-f]+(-[0-9a-f]+)?[-_](?P<pid>\d+)\.(log|out|err)"
+)
 _YEAR_SECONDS = 365 * 86400
 _VITAL = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 _SESSION_KEY = b"session_name"
@@ -69,6 +74,33 @@ def standing_alone() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def start_alone(num_cpus: int, object_store: int, folder: Path, namespace: str) -> None:
+    """Start a Ray for this machine alone and connect to it; this process owns it.
+
+    ``object_store`` is in bytes; ``folder`` is for Ray's sockets, logs and spilled values.
+    """
+    with standing_alone():
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=object_store,
+            include_dashboard=False,
+            namespace=namespace,
+            log_to_driver=False,
+            _temp_dir=str(folder),
+            _node_ip_address="127.0.0.1",
+        )
+
+
+def logs_of_processes(folder: Path) -> dict[Path, int]:
+    """The log files that workers and drivers of the newest Ray in ``folder`` write, each with the
+    id of its process.
+    """
+    logs = folder / "session_latest" / "logs"
+    found = ((file, _LOG_OF_PROCESS.fullmatch(file.name)) for file in logs.glob("*"))
+    return {file: int(name["pid"]) for file, name in found if name}
 
 
 def ask_gcs(address: str, timeout: float) -> None:

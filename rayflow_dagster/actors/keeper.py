@@ -29,6 +29,7 @@ import ray
 from rayflow_dagster.actors import _ray, embedded
 from rayflow_dagster.actors.embedded import EmbeddedRay, Folder
 from rayflow_dagster.actors.residents import residents
+from rayflow_dagster.actors.session_logs import LOGS_KEPT, remove_old_logs
 from rayflow_dagster.actors.spares import Spares
 from rayflow_dagster.optional import optional
 
@@ -125,17 +126,7 @@ def _start_ray(folder: Folder, num_cpus: int) -> str:
     """Start a Ray of our own, never join one that happens to run; returns its address."""
     store = min(int(_ray.system_memory() * _OBJECT_STORE_SHARE), _OBJECT_STORE_CEILING)
     os.environ.update(_ray.STANDS_ALONE)
-    with _ray.standing_alone():
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            object_store_memory=store,
-            include_dashboard=False,
-            namespace="rayflow-keeper",
-            log_to_driver=False,
-            _temp_dir=str(folder.sessions),
-            _node_ip_address="127.0.0.1",
-        )
+    _ray.start_alone(num_cpus, store, folder.sessions, namespace="rayflow-keeper")
     return _ray.gcs_address()
 
 
@@ -152,7 +143,11 @@ def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float, spa
             with optional("filling up the idle worker processes"):
                 spares.refill()
         if drivers is None or drivers.live or drivers.newest != newest or _has_residents():
-            newest, used = drivers.newest if drivers else newest, time.monotonic()
+            if drivers is not None and drivers.newest != newest:
+                newest = drivers.newest
+                with optional("removing old logs"):
+                    remove_old_logs(folder.sessions, LOGS_KEPT)
+            used = time.monotonic()
         elif time.monotonic() - used >= idle_seconds and _retire(folder):
             return f"no driver and no resident actor for {idle_seconds:g} s"
     return "SIGTERM"
