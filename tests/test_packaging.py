@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
@@ -80,3 +81,24 @@ def test_the_command_is_installed(wheel: zipfile.ZipFile) -> None:
 def _dist_info(wheel: zipfile.ZipFile, name: str) -> str:
     (path,) = (path for path in wheel.namelist() if path.endswith(f".dist-info/{name}"))
     return wheel.read(path).decode()
+
+
+@pytest.mark.parametrize(
+    ("package", "bound"),
+    [
+        ("dagster", "<1.14"),
+        ("dagster-webserver", "<1.14"),
+        ("dagster-postgres", "<0.30"),
+        ("ray", "<2.61"),
+        ("ray[default]", "<2.61"),
+    ],
+)
+def test_packages_whose_private_parts_are_used_stop_at_the_next_minor(
+    package: str, bound: str
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    asked = [line for group in groups for line in group if line.startswith(f"{package}>=")]
+
+    assert asked
+    assert all(line.endswith(f",{bound}") for line in asked)
