@@ -69,7 +69,7 @@ class RayflowNode:
     """Empty means the docstring."""
     ray_options: ClassVar[dict[str, Any]] = {}
     """What Ray must give the node: ``num_cpus``, ``num_gpus``, ``memory`` (bytes), ``resources``,
-    ``runtime_env``, ``max_concurrency``."""
+    ``runtime_env``."""
     resident: ClassVar[bool] = False
     """True keeps the node's actor for the next run of the flow, with the object and all that it
     holds, such as a loaded model."""

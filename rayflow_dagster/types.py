@@ -40,6 +40,9 @@ RETURN_CLASS = "rayflow_dagster.nodes.base.return_.ReturnNode"
 GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNode"
 SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
 
+IDLE_OPTION = "max_concurrency"
+"""An option of Ray's that a node may name and nothing follows."""
+
 ExecutionInputs = dict[str, Any]
 """Values for the inputs that START declares: ``{input name: value}``."""
 

@@ -12,6 +12,7 @@ from rayflow_dagster.secrets import has_secret, secrets_in
 from rayflow_dagster.types import (
     DISABLED,
     EXEC_IN,
+    IDLE_OPTION,
     ExecutionGraph,
     FlowData,
     GraphEdge,
@@ -215,11 +216,7 @@ def _graph_node(
         "dependents": dependents,
         "label": node.label,
         "values": secrets_in({**with_secrets, **values}),
-        "ray_options": {
-            **(settings.get("ray") or {}),
-            **metadata.get("ray_options", {}),
-            **(data.get("ray") or {}),
-        },
+        "ray_options": _ray_options(settings, metadata, data),
         "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
         "description": data.get("description") or metadata.get("description", ""),
         "handles_error": flow.handles_error(node.id),
@@ -234,6 +231,18 @@ def _graph_node(
         if data.get(key) is not None:
             graph_node[key] = data[key]
     return graph_node
+
+
+def _ray_options(
+    settings: Mapping[str, Any], metadata: NodeMetadata, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    options = {
+        **(settings.get("ray") or {}),
+        **metadata.get("ray_options", {}),
+        **(data.get("ray") or {}),
+    }
+    options.pop(IDLE_OPTION, None)  # else it alone would give the node an actor of its own
+    return options
 
 
 def _settings(flow: ResolvedFlow) -> Mapping[str, Any]:

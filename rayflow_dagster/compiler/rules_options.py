@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic import ValidationError as PydanticError
+from pydantic.json_schema import SkipJsonSchema
 
 from rayflow_dagster.suggest import closest, did_you_mean
+from rayflow_dagster.types import IDLE_OPTION
 
 from .assets import AssetOptions
 from .findings import Finding
@@ -55,9 +57,8 @@ class Ray(BaseModel):
         default=None,
         description="Ray's runtime_env; refused unless the project says allow_runtime_env.",
     )
-    max_concurrency: int | None = Field(
-        default=None, ge=1, description="How many calls its actor takes at a time."
-    )
+    max_concurrency: SkipJsonSchema[int | None] = Field(default=None, ge=1)
+    # Was documented and never did anything; `idle_options` tells of it.
 
 
 class NodeOptions(BaseModel):
@@ -196,19 +197,45 @@ def settings_problems(settings: Mapping[str, Any]) -> list[str]:
 
 def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
     """A flow file that could choose its own environment could run any code."""
+    for where, node_id, ray in _asked_of_ray(flow):
+        if ray.get("runtime_env") is not None:
+            yield Finding(
+                "runtime_env",
+                f"{where}.runtime_env: this project does not let flows choose their "
+                "environment; put it into the node class's ray_options, or allow it with "
+                "allow_runtime_env = true in [tool.rayflow_dagster] of pyproject.toml",
+                node=node_id,
+            )
+
+
+def idle_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Options that a node class or a flow gives and that nothing follows."""
+    of_classes = (
+        (f"node {node} ray_options of its class", node.id, node.metadata.get("ray_options", {}))
+        for node in flow.nodes.values()
+        if node.metadata
+    )
+    for where, node_id, ray in (*_asked_of_ray(flow), *of_classes):
+        if IDLE_OPTION in ray:
+            yield Finding(
+                "idle_option",
+                f"{where}.{IDLE_OPTION}: it has no effect, as every execution has an actor of its "
+                "own, and async nodes share one that takes a thousand; remove it, and give the "
+                "node a pool to limit how many of its steps run at once",
+                "warning",
+                node=node_id,
+            )
+
+
+def _asked_of_ray(flow: ResolvedFlow) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
+    """(place, node or None, options) of each "ray" in the flow."""
     settings: Any = flow.data.get("settings")
     places: list[tuple[str, str | None, Any]] = [("flow key settings", None, settings)]
     places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
     for where, node_id, options in places:
         ray = options.get("ray") if isinstance(options, dict) else None
-        if isinstance(ray, dict) and ray.get("runtime_env") is not None:
-            yield Finding(
-                "runtime_env",
-                f"{where}.ray.runtime_env: this project does not let flows choose their "
-                "environment; put it into the node class's ray_options, or allow it with "
-                "allow_runtime_env = true in [tool.rayflow_dagster] of pyproject.toml",
-                node=node_id,
-            )
+        if isinstance(ray, dict):
+            yield f"{where}.ray", node_id, ray
 
 
 def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -225,7 +252,7 @@ def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterat
 def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
     if kind == "extra_forbidden":
         options = Ray if place.startswith(("ray.", "settings.ray.")) else Retry
-        known = list(options.model_fields)
+        known = [name for name in options.model_fields if name != IDLE_OPTION]
         hint = did_you_mean(place.rpartition(".")[2], known)
         return f"there is no such option (known: {', '.join(known)}){hint}"
     if kind == "missing":
@@ -237,4 +264,4 @@ def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
     return f"{message.lower()}, not {given!r:.80}"
 
 
-OPTIONS = (node_options, flow_options, misspelled_options)
+OPTIONS = (node_options, flow_options, misspelled_options, idle_options)

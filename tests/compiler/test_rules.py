@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from drawing import draw, node
+from test_graph import build
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.validator import FlowValidator
@@ -689,6 +690,21 @@ def test_a_key_of_an_editor_is_nobodys_business(check):
 )
 def test_a_malformed_option_of_the_flow_is_refused(only, options, text):
     said(only("flow_options", draw({"s": "start", "r": "return"}, "s > r", **options)), text)
+
+
+@pytest.mark.parametrize("where", ["data", "settings", "class"])
+def test_an_option_without_effect_is_told_and_moves_no_node(only, loader, where):
+    ray = {"max_concurrency": 4}
+    kind = "flow_nodes.wide_async.WideAsyncNode" if where == "class" else "sleep"
+    x = node(kind, **({"ray": ray} if where == "data" else {}))
+    settings = {"settings": {"ray": ray}} if where == "settings" else {}
+    flow = draw({"s": "start", "x": x, "r": "return"}, "s > x, x > r", **settings)
+
+    found = only("idle_option", flow)
+
+    said(found, "max_concurrency: it has no effect")
+    assert found.severity == "warning"
+    assert build(flow, loader)["nodes"]["x"]["ray_options"] == {}
 
 
 def test_a_runtime_env_is_refused_unless_the_project_allows_it(only, loader):
