@@ -91,9 +91,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class Served:
-    """A server in a thread of this process."""
+    """A server in a thread of this process. ``folder``: where its requests are stored."""
 
     caller: Caller
+    folder: Path
     store: RequestStore
 
 
@@ -110,7 +111,7 @@ def serving(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            yield Served(Caller(port), store)
+            yield Served(Caller(port), folder, store)
         finally:
             server.should_exit = True
             thread.join()

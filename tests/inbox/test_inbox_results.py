@@ -48,12 +48,19 @@ def create(instance: DagsterInstance, job: JobDefinition, request: InboxRequest)
     )
 
 
-def drain(instance: DagsterInstance, flow: Mapping[str, Any]) -> list[str]:
+def waiting(
+    served: Served, instance: DagsterInstance, inputs: RequestInputs = ANY_INPUTS
+) -> list[InboxRequest]:
+    """What a tick finds in the inbox."""
+    return inbox_requests(instance, served.folder, "flow", inputs, 10)
+
+
+def drain(served: Served, instance: DagsterInstance, flow: Mapping[str, Any]) -> list[str]:
     """What sensor and daemon do, until the runs have ended; gives their ids."""
     job = build_job(flow, "flow", project=PROJECT, connect=in_process)
     runs = []
-    requests = inbox_requests(instance, "flow", ANY_INPUTS, 10)
-    mark_offered(instance, [each.id for each in requests])
+    requests = waiting(served, instance)
+    mark_offered(served.folder, [each.id for each in requests])
     for request in requests:
         run = create(instance, job, request)
         execute_run(InMemoryJob(job), run, instance)
@@ -75,7 +82,7 @@ def test_success_has_the_result(folder: Path, memory: DagsterInstance) -> None:
     with serving(folder, memory) as served:
         small_id = served.caller.started("flow", {"value": [1, None]})
         large_id = served.caller.started("flow", {"value": large})
-        runs = drain(memory, flow)
+        runs = drain(served, memory, flow)
 
         about = served.caller.about(small_id)
         assert about["status"] == "success"
@@ -90,7 +97,7 @@ def test_failure_has_the_error(folder: Path, memory: DagsterInstance) -> None:
     write_flow(folder, "flow", flow)
     with serving(folder, memory) as served:
         request_id = served.caller.started("flow", {"value": 1})
-        drain(memory, flow)
+        drain(served, memory, flow)
 
         about = served.caller.about(request_id)
         assert about["status"] == "failure"
@@ -102,8 +109,8 @@ def test_failure_has_the_error(folder: Path, memory: DagsterInstance) -> None:
 def request_with_run(served: Served, memory: DagsterInstance) -> tuple[str, DagsterRun]:
     request_id = served.caller.started("flow", {"value": 1})
     job = build_job(through("identity"), "flow", project=PROJECT, connect=in_process)
-    (request,) = inbox_requests(memory, "flow", ANY_INPUTS, 10)
-    mark_offered(memory, [request.id])
+    (request,) = waiting(served, memory)
+    mark_offered(served.folder, [request.id])
     return request_id, create(memory, job, request)
 
 
@@ -133,7 +140,7 @@ def test_a_request_whose_run_was_deleted_is_gone(folder: Path, memory: DagsterIn
     write_flow(folder, "flow", through("identity"))
     with serving(folder, memory) as served:
         request_id, run = request_with_run(served, memory)
-        inbox_requests(memory, "flow", ANY_INPUTS, 10)
+        waiting(served, memory)
         memory.delete_run(run.run_id)
 
         answered = served.caller.get(f"/requests/{request_id}")
@@ -146,14 +153,14 @@ def test_the_newest_run_for_a_request_counts(folder: Path, memory: DagsterInstan
     write_flow(folder, "flow", flow)
     with serving(folder, memory) as served:
         request_id = served.caller.started("flow", {"value": 1})
-        drain(memory, flow)
+        drain(served, memory, flow)
         mended = build_job(through("identity"), "flow", project=PROJECT, connect=in_process)
         again = create(memory, mended, InboxRequest(request_id, {"value": 1}))
         execute_run(InMemoryJob(mended), again, memory)
 
         about = served.caller.about(request_id)
         assert (about["status"], about["run_id"]) == ("success", again.run_id)
-        assert inbox_requests(memory, "flow", ANY_INPUTS, 10) == []
+        assert waiting(served, memory) == []
 
 
 def test_a_request_that_a_changed_flow_refuses_has_failed(
@@ -162,7 +169,7 @@ def test_a_request_that_a_changed_flow_refuses_has_failed(
     write_flow(folder, "flow", through("identity"))
     with serving(folder, memory) as served:
         request_id = served.caller.started("flow", {"value": 1})
-        inbox_requests(memory, "flow", RequestInputs({"value": "str"}, {}, {}, {}), 10)
+        waiting(served, memory, RequestInputs({"value": "str"}, {}, {}, {}))
 
         about = served.caller.about(request_id)
         assert about["status"] == "failure"
@@ -174,11 +181,8 @@ def test_a_skipped_request_is_canceled(folder: Path, memory: DagsterInstance) ->
     write_flow(folder, "flow", through("identity"))
     with serving(folder, memory) as served:
         request_id = served.caller.started("flow", {"value": 1})
-        skip_requests(
-            memory,
-            [each.id for each in inbox_requests(memory, "flow", ANY_INPUTS, 10)],
-            "another run goes on",
-        )
+        ids = [each.id for each in waiting(served, memory)]
+        skip_requests(served.folder, ids, "another run goes on")
 
         about = served.caller.about(request_id)
         assert about["status"] == "canceled"
@@ -190,7 +194,7 @@ def test_a_result_whose_file_is_gone_is_said_to_be(folder: Path, memory: Dagster
     write_flow(folder, "flow", flow)
     with serving(folder, memory) as served:
         request_id = served.caller.started("flow", {"value": "x" * 10_000})
-        (run_id,) = drain(memory, flow)
+        (run_id,) = drain(served, memory, flow)
         for file in (Path(memory.storage_directory()) / "rayflow" / run_id).rglob("*.pkl"):
             file.unlink()
 

@@ -42,7 +42,7 @@ def requests(instance: DagsterInstance) -> Iterator[RequestStore]:
 
 
 def folder_of(instance: DagsterInstance) -> Path:
-    return inbox_folder(instance, PROJECT)
+    return inbox_folder(instance, PROJECT.root)
 
 
 def add(store: RequestStore, number: int) -> str:

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.errors import TriggerError
+from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
 FIRST = flow_of({"n": {"type": "int", "default": 7}})
@@ -39,18 +40,17 @@ def after(on: str = "success", **inputs: Any) -> dict[str, Any]:
     )
 
 
-def run_first(instance: DagsterInstance, **keys: Any) -> str:
-    job = build_job(FIRST, "first", connect=in_process)
-    result = job.execute_in_process(instance=instance, **keys)
-    return result.run_id
+def run_first(instance: DagsterInstance, project: Path) -> str:
+    job = build_job(FIRST, "first", project=Project(project), connect=in_process)
+    return job.execute_in_process(instance=instance).run_id
 
 
 def test_a_success_starts_a_run_with_the_result(tmp_path: Path, instance: DagsterInstance) -> None:
     flow = after(n="{{ result.n }}", run="{{ run.run_id }}", status="{{ run.status }}")
     ticks = Ticks(load(tmp_path, {"first": FIRST, "next": flow}), "next_flow", instance)
-    run_first(instance)
+    run_first(instance, tmp_path)
     assert ticks.tick() == []  # what ended before the first look is not new
-    run_id = run_first(instance)
+    run_id = run_first(instance, tmp_path)
     (request,) = ticks.tick()
     assert request.run_key == run_id
     given = request.run_config["ops"]["start"]["config"]
@@ -101,7 +101,7 @@ def test_a_result_that_start_does_not_take_fails_the_tick_and_is_not_lost(
     ticks = Ticks(load(tmp_path, {"first": FIRST, "next": flow}), "next_flow", instance)
     ticks.tick()
     cursor = ticks.cursor
-    run_first(instance)
+    run_first(instance, tmp_path)
     for _ in range(2):
         with pytest.raises(Exception, match="takes str, not 7"):
             ticks.tick()
