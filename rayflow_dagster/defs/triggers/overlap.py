@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import (
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunsFilter,
+    ScheduleEvaluationContext,
+    SensorEvaluationContext,
+)
 
 from rayflow_dagster.compiler.triggers import Overlap
 from rayflow_dagster.defs.names import ENDS_TAG
@@ -41,6 +48,10 @@ _NO_COORDINATOR = (
 )
 
 
+Evaluation = SensorEvaluationContext | ScheduleEvaluationContext
+"""Its instance is asked for only where it is needed: a test may have none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which of the runs that could start are asked for, and which never will be."""
@@ -62,14 +73,14 @@ class Overlapping:
     tag: str
     overlap: Overlap
 
-    def choose(self, instance: DagsterInstance, starts: Sequence[Start]) -> Choice:
+    def choose(self, context: Evaluation, starts: Sequence[Start]) -> Choice:
         """Choose among the runs that could start now, oldest first, of which each is in the way of
         the others. Nothing changes by it: a run that is to end others is tagged with them.
 
         Raises:
             ProjectError: the instance cannot do what the trigger asks for.
         """
-        choice = self.choose_all(instance, starts)
+        choice = self.choose_all(context, starts)
         match self.overlap:
             case "skip" if choice.chosen:
                 reason = "another run starts now (overlap is 'skip')"
@@ -79,7 +90,7 @@ class Overlapping:
                 return Choice(starts[-1:], starts[:-1], reason, choice.tags)
         return choice
 
-    def choose_all(self, instance: DagsterInstance, starts: Sequence[Start]) -> Choice:
+    def choose_all(self, context: Evaluation, starts: Sequence[Start]) -> Choice:
         """As ``choose``, for runs that belong together: all of them or none.
 
         Raises:
@@ -87,6 +98,7 @@ class Overlapping:
         """
         if self.overlap == "allow" or not starts:
             return Choice(starts)
+        instance = context.instance
         if self.overlap == "skip":
             going = self._in_progress(instance)
             reason = f"run {going[0].run_id} still goes on (overlap is 'skip')" if going else ""

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from dagster import (
     DefaultScheduleStatus,
+    DynamicPartitionsDefinition,
     JobDefinition,
     PartitionsDefinition,
     RunRequest,
@@ -40,7 +41,7 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
         inputs = filled(schedule.inputs, {SCHEDULED_TIME: time.isoformat()}, what)
         parts = _parts(target, schedule, time, context)
         starts = [Start(inputs, key=part, what=what, partition=part) for part in parts]
-        choice = overlapping.choose_all(context.instance, starts)
+        choice = overlapping.choose_all(context, starts)
         if not choice.chosen:
             return [SkipReason(choice.reason or "no partition is due")]
         return [target.request(start, choice.tags) for start in choice.chosen]
@@ -99,4 +100,6 @@ def _parts(
         ended = window_that_ends if schedule.cron is None else part_that_ended
         part = ended(definition, time)
         return [] if part is None else [part]
-    return definition.get_partition_keys(dynamic_partitions_store=context.instance)
+    is_dynamic = isinstance(definition, DynamicPartitionsDefinition)
+    store = context.instance if is_dynamic else None
+    return definition.get_partition_keys(dynamic_partitions_store=store)

@@ -48,7 +48,7 @@ def build_sensor(
     @told_plainly
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         seen = look(context)
-        choice = overlapping.choose(context.instance, seen.starts)
+        choice = overlapping.choose(context, seen.starts)
         requests = [target.request(start, choice.tags) for start in choice.chosen]
         if settle is not None:
             settle(context, choice)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DefaultScheduleStatus
+from dagster import DagsterInstance, DefaultScheduleStatus, build_schedule_context
 from defs.triggers.triggered import flow_of, inputs_of, load, schedule_tick
 
 from rayflow_dagster.compiler.validator import FlowValidator
@@ -101,3 +101,23 @@ def test_a_broken_flow_has_no_triggers(tmp_path: Path) -> None:
     flow["nodes"][0]["type"] = "no_such_node"
     repository = load(tmp_path, {"broken": flow, "fine": scheduled({"cron": "@daily"})})
     assert [each.name for each in repository.schedule_defs] == ["fine_schedule"]
+
+
+@pytest.mark.parametrize("kind", [None, "static"])
+@pytest.mark.parametrize("ephemeral", [False, True])
+def test_a_schedule_that_needs_no_instance_is_tested_without_one(
+    tmp_path: Path, memory: DagsterInstance, kind: str | None, ephemeral: bool
+) -> None:
+    keys: dict[str, Any] = {"schedules": [{"cron": "@daily"}]}
+    if kind is not None:
+        keys["partitions"] = {"kind": kind, "input": "n", "values": ["a", "b"]}
+    flow = flow_of({"n": {"type": "str", "default": "x"}} if kind is None else {"n": "str"}, **keys)
+    repository = load(tmp_path, {"report": flow})
+    context = build_schedule_context(
+        memory if ephemeral else None,
+        scheduled_execution_time=datetime(2026, 1, 5, tzinfo=UTC),
+        repository_def=repository,
+    )
+    schedule = repository.get_schedule_def("report_schedule")
+    asked = schedule.evaluate_tick(context).run_requests or []
+    assert len(asked) == (1 if kind is None else 2)
