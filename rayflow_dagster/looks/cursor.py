@@ -5,7 +5,8 @@ file that arrives with an old mtime (``mv``, ``rsync -t``) is new all the same. 
 are forgotten, so that it has ten characters for each file that lies there and was handed out. A
 version that is gone and comes back is handed out again under the same key.
 
-With no cursor, every settled file is new: what waits in the folder at the first look is taken.
+With no cursor, every settled file is new: what waits in the folder at the first look is taken. Who
+makes keys of runs adds ``begun_of`` the cursor, so that a cleared one starts runs again.
 
 A file with an mtime in the future counts as settled once it has stayed the same for ``settle``
 seconds of this machine's time since it was first seen; the cursor has that time.
@@ -27,6 +28,7 @@ def new_files(
     settle: float,
     now: float,
     most: int | None = None,
+    begun: str = "",
 ) -> tuple[list[FoundFile], str]:
     """The settled files that were not handed out yet, oldest first, and the next cursor.
 
@@ -36,11 +38,12 @@ def new_files(
         settle: seconds since its last change after which a file is complete.
         now: when the listing was begun, in seconds since 1970.
         most: files to hand out; the others come with later looks. None: all.
+        begun: what ``begun_of`` the cursors shall tell, if there is none yet.
 
     Raises:
         TriggerError: the cursor is not one of these.
     """
-    seen, ahead = _read(cursor)
+    seen, ahead, begun = _read(cursor) if cursor else (set(), {}, begun)
     kept: set[bytes] = set()
     waiting: dict[str, float] = {}
     new: list[FoundFile] = []
@@ -60,26 +63,30 @@ def new_files(
     for file in found:
         kept.add(file.mark)
         waiting.pop(file.key, None)
-    return found, _write(kept, waiting)
+    return found, _write(kept, waiting, begun)
 
 
-def _write(seen: set[bytes], ahead: dict[str, float]) -> str:
+def begun_of(cursor: str) -> str:
+    """What the look that had no cursor was given as ``begun``."""
+    return str(json.loads(cursor).get("begun", ""))
+
+
+def _write(seen: set[bytes], ahead: dict[str, float], begun: str) -> str:
     packed = base64.b85encode(b"".join(sorted(seen))).decode()
-    return json.dumps({"seen": packed, "ahead": dict(sorted(ahead.items()))})
+    return json.dumps({"seen": packed, "ahead": dict(sorted(ahead.items())), "begun": begun})
 
 
-def _read(cursor: str | None) -> tuple[set[bytes], dict[str, float]]:
-    if not cursor:
-        return set(), {}
+def _read(cursor: str) -> tuple[set[bytes], dict[str, float], str]:
     try:
         told = json.loads(cursor)
         packed = base64.b85decode(told["seen"])
         ahead = {str(key): float(since) for key, since in told["ahead"].items()}
+        begun = str(told.get("begun", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TriggerError(_BROKEN) from error
     if len(packed) % MARK:
         raise TriggerError(_BROKEN)
-    return {packed[at : at + MARK] for at in range(0, len(packed), MARK)}, ahead
+    return {packed[at : at + MARK] for at in range(0, len(packed), MARK)}, ahead, begun
 
 
 _BROKEN = (

@@ -20,6 +20,7 @@ from dagster._core.storage.tags import (
     PARENT_RUN_ID_TAG,
     PRIORITY_TAG,
     REPOSITORY_LABEL_TAG,
+    RUN_KEY_TAG,
 )
 
 from .active import FlowActiveExecution
@@ -57,6 +58,7 @@ __all__ = [
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
     "REPOSITORY_LABEL_TAG",
+    "RUN_KEY_TAG",
     "DagsterExecutionInterruptedError",
     "ErrorInfo",
     "ExecutionPlan",

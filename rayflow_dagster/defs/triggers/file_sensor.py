@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dagster import SensorEvaluationContext
 
 from rayflow_dagster.compiler.triggers import FileSensor
-from rayflow_dagster.looks import FoundFile, Listings, Pattern, new_files
+from rayflow_dagster.looks import FoundFile, Listings, Pattern, begun_of, new_files
 
-from .sensors import Look, Looking
+from .sensors import Look, Looking, beginning
 from .starts import Start, Target, filled
 
 MAX_BATCH = 1000
@@ -28,8 +29,12 @@ def file_look(target: Target, sensor: FileSensor) -> Looking:
 
     def look(context: SensorEvaluationContext) -> Look:
         files, began = LISTINGS.files(pattern, max_age)
-        found, cursor = new_files(files, context.cursor, settle=sensor.settle, now=began, most=most)
+        settle, begun = sensor.settle, beginning(context)
+        found, cursor = new_files(
+            files, context.cursor, settle=settle, now=began, most=most, begun=begun
+        )
         starts = _batch(sensor, found) if sensor.batch else [_one(sensor, file) for file in found]
+        starts = [replace(start, key=f"{start.key}{begun_of(cursor)}") for start in starts]
         return Look(starts, cursor, f"no new files match {sensor.path}")
 
     return look

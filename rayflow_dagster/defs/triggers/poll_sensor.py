@@ -1,6 +1,7 @@
 """The sensor of an author's class: ``check(cursor)`` returns the inputs of runs and a cursor."""
 
 import asyncio
+import contextlib
 import hashlib
 import inspect
 import json
@@ -15,7 +16,7 @@ from rayflow_dagster.errors import TriggerError
 from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
 
-from .sensors import Look, Looking
+from .sensors import Look, Looking, beginning
 from .starts import Start, Target, refusing_secrets
 
 MAX_CURSOR = 4_000_000
@@ -26,21 +27,22 @@ def poll_look(target: Target, sensor: PollSensor) -> Looking:
     """How a sensor with a class of the author's looks.
 
     What one check found beyond ``max_per_tick`` waits in the cursor, and the next check is made
-    when all of it has started. A run's key is made of the number of the check and the inputs: if
-    the daemon dies in the middle of a tick, the check is made again, and runs that were started
-    for it are not started twice.
+    when all of it has started. A run's key is made of the number of the check, counted since the
+    cursor was last cleared, and the inputs: if the daemon dies in the middle of a tick, the check
+    is made again, and runs that were started for it are not started twice.
     """
 
     def look(context: SensorEvaluationContext) -> Look:
-        state = _read_cursor(context.cursor)
+        state = _read_cursor(context, sensor.check)
         if not state["waiting"]:
             number = state["checks"] + 1
             found, cursor = _check(target.flow.project, sensor.check, state["cursor"])
+            keys = _keys(f"{number}{state['begun']}", found)
             waiting = [
                 {"key": key, "inputs": {**inputs, **sensor.inputs}}
-                for key, inputs in zip(_keys(number, found), found, strict=True)
+                for key, inputs in zip(keys, found, strict=True)
             ]
-            state = {"checks": number, "cursor": cursor, "waiting": waiting}
+            state = {**state, "checks": number, "cursor": cursor, "waiting": waiting}
         now, later = (
             state["waiting"][: sensor.max_per_tick],
             state["waiting"][sensor.max_per_tick :],
@@ -55,11 +57,26 @@ def poll_look(target: Target, sensor: PollSensor) -> Looking:
     return look
 
 
-def _read_cursor(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {"checks": 0, "cursor": None, "waiting": []}
-    state: dict[str, Any] = json.loads(text)
-    return state
+def _read_cursor(context: SensorEvaluationContext, check: str) -> dict[str, Any]:
+    """What the last look left.
+
+    Raises:
+        TriggerError: it was no look of a poll sensor.
+    """
+    state: Any = {"checks": 0, "cursor": None, "waiting": [], "begun": beginning(context)}
+    if not context.cursor:
+        return dict(state)
+    with contextlib.suppress(ValueError):
+        state = json.loads(context.cursor)
+        match state:
+            case {"checks": int(), "cursor": _, "waiting": list() as waiting} if all(
+                isinstance(item, dict) and {"key", "inputs"} <= item.keys() for item in waiting
+            ):
+                return {"begun": "", **state}
+    raise TriggerError(
+        f"{check}: the sensor's cursor is not one of a poll sensor, which has what check() gets in "
+        'it under "cursor"; clear it in the UI, and check(None) is called'
+    )
 
 
 def _cursor(state: Mapping[str, Any], check: str) -> str:
@@ -72,14 +89,14 @@ def _cursor(state: Mapping[str, Any], check: str) -> str:
     return text
 
 
-def _keys(number: int, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A key of each run: the number of the check, the inputs, and which of equal inputs."""
+def _keys(check: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A key of each run: which check, the inputs, and which of equal inputs."""
     keys = []
     counts: Counter[str] = Counter()
     for inputs in found:
         digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]
         counts[digest] += 1
-        keys.append(f"{number}-{digest}-{counts[digest]}")
+        keys.append(f"{check}-{digest}-{counts[digest]}")
     return keys
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
+    DagsterRunStatus,
     DefaultSensorStatus,
     JobDefinition,
+    RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
@@ -14,6 +16,7 @@ from dagster import (
 )
 
 from rayflow_dagster.compiler.triggers import AnySensor
+from rayflow_dagster.defs._dagster import RUN_KEY_TAG
 
 from .overlap import SENSOR_TAG, Choice, Overlapping
 from .starts import Start, Target, told_plainly
@@ -48,22 +51,52 @@ def build_sensor(
     @told_plainly
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         seen = look(context)
-        choice = overlapping.choose(context, seen.starts)
+        started = _started(target, name, context, seen.starts)
+        fresh = [start for start in seen.starts if start.key not in started]
+        choice = overlapping.choose(context, fresh)
         requests = [target.request(start, choice.tags) for start in choice.chosen]
         if settle is not None:
             settle(context, choice)
-        for start in choice.dropped:
-            context.log.info(f"{start.what} starts no run: {choice.reason}")
+        why_not = [f"{each.what} starts no run: {choice.reason}" for each in choice.dropped]
+        for told in (*started.values(), *why_not):
+            context.log.info(told)
         if requests:
             return SensorResult(
                 run_requests=requests,
                 cursor=seen.cursor,
                 dynamic_partitions_requests=target.new_parts(requests) or None,
             )
-        reason = choice.reason if choice.dropped else seen.nothing
+        reason = choice.reason or "; ".join(started.values()) or seen.nothing
         return SensorResult(skip_reason=SkipReason(reason), cursor=seen.cursor)
 
     return sensor_definition(target.job, sensor, name, evaluate)
+
+
+def _started(
+    target: Target, name: str, context: SensorEvaluationContext, starts: Sequence[Start]
+) -> dict[str | None, str]:
+    """The keys that have a run already, and what to say of each: Dagster would pass over them in
+    silence. It goes on with a run that was recorded and never submitted.
+    """
+    found: dict[str | None, str] = {}
+    for start in starts:
+        if start.key is None:
+            continue
+        tags = {RUN_KEY_TAG: start.key, SENSOR_TAG: name}
+        for run in context.instance.get_runs(RunsFilter(job_name=target.job.name, tags=tags)):
+            if target.is_neighbour(run) and run.status != DagsterRunStatus.NOT_STARTED:
+                found[start.key] = (
+                    f"{start.what} starts no run: run {run.run_id} was started for it before"
+                )
+    return found
+
+
+def beginning(context: SensorEvaluationContext) -> str:
+    """What a sensor puts into its runs' keys from the look on that has no cursor: once the cursor
+    was cleared, other keys than before; the same ones again if the daemon dies in the middle.
+    """
+    ticked = context.last_tick_completion_time
+    return "" if ticked is None else f"-{ticked:.3f}"
 
 
 def sensor_definition(

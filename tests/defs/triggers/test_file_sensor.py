@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance, build_sensor_context
-from defs.triggers.triggered import Ticks, flow_of, load
+from defs.triggers.triggered import Ticks, flow_of, load, started
 
 from rayflow_dagster.defs.triggers.file_sensor import LISTINGS
 
@@ -69,6 +69,23 @@ def test_a_new_version_of_a_file_starts_a_run_with_another_key(
     put(tmp_path / "inbox", "a.csv", age=80, text="longer,text\n")
     (second,) = ticks.tick()
     assert first.run_key != second.run_key
+
+
+def test_a_file_that_comes_back_as_it_was_is_told_and_starts_after_the_cursor_was_cleared(
+    tmp_path: Path, memory: DagsterInstance
+) -> None:
+    file = put(tmp_path / "inbox", "a.csv", age=100)
+    ticks = Ticks(load(tmp_path, {"take": watching()}), "take_file", memory)
+    (run,) = started(ticks, ticks.tick())
+    away = file.rename(tmp_path / "a.csv")
+    assert ticks.tick() == []
+    away.rename(file)
+    assert ticks.tick() == []
+    assert run.run_id in (ticks.skipped or "")
+    assert str(file) in (ticks.skipped or "")
+    ticks.cursor = None
+    assert len(started(ticks, ticks.tick())) == 1
+    assert ticks.tick() == []
 
 
 def test_what_is_too_much_for_one_tick_comes_with_the_next(

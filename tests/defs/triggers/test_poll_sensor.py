@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance
-from defs.triggers.triggered import Ticks, flow_of, load
+from defs.triggers.triggered import Ticks, flow_of, load, started
+
+from rayflow_dagster.errors import TriggerError
 
 CHECK = """
 class Orders:
@@ -50,10 +52,42 @@ def test_equal_items_start_a_run_each_and_a_repeated_tick_the_same_ones(
 ) -> None:
     ticks = ticks_of(tmp_path, memory, "return [{'n': 1}, {'n': 1}], None")
     first = [request.run_key for request in ticks.tick()]
-    ticks.cursor = None  # the daemon died before it had kept the cursor
+    ticks.cursor = ticks.completed = None  # the daemon died before it had kept the tick
     assert [request.run_key for request in ticks.tick()] == first
     later = [request.run_key for request in ticks.tick()]
     assert len({*first, *later}) == 4
+
+
+def test_after_the_cursor_was_cleared_each_item_starts_a_run_again(
+    tmp_path: Path, memory: DagsterInstance
+) -> None:
+    ticks = ticks_of(tmp_path, memory, "return [{'n': n} for n in range(3)], 1")
+    assert len(started(ticks, ticks.tick())) == 3
+    ticks.cursor = None
+    assert len(started(ticks, ticks.tick())) == 3
+    assert len(ticks.tick()) == 3
+
+
+def test_an_item_that_a_run_was_started_for_is_told(
+    tmp_path: Path, memory: DagsterInstance
+) -> None:
+    ticks = ticks_of(tmp_path, memory, "return [{'n': 1}], None")
+    (run,) = started(ticks, ticks.tick())
+    ticks.cursor = ticks.completed = None  # the daemon died before it had kept the tick
+    assert ticks.tick() == []
+    assert run.run_id in (ticks.skipped or "")
+
+
+@pytest.mark.parametrize(
+    "cursor", ["1", "x", '"text"', "[]", "{}", '{"checks": 1, "cursor": 1, "waiting": [1]}']
+)
+def test_a_cursor_of_another_kind_is_told(
+    tmp_path: Path, memory: DagsterInstance, cursor: str
+) -> None:
+    ticks = ticks_of(tmp_path, memory, "return [{'n': 1}], None")
+    ticks.cursor = cursor
+    with pytest.raises(TriggerError, match="clear it in the UI"):
+        ticks.tick()
 
 
 def test_a_check_may_be_async(tmp_path: Path, memory: DagsterInstance) -> None:

@@ -68,6 +68,17 @@ def job_of(repository: RepositoryDefinition, name: str) -> JobDefinition:
     return repository.get_job(name)
 
 
+def started(ticks: "Ticks", requests: Sequence[RunRequest]) -> list[DagsterRun]:
+    """What the daemon makes of what a tick asks for."""
+    job = job_of(ticks.repository, ticks.sensor.job.name)
+    runs = []
+    for request in requests:
+        tags = {"dagster/run_key": request.run_key or "", "dagster/sensor_name": ticks.sensor.name}
+        tags |= request.tags
+        runs.append(record(ticks.instance, job, DagsterRunStatus.SUCCESS, tags, request.run_config))
+    return runs
+
+
 class Ticks:
     """The ticks of one sensor, each with the cursor that the one before has left."""
 
@@ -78,6 +89,8 @@ class Ticks:
         self.sensor = repository.get_sensor_def(name)
         self.instance = instance
         self.cursor: str | None = None
+        self.completed: float | None = None
+        """When the last tick was over."""
         self.skipped: str | None = None
         self.added: Sequence[Any] = ()
 
@@ -85,9 +98,14 @@ class Ticks:
         """What a tick asks for."""
         ref = self.instance.get_ref() if self.instance.is_persistent else None
         with SensorEvaluationContext(
-            ref, instance=self.instance, cursor=self.cursor, repository_def=self.repository
+            ref,
+            instance=self.instance,
+            cursor=self.cursor,
+            repository_def=self.repository,
+            last_tick_completion_time=self.completed,
         ) as context:
             data = self.sensor.evaluate_tick(context)
+        self.completed = (self.completed or 0.0) + 1.0
         self.cursor, self.skipped = data.cursor, data.skip_message
         self.added = data.dynamic_partitions_requests or ()
         requests = data.run_requests or []
@@ -134,6 +152,7 @@ def record(
     job: JobDefinition,
     status: DagsterRunStatus,
     tags: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> DagsterRun:
     """A run that goes on, or has ended, in the instance's records."""
     server = ManagedGrpcPythonEnvCodeLocationOrigin(
@@ -142,6 +161,7 @@ def record(
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), job.name)
     return instance.create_run_for_job(
         job,
+        run_config=config,
         status=status,
         tags=dict(tags or {}),
         remote_job_origin=origin,
