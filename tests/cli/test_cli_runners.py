@@ -147,7 +147,7 @@ def test_a_direct_run_records_nothing(flow_of: Open, project: Path):
     assert not (project / ".dagster").exists()
 
 
-BROKEN = {"handled_error", "retries_used_up"}
+BROKEN = {"handled_error", "retry_then_success"}
 
 
 class Broken:
