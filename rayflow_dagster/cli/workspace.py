@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayflow_dagster.defs.broken import BROKEN_TAG, FILE_METADATA, FINDINGS_METADATA
+from rayflow_dagster.defs.broken import FILE_METADATA, FINDINGS_METADATA
+from rayflow_dagster.defs.names import BROKEN_TAG
 
 from .terminal import one_line
 

@@ -14,7 +14,6 @@ from dagster import (
     OpDefinition,
     OpExecutionContext,
     Out,
-    PartitionedConfig,
     in_process_executor,
 )
 
@@ -22,8 +21,8 @@ from rayflow_dagster.errors import RayflowError, ValidationError
 
 from .jobs import FLOW_TAG
 from .last_form import LastForm
+from .names import BROKEN_TAG
 
-BROKEN_TAG = "rayflow/broken"
 FILE_METADATA = "flow file"
 FINDINGS_METADATA = "findings"
 
@@ -44,7 +43,7 @@ class BrokenFlow:
 
 def build_broken_job(flow: BrokenFlow) -> JobDefinition:
     """The job that stands for a flow that cannot run: it lists what is wrong, and fails with it
-    when launched.
+    when launched. A backfill waits meanwhile, see ``PromptRunCoordinator``.
     """
     name = flow.form.job
 
@@ -65,26 +64,12 @@ def build_broken_job(flow: BrokenFlow) -> JobDefinition:
     return graph.to_job(
         executor_def=in_process_executor,
         description=description,
-        config=_refusing_parts(flow),
+        partitions_def=flow.form.partitions,
         tags={BROKEN_TAG: "true", FLOW_TAG: name},
         metadata={
             FILE_METADATA: MetadataValue.path(flow.file),
             FINDINGS_METADATA: MetadataValue.json(list(flow.findings)),
         },
-    )
-
-
-def _refusing_parts(flow: BrokenFlow) -> PartitionedConfig[Any] | None:
-    """The flow's parts, for which no run can be made: a backfill that goes on meanwhile tries
-    again for some minutes, where runs that fail would use it up.
-    """
-
-    def refuse(_part: str) -> dict[str, Any]:
-        raise flow.error
-
-    parts = flow.form.partitions
-    return (
-        None if parts is None else PartitionedConfig(parts, run_config_for_partition_key_fn=refuse)
     )
 
 

@@ -16,6 +16,7 @@ from dagster import DagsterInstance, DagsterRun, EventLogEntry
 # Event-log storage
 # ---------------------------------------------------------------------------------------------
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.event_api import EventHandlerFn, EventLogCursor
 from dagster._core.events import DagsterEventType
 from dagster._core.instance import InstanceRef
@@ -34,6 +35,7 @@ from dagster._core.storage.event_log.base import EventLogConnection
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._serdes import (
     ConfigurableClass,
     ConfigurableClassData,
@@ -43,6 +45,7 @@ from dagster._serdes import (
 from sqlalchemy import Engine
 
 __all__ = [
+    "BACKFILL_ID_TAG",
     "INDEX_SHARD_NAME",
     "SQLITE_BUSY_TIMEOUT_SECONDS",
     "CheckRunHealthResult",
@@ -50,6 +53,7 @@ __all__ = [
     "ConfigurableClassData",
     "DagsterEventType",
     "DagsterRunStatus",
+    "DagsterUserCodeUnreachableError",
     "EventHandlerFn",
     "EventLogConnection",
     "EventLogCursor",

@@ -10,6 +10,7 @@ the same moment may exceed the number by as many as they are.
 
 import logging
 from collections.abc import Iterable
+from typing import NoReturn
 
 from dagster import (
     DagsterInstance,
@@ -19,9 +20,14 @@ from dagster import (
     RunsFilter,
 )
 
-from rayflow_dagster.defs.names import ENDS_TAG
+from rayflow_dagster.defs.names import BROKEN_TAG, ENDS_TAG
 
-from ._dagster import SubmitRunContext, run_limit
+from ._dagster import (
+    BACKFILL_ID_TAG,
+    DagsterUserCodeUnreachableError,
+    SubmitRunContext,
+    run_limit,
+)
 from .launcher import is_webserver
 
 _log = logging.getLogger("rayflow_dagster")
@@ -39,8 +45,14 @@ class PromptRunCoordinator(QueuedRunCoordinator[DagsterInstance]):
             _ = instance.run_launcher
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Launch a run, or queue it if it has to wait."""
+        """Launch a run, or queue it if it has to wait.
+
+        Raises:
+            DagsterUserCodeUnreachableError: it is one of a backfill whose flow cannot run now.
+        """
         run = context.dagster_run
+        if run.tags.keys() >= {BROKEN_TAG, BACKFILL_ID_TAG}:
+            self._put_off(run)
         self.end_runs(run.tags.get(ENDS_TAG, "").split())
         if run.status != DagsterRunStatus.NOT_STARTED or not self._nothing_is_in_the_way(run):
             return super().submit_run(context)
@@ -57,6 +69,17 @@ class PromptRunCoordinator(QueuedRunCoordinator[DagsterInstance]):
                     self.cancel_run(run_id)
                 except Exception:  # the launcher's own
                     _log.exception("run %s cannot be ended", run_id)
+
+    def _put_off(self, run: DagsterRun) -> NoReturn:
+        """Have a backfill wait until its flow is mended. Dagster makes the run again as long as it
+        takes a code location to be away; for any other error it cancels the backfill, after some
+        tries or at once.
+        """
+        self._instance.delete_run(run.run_id)
+        raise DagsterUserCodeUnreachableError(
+            f"flow '{run.job_name}' cannot run at the moment, its job in the UI says why; the "
+            "backfill goes on when it is mended"
+        )
 
     def _nothing_is_in_the_way(self, run: DagsterRun) -> bool:
         limit = run_limit(self._instance, run)
