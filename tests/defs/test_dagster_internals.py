@@ -1,6 +1,8 @@
 """Dagster's private API as ``defs/_dagster`` uses it: a test for each thing that may change."""
 
 import inspect
+import logging
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from dagster import (
     OpDefinition,
     OpExecutionContext,
     Out,
+    SensorEvaluationContext,
     job,
     op,
 )
@@ -27,6 +30,8 @@ from dagster._core.execution.context_creation_job import PlanExecutionContextMan
 from dagster._core.execution.plan import execute_plan
 from dagster._core.execution.plan.outputs import StepOutputHandle
 from dagster._core.execution.retries import RetryMode
+from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
+from dagster._daemon.sensor import SensorLaunchContext
 from dagster_runs import run_in_dagster
 from drawing import draw, node
 
@@ -299,6 +304,29 @@ def test_an_op_can_be_copied_under_another_name():
     assert shown(twin) == shown(make("twin", "after"))
     with pytest.raises(DagsterInvalidDefinitionError):
         _dagster.op_like(pattern, "not legal", "")
+
+
+def test_the_daemon_logs_a_tick_under_the_number_that_it_has_recorded_it_under(
+    instance: DagsterInstance,
+) -> None:
+    tick = instance.create_tick(
+        TickData("origin", "look", InstigatorType.SENSOR, TickStatus.STARTED, 1.0)
+    )
+    handle = SimpleNamespace(repository_handle=SimpleNamespace(repository_name="r"))
+    sensor: Any = SimpleNamespace(name="look", handle=handle)
+    by_the_daemon = SensorLaunchContext(sensor, tick, instance, logging.getLogger(), {}).log_key
+
+    def is_tick(log_key: Sequence[str] | None) -> bool:
+        with SensorEvaluationContext(
+            instance.get_ref(), instance=instance, log_key=log_key
+        ) as context:
+            return _dagster.is_tick(context)
+
+    assert is_tick(by_the_daemon)
+    assert not is_tick(None)
+    assert not is_tick([*by_the_daemon[:-1], "no-number"])
+    instance.update_tick(tick.with_status(TickStatus.SKIPPED))
+    assert not is_tick(by_the_daemon)
 
 
 def _no_work(_context: OpExecutionContext, _inputs: Any) -> Any:

@@ -4,10 +4,17 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from defs.triggers.triggered import flow_of, record
 
-from e2e.webserver import Webserver
+from e2e.webserver import REPOSITORY, Webserver
+from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.defs.triggers.inbox_sensor import inbox_folder
+from rayflow_dagster.inbox.store import RequestStore
+from rayflow_dagster.project import Project
 
 pytestmark = pytest.mark.e2e
 
@@ -181,6 +188,65 @@ def test_a_run_keeps_the_flow_that_was_loaded_and_only_that_flow_is_re_executed(
     assert again.steps.get("Shout_it_out") is None
     (failure,) = again.of("RunFailureEvent")
     assert "was changed since run" in json.dumps(failure)
+
+
+SENSOR = """mutation($it: SensorSelector!, $cursor: String) {
+  sensorDryRun(selectorData: $it, cursor: $cursor) { ... on DryRunInstigationTick {
+  evaluationResult { runRequests { runKey } skipReason error { message } } } } }"""
+SCHEDULE = """mutation($it: ScheduleSelector!, $at: Float) {
+  scheduleDryRun(selectorData: $it, timestamp: $at) { ... on DryRunInstigationTick {
+  evaluationResult { runRequests { runKey } skipReason error { message } } } } }"""
+
+
+def tried_flow(overlap: str) -> dict[str, Any]:
+    """A flow that a trigger of each kind starts."""
+    sensors = [{"type": "file", "path": "flows/*.json", "settle": 0}, {"type": "inbox"}]
+    return flow_of(
+        {},
+        schedules=[{"cron": "@daily", "overlap": overlap}],
+        sensors=[{**each, "overlap": overlap} for each in sensors],
+    )
+
+
+def dry_run(server: Webserver, flow: str) -> list[bool]:
+    """What the UI's buttons do: whether sensor of files, inbox and schedule would start a run."""
+    told = [
+        server.query(SENSOR, it={**REPOSITORY, "sensorName": f"{flow}_{kind}"}, cursor=None)
+        for kind in ("file", "inbox")
+    ]
+    schedule = {**REPOSITORY, "scheduleName": f"{flow}_schedule"}
+    told.append(server.query(SCHEDULE, it=schedule, at=1767571200.0))
+    results = [each["evaluationResult"] for each in told]
+    assert not [each["error"] for each in results if each["error"]]
+    return [bool(each["runRequests"]) for each in results]
+
+
+def test_a_dry_run_changes_nothing(changing: Webserver, project: Path) -> None:
+    overlaps = {f"tried_{overlap}": overlap for overlap in ("allow", "skip", "queue", "cancel")}
+    for name, overlap in overlaps.items():
+        (project / "flows" / f"{name}.json").write_text(json.dumps(tried_flow(overlap)))
+    changing.reload()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(changing.home))
+        instance = DagsterInstance.get()
+    with instance, RequestStore(inbox_folder(instance, project)) as store:
+        for name, overlap in overlaps.items():
+            store.add(name, {}, overlap)
+            job = build_job(tried_flow(overlap), name, project=Project(project))
+            sensor, schedule = f"{name}_file", f"{name}_schedule"
+            tags = {"dagster/sensor_name": sensor, "dagster/schedule_name": schedule}
+            run = record(instance, job, DagsterRunStatus.STARTED, {**job.run_tags, **tags})
+            waiting = store.waiting(name, 10, 1000)
+            starts = overlap != "skip"
+            try:
+                assert dry_run(changing, name) == [starts, True, starts]
+                assert [each.run_id for each in instance.get_runs(RunsFilter(job_name=name))] == [
+                    run.run_id
+                ]
+                assert instance.get_run_by_id(run.run_id) == run
+                assert store.waiting(name, 10, 1000) == waiting
+            finally:
+                instance.delete_run(run.run_id)
 
 
 ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
