@@ -193,8 +193,7 @@ def variables(flow: str, *, as_json: bool, **order: str | None) -> None:
 def prune(
     context: click.Context, older_than: str | None, storages: tuple[str, ...], dry: bool
 ) -> None:
-    """Remove stored outputs of runs that were deleted in Dagster, and saved flows that no
-    process has loaded.
+    """Remove stored outputs of runs that were deleted in Dagster.
 
     Runs in progress keep theirs, and so do the runs that they re-execute. A run that has lost its
     outputs can be run again as a whole, not from its failure.

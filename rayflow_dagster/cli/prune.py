@@ -1,4 +1,4 @@
-"""``rayflow-dagster prune``: give back the space of stored outputs and saved flows.
+"""``rayflow-dagster prune``: give back the space of stored outputs.
 
 First the folders are listed and then the runs, so that a run that begins meanwhile has no folder
 in the list. Values that a run in progress may read are never removed: its own, and those of the
@@ -19,7 +19,6 @@ import click
 from dagster import DagsterInstance
 
 from rayflow_dagster.compiler.flow import parse_flow
-from rayflow_dagster.defs.flow_store import digest_of, remove_unused_flows, unused_flows
 from rayflow_dagster.defs.storage import VARIABLES, values_root
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
@@ -55,9 +54,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something that takes up space. ``name`` is a run id, or a flow's hash."""
+    """The values of a run."""
 
-    name: str
+    run_id: str
     path: str
     files: int
     size: int
@@ -136,7 +135,6 @@ def prune(older_than: str | None, storages: Collection[str], *, dry: bool) -> bo
                 _prune_place(instance, place, before, report)
             except (OSError, ImportError, ValueError) as error:  # as fsspec says it
                 report.problem(place.root, error)
-    _prune_flows(flows, report)
     report.end()
     return not report.has_problems
 
@@ -172,7 +170,7 @@ def _prune_place(
         if not report.dry:
             with suppress(FileNotFoundError):  # somebody else prunes at the same time
                 filesystem.rm(path, recursive=True)
-        report.add("the values of run", Found(run_id, path, len(sizes), sum(sizes)), reason)
+        report.add(Found(run_id, path, len(sizes), sum(sizes)), reason)
 
 
 def _run_folders(filesystem: Any, root: str) -> Iterator[tuple[str, str]]:
@@ -232,16 +230,6 @@ def _places(
     return list(places.values())
 
 
-def _prune_flows(flows: Iterable[Path], report: "_Report") -> None:
-    """Remove saved flow bytes that neither a process nor a flow of the project needs."""
-    current = [digest_of(file.read_bytes()) for file in flows]
-    sizes = {file: file.stat().st_size for file in unused_flows(current)}
-    removed = list(sizes) if report.dry else remove_unused_flows(current)
-    for file in removed:
-        found = Found(file.stem, str(file), 1, sizes.get(file, 0))
-        report.add("the saved flow", found, "no process has it loaded")
-
-
 class _Report:
     """Prints what goes, and in the end how much it was."""
 
@@ -250,10 +238,11 @@ class _Report:
         self.has_problems = False
         self._found: list[Found] = []
 
-    def add(self, what: str, found: Found, reason: str) -> None:
+    def add(self, found: Found, reason: str) -> None:
         self._found.append(found)
         verb = "would remove" if self.dry else "removed"
-        click.echo(f"{verb} {what} {found.name}, {size_text(found.size)}: {reason} ({found.path})")
+        size = size_text(found.size)
+        click.echo(f"{verb} the values of run {found.run_id}, {size}: {reason} ({found.path})")
 
     def problem(self, root: str, error: Exception) -> None:
         self.has_problems = True

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +21,12 @@ from rayflow_dagster.errors import (
 )
 from rayflow_dagster.project import Project
 
-from ._dagster import freeze, load_frozen
 from .assets import LocationAssets
 from .broken import BrokenFlow, build_broken_job, findings_of
 from .compiled import CompiledFlow
 from .early import start_if_expected
 from .executor import flow_executor
-from .flow_store import digest_of, save_flows, saved_flows
+from .frozen import FrozenFlow, freeze_flows, frozen_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .last_form import LastForm, last_forms, save_forms
 from .names import flow_name
@@ -44,12 +42,6 @@ __all__ = ["build_definitions", "build_job"]
 _WARNINGS = 10
 """So many are logged when a code location loads."""
 _log = logging.getLogger("rayflow_dagster")
-
-
-@dataclass(frozen=True, slots=True)
-class _FlowFile:
-    file: Path
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,38 +96,70 @@ def build_definitions(
         ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
 
     Raises:
-        ProjectError: there is no such folder, or the project's settings are wrong.
+        ProjectError: there is no such folder, the project's settings are wrong, or the flows are
+            too large to travel with each run.
     """
     folder = Path(flows_dir).resolve()
-    if not folder.is_dir():
+    frozen = frozen_flows(folder)
+    if frozen is None and not folder.is_dir():
         raise ProjectError(f"there is no folder of flows at {folder}; make it, or name another")
     project = Project.around(folder, nodes)
-    frozen = load_frozen(_frozen_key(folder))
-    files = _read_files(folder) if frozen is None else _frozen_files(folder, frozen)
-    parsed = {item.file: _parse(item) for item in files}
     found = _Found(last=last_forms(folder))
-    names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
-    clashing = _clashes(names)
-    names |= _unreadable_names(
-        [file for file in parsed if file not in names], names.values(), found.last
-    )
     with _no_garbage_collection():
-        for file, raw in parsed.items():
-            if file in clashing:
-                _refuse(file, names, clashing[file], found)
-            else:
-                _add(file, raw, names[file], project, ray_settings, found)
+        if frozen is None:
+            _load(folder, project, ray_settings, found)
+        else:
+            _load_again(frozen, project, ray_settings, found)
         found.add_broken()
-    if frozen is None:
-        save_forms(folder, found.last, [file.name for file in parsed])
-        # A run worker would tell them again.
-        _tell_warnings(found.flows)
     return Definitions(
         jobs=found.jobs,
         assets=found.assets.specs(),
         schedules=found.triggers.schedules(),
         sensors=found.triggers.sensors(),
     )
+
+
+def _load(
+    folder: Path, project: Project, ray_settings: "RaySettings | None", found: _Found
+) -> None:
+    """Load the flow files as they are, and freeze them for the runs to come."""
+    contents = {file: file.read_bytes() for file in sorted(folder.glob("*.json"))}
+    parsed = {file: _parse(file, content) for file, content in contents.items()}
+    names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
+    clashing = _clashes(names)
+    names |= _unreadable_names(
+        [file for file in parsed if file not in names], names.values(), found.last
+    )
+    for file, raw in parsed.items():
+        if file in clashing:
+            names[file] = _refuse(file, names, clashing[file], found)
+        else:
+            _add(file, raw, names[file], project, ray_settings, found)
+    findings = {flow.file: list(flow.findings) for flow in found.broken}
+    freeze_flows(
+        folder,
+        [
+            FrozenFlow(names[file], file, content, findings.get(str(file)))
+            for file, content in contents.items()
+        ],
+    )
+    save_forms(folder, found.last, [file.name for file in parsed])
+    _tell_warnings(found.flows)
+
+
+def _load_again(
+    frozen: Iterable[FrozenFlow],
+    project: Project,
+    ray_settings: "RaySettings | None",
+    found: _Found,
+) -> None:
+    """Load flows as the code location did that froze them."""
+    for flow in frozen:
+        if flow.findings is None:
+            raw = _parse(flow.file, flow.content)
+            _add(flow.file, raw, flow.job, project, ray_settings, found)
+        else:
+            found.stop(flow.file, flow.job, flow.findings)
 
 
 @contextlib.contextmanager
@@ -212,13 +236,16 @@ def _distinct(name: str, file: Path) -> str:
     return f"{name}_{hashlib.sha256(file.name.encode()).hexdigest()[:6]}"
 
 
-def _refuse(file: Path, names: Mapping[Path, str], others: list[Path], found: _Found) -> None:
-    """Refuse a file whose name others claim. Who had it before they came keeps it."""
+def _refuse(file: Path, names: Mapping[Path, str], others: list[Path], found: _Found) -> str:
+    """Refuse a file whose name others claim. Who had it before they came keeps it. Returns the name
+    that the file's job has.
+    """
     claims = {names[file]: [f"'{path.name}'" for path in (file, *others)]}
     text = f"{NameCollisionError(claims)}; give each flow a name of its own"
     had = [path for path in (file, *others) if _had(path, names[path], found.last)]
     name = names[file] if had == [file] else _distinct(names[file], file)
     found.stop(file, name, [text])
+    return name
 
 
 def _had(file: Path, name: str, last: Mapping[str, LastForm]) -> bool:
@@ -226,9 +253,9 @@ def _had(file: Path, name: str, last: Mapping[str, LastForm]) -> bool:
     return form is not None and form.job == name
 
 
-def _parse(item: _FlowFile) -> Mapping[str, Any] | RayflowError:
+def _parse(file: Path, content: bytes) -> Mapping[str, Any] | RayflowError:
     try:
-        return parse_flow(item.content, str(item.file))
+        return parse_flow(content, str(file))
     except FlowFormatError as error:
         return error
 
@@ -246,25 +273,3 @@ def _tell_warnings(flows: Sequence[CompiledFlow]) -> None:
     if len(told) > _WARNINGS:
         more = len(told) - _WARNINGS
         _log.warning("%d more warnings; see: rayflow-dagster validate flows", more)
-
-
-def _frozen_key(folder: Path) -> str:
-    return f"rayflow/{folder}"
-
-
-def _frozen_files(folder: Path, frozen: str) -> list[_FlowFile]:
-    """The flow files as they were when the code location loaded: what a run worker gets."""
-    hashes: dict[str, str] = json.loads(frozen)
-    contents = saved_flows(list(hashes.values()))
-    return [
-        _FlowFile(folder / name, content) for name, content in zip(hashes, contents, strict=True)
-    ]
-
-
-def _read_files(folder: Path) -> list[_FlowFile]:
-    """The flow files as they are, frozen for the run workers to come."""
-    files = [_FlowFile(file, file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-    save_flows(item.content for item in files)
-    hashes = {item.file.name: digest_of(item.content) for item in files}
-    freeze(_frozen_key(folder), json.dumps(hashes))
-    return files

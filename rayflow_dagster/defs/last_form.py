@@ -1,4 +1,4 @@
-"""What Dagster last knew of each flow of a folder, in a file beside the saved flows.
+"""What Dagster last knew of each flow of a folder, in a file of ``DAGSTER_HOME``.
 
 A flow that cannot run at the moment keeps its job's name, partitions, triggers and assets from
 here: Dagster ends the backfill of a job that has no partitions any more, and forgets in time
@@ -8,6 +8,8 @@ whether a trigger that is gone was switched on.
 import contextlib
 import hashlib
 import logging
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,11 +23,9 @@ from rayflow_dagster.compiler.triggers import Triggers
 from rayflow_dagster.values import write_whole
 
 from .compiled import CompiledFlow
-from .flow_store import flow_store
 from .names import flow_name
 from .partitions import partitions_definition
 
-_FOLDER = "forms"
 _log = logging.getLogger("rayflow_dagster")
 
 
@@ -80,4 +80,10 @@ def save_forms(folder: Path, forms: Mapping[str, LastForm], files: Iterable[str]
 
 def _file(folder: Path) -> Path:
     digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()
-    return flow_store() / _FOLDER / f"{digest}.json"
+    home = os.environ.get("DAGSTER_HOME")
+    place = Path(home) / "storage" / "rayflow" if home else _without_home()
+    return place / "forms" / f"{digest}.json"
+
+
+def _without_home() -> Path:
+    return Path(tempfile.gettempdir()) / f"rayflow-{os.getuid()}"

@@ -1,8 +1,6 @@
 """``rayflow-dagster prune``, on real Dagster instances."""
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ from rayflow_dagster.cli.flows import FlowFile
 from rayflow_dagster.cli.progress import NoProgress
 from rayflow_dagster.cli.prune import PastRun, Rules, past_runs, size_text
 from rayflow_dagster.cli.recorded import RecordedRunner
-from rayflow_dagster.defs.flow_store import digest_of
 from rayflow_dagster.testing import in_process
 
 FINISHED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -118,7 +115,7 @@ def test_an_old_run_stays_while_a_younger_one_continues_it():
 def test_what_is_not_a_runs_folder_of_ours_stays(typed, instance, values):
     strange = store_values(values)
     (strange / "notes.txt").touch()
-    others = [values / "models", values / "flows" / "loaded"]
+    others = [values / "models", values / "forms"]
     for folder in others:
         folder.mkdir(parents=True)
     file = values / str(uuid.uuid4())
@@ -168,24 +165,6 @@ def test_a_place_that_cannot_be_read_is_said_and_the_rest_is_pruned(typed, insta
     assert result.exit_code == 1
     assert "nowhere://bucket could not be pruned" in result.output
     assert not gone.exists()
-
-
-def save_flow(content: bytes) -> None:
-    """As a code location does that has ended since."""
-    code = f"from rayflow_dagster.defs.flow_store import save_flows; save_flows([{content!r}])"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_saved_flows_go_unless_the_project_has_them_still(typed, instance, project, values):
-    current = (project / "flows" / "linear.json").read_bytes()
-    for content in (b"{}", current):
-        save_flow(content)
-    assert typed("prune").output == "nothing to remove\n"  # loaded a moment ago
-    for file in (values / "flows").glob("*.json"):
-        os.utime(file, (0, 0))
-    assert f"would remove the saved flow {digest_of(b'{}')}" in typed("prune", "--dry-run").output
-    assert f"removed the saved flow {digest_of(b'{}')}, 2 bytes" in typed("prune").output
-    assert [file.stem for file in (values / "flows").glob("*.json")] == [digest_of(current)]
 
 
 @pytest.mark.parametrize("age", ["30", "d", "-1d", "soon", "1.5d", ""])

@@ -228,7 +228,7 @@ def test_the_runs_context_takes_what_we_hand_it() -> None:
 def test_definitions_tell_a_first_load_from_a_reconstruction() -> None:
     assert {kind.name for kind in DefinitionsLoadType} >= {"INITIALIZATION", "RECONSTRUCTION"}
     assert isinstance(DefinitionsLoadContext.reconstruction_metadata, object)
-    assert _dagster.load_frozen("nothing was frozen under this key") is None
+    assert _dagster.frozen_texts("nothing was frozen under this") == {}
 
 
 def test_a_parked_event_is_swallowed_and_never_stored(instance: DagsterInstance) -> None:

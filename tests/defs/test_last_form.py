@@ -256,7 +256,7 @@ def test_a_flow_that_takes_a_trigger_or_an_asset_of_a_broken_one_gets_it(tmp_pat
 
 def test_a_list_of_forms_that_is_no_such_list_is_passed_over(tmp_path: Path) -> None:
     load(tmp_path / "p", {"daily": daily(), "other": flow_of({})})
-    (file,) = (tmp_path / "home" / "storage" / "rayflow" / "flows" / "forms").iterdir()
+    (file,) = (tmp_path / "home" / "storage" / "rayflow" / "forms").iterdir()
     file.write_text('{"daily.json": 1}')
     (tmp_path / "p" / "flows" / "daily.json").write_text(HALF_SAVED)
     repository = load(tmp_path / "p", {})

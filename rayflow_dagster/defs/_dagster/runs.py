@@ -28,20 +28,22 @@ from rayflow_dagster.errors import StorageError
 from rayflow_dagster.optional import optional
 
 
-def load_frozen(key: str) -> Any:
-    """What ``freeze`` kept when the code location loaded; None while it loads for the first time.
+def frozen_texts(prefix: str) -> dict[str, str]:
+    """What ``freeze`` kept under keys with this prefix when the code location loaded; nothing while
+    it loads for the first time.
 
     A run worker or step process imports the definitions again; Dagster hands it the metadata of
     the load that its run was created from.
     """
     context = DefinitionsLoadContext.get()
     if context.load_type != DefinitionsLoadType.RECONSTRUCTION:
-        return None
-    return context.reconstruction_metadata.get(key)
+        return {}
+    kept = context.reconstruction_metadata
+    return {key: text for key, text in kept.items() if key.startswith(prefix)}
 
 
 def freeze(key: str, text: str) -> None:
-    """Have ``load_frozen(key)`` give ``text`` wherever this load is reconstructed."""
+    """Have ``frozen_texts`` give ``text`` wherever this load is reconstructed."""
     DefinitionsLoadContext.get().add_to_pending_reconstruction_metadata(key, text)
 
 
