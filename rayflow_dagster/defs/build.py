@@ -4,8 +4,9 @@ import contextlib
 import gc
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from rayflow_dagster.errors import (
 )
 from rayflow_dagster.project import Project
 
+from ._dagster import lazy_definitions
 from .assets import LocationAssets
 from .broken import BrokenFlow, build_broken_job, findings_of
 from .compiled import CompiledFlow
@@ -104,12 +106,21 @@ def build_definitions(
     if frozen is None and not folder.is_dir():
         raise ProjectError(f"there is no folder of flows at {folder}; make it, or name another")
     project = Project.around(folder, nodes)
+    if frozen is None:
+        return _definitions(folder, partial(_load, folder, project, ray_settings))
+    flows = {flow.job: flow for flow in frozen}
+
+    def one(name: str) -> JobDefinition | None:
+        return _frozen_job(flows[name], project, ray_settings) if name in flows else None
+
+    load_again = partial(_load_again, frozen, project, ray_settings)
+    return lazy_definitions(one, partial(_definitions, folder, load_again))
+
+
+def _definitions(folder: Path, load: Callable[[_Found], None]) -> Definitions:
     found = _Found(last=last_forms(folder))
     with _no_garbage_collection():
-        if frozen is None:
-            _load(folder, project, ray_settings, found)
-        else:
-            _load_again(frozen, project, ray_settings, found)
+        load(found)
         found.add_broken()
     return Definitions(
         jobs=found.jobs,
@@ -160,6 +171,17 @@ def _load_again(
             _add(flow.file, raw, flow.job, project, ray_settings, found)
         else:
             found.stop(flow.file, flow.job, flow.findings)
+
+
+def _frozen_job(
+    flow: FrozenFlow, project: Project, ray_settings: "RaySettings | None"
+) -> JobDefinition:
+    """The job of one flow, for a process that runs nothing else."""
+    found = _Found(last={})
+    _load_again([flow], project, ray_settings, found)
+    found.add_broken()
+    (job,) = found.jobs
+    return job
 
 
 @contextlib.contextmanager

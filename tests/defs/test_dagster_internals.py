@@ -10,6 +10,7 @@ import pytest
 from dagster import (
     DagsterInstance,
     DagsterInvalidDefinitionError,
+    Definitions,
     GraphDefinition,
     In,
     OpDefinition,
@@ -23,6 +24,7 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from dagster._core.definitions.repository_definition import RepositoryData
 from dagster._core.definitions.scoped_resources_builder import ScopedResourcesBuilder
 from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
 from dagster._core.execution.context.system import ExecutionData
@@ -229,6 +231,14 @@ def test_definitions_tell_a_first_load_from_a_reconstruction() -> None:
     assert {kind.name for kind in DefinitionsLoadType} >= {"INITIALIZATION", "RECONSTRUCTION"}
     assert isinstance(DefinitionsLoadContext.reconstruction_metadata, object)
     assert _dagster.frozen_texts("nothing was frozen under this") == {}
+
+
+def test_a_repository_takes_data_that_give_one_job_alone() -> None:
+    assert issubclass(_dagster.lazy._LazyData, RepositoryData)
+    assert "_repository_load_data" in vars(
+        DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)
+    )
+    assert isinstance(Definitions().get_repository_def()._repository_data, RepositoryData)
 
 
 def test_a_parked_event_is_swallowed_and_never_stored(instance: DagsterInstance) -> None:

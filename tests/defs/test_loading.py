@@ -6,9 +6,16 @@ import sys
 from itertools import pairwise
 
 import pytest
+from dagster import DagsterInvariantViolationError, Definitions
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.repository_definition import RepositoryDefinition
 from drawing import draw, node
 
 from rayflow_dagster import build_definitions, build_job
+from rayflow_dagster.defs import build
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
@@ -76,3 +83,54 @@ def test_a_chain_deeper_than_pythons_recursion_becomes_a_job(tmp_path):
     limit = sys.getrecursionlimit()
     job = build_job(chain(limit + 200), "deep", project=Project.at(tmp_path), connect=in_process)
     assert len(job.graph.node_dict) == limit + 202
+
+
+def loaded_again(folder) -> RepositoryDefinition:
+    """The repository as a run's process has it."""
+    first = DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)
+    with DefinitionsLoadContext.scoped(first):
+        pending = first.get_pending_reconstruction_metadata
+        repository = build_definitions(folder).get_repository_def()
+        data = repository.replace_repository_load_data(pending(), None).repository_load_data
+    again = DefinitionsLoadContext(DefinitionsLoadType.RECONSTRUCTION, data)
+    with DefinitionsLoadContext.scoped(again):
+        return build_definitions(folder).get_repository_def()
+
+
+def test_a_run_compiles_its_own_flow_alone(folder, monkeypatch):
+    (folder / "half.json").write_text("{")
+    repository = loaded_again(folder)
+    compiled = []
+    real = build.compile_flow
+    monkeypatch.setattr(
+        build, "compile_flow", lambda raw, name, *rest, **keys: compiled.append(name)
+        or real(raw, name, *rest, **keys),
+    )  # fmt: skip
+
+    one, half = repository.get_job("one"), repository.get_job("half")
+
+    assert repository.get_job("one") is one
+    assert compiled == ["one"]
+    assert "it is not JSON" in (half.description or "")
+
+
+def test_all_else_is_there_for_who_asks(folder):
+    repository = loaded_again(folder)
+    assert repository.has_job("two")
+    assert {job.name for job in repository.get_all_jobs()} == {"one", "two"}
+    assert repository.get_job("one") in repository.get_all_jobs()
+    assert repository.repository_load_data is not None
+    repository.load_all_definitions()
+
+
+def test_definitions_of_a_run_can_be_merged_with_others(folder):
+    frozen = loaded_again(folder).repository_load_data
+    again = DefinitionsLoadContext(DefinitionsLoadType.RECONSTRUCTION, frozen)
+    with DefinitionsLoadContext.scoped(again):
+        merged = Definitions.merge(build_definitions(folder), Definitions())
+        assert {job.name for job in merged.resolve_all_job_defs()} == {"one", "two"}
+
+
+def test_a_run_of_an_unknown_job_fails_by_its_name(folder):
+    with pytest.raises(DagsterInvariantViolationError, match="Could not find job 'three'"):
+        loaded_again(folder).get_job("three")

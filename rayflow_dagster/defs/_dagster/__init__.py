@@ -25,6 +25,7 @@ from dagster._core.storage.tags import (
 
 from .active import FlowActiveExecution
 from .config import GIVEN_NUMBER
+from .lazy import lazy_definitions
 from .logs import StepLogs, capture_step_logs, quiet_console
 from .ops import op_like
 from .runs import (
@@ -79,6 +80,7 @@ __all__ = [
     "interrupted_event",
     "is_tick",
     "is_wrapper",
+    "lazy_definitions",
     "op_like",
     "parked_event",
     "quiet_console",
