@@ -24,7 +24,7 @@ from .resolving import Resolver, SecretVariables
 from .sealed import handed_on, seal
 from .secrets import Mask
 from .types import LogRecord, NodeMetadata, RunDetails
-from .values import is_inline, is_url, store_value
+from .values import check_seen, is_inline, is_url, store_value
 from .variables import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000
@@ -202,6 +202,7 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
     stored = reply.details["stored"] = {}
     for name, value in apart.items():
         try:
+            check_seen(store_in)
             stored[name] = store_value(store_in, name, value)
         except Exception as error:  # a value that cannot be pickled, a full disk
             problem = f"{mask.hide(describe(error))}. {_way_out(error, store_in)}"

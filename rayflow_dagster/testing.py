@@ -121,9 +121,6 @@ class InProcessActors:
     ``workers``: how many nodes run at the same time.
     """
 
-    shares_disk = True
-    """Stored outputs are files of this machine."""
-
     def __init__(
         self, orchestrator: FlowOrchestrator, graph: ExecutionGraph, workers: int = 4
     ) -> None:

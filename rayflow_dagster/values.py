@@ -10,6 +10,7 @@ URL names.
 import logging
 import math
 import os
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -242,6 +243,36 @@ def check_place(place: str) -> None:
         file_system(place)
     except (ValueError, ImportError) as error:
         raise StorageError(f"values cannot be stored at {place}: {error}") from None
+
+
+def make_folder(place: str) -> None:
+    """Make a folder that values are stored under; at a URL none is needed.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    if is_url(place):
+        return
+    try:
+        os.makedirs(place, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"values cannot be stored at {place}: {error}") from None
+
+
+def check_seen(folder: str) -> None:
+    """Refuse to store what a step gives where nobody would find it: two levels above ``folder``
+    stands what the run's process made, on every machine that sees the same storage.
+
+    Raises:
+        OSError: this machine does not see it.
+    """
+    run = os.path.dirname(os.path.dirname(folder))
+    if not is_url(folder) and not os.path.isdir(run):
+        raise OSError(
+            f"machine {socket.gethostname()} does not see {run}, which the run's process made; "
+            "every machine of the cluster must reach the place, so it is a folder that they share "
+            'or a URL such as s3://bucket/folder; with "durable": false nothing is stored'
+        )
 
 
 def local_or_url(place: str) -> str:

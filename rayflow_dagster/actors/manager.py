@@ -88,11 +88,6 @@ class ActorManager:
         self._residents = ResidentNodes(self._settings, self._store, flow, self._hand)
         self._stop_listening = cluster.on_lost(self._lost)
 
-    @property
-    def shares_disk(self) -> bool:
-        """Whether the actors see this machine's files."""
-        return cluster.is_embedded()
-
     def prepare(self, graph: ExecutionGraph, *, starts_early: bool = False) -> None:
         """Tell the manager the nodes of a flow, so that ``dispatch`` can run them.
 

@@ -10,12 +10,12 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, InitResourceC
 
 from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
-from rayflow_dagster.errors import ClusterError, FlowChangedError, RayflowError, VariableError
+from rayflow_dagster.errors import FlowChangedError, RayflowError, VariableError
 from rayflow_dagster.types import ExecutionState, NodeResult
 from rayflow_dagster.values import (
     check_place,
-    is_url,
     join,
+    make_folder,
     read_bytes,
     remove_stored,
     store_bytes,
@@ -140,20 +140,18 @@ class RunSession:
         else:
             self.orchestrator.connect()
         self.is_connected = True
-        self._check_storage()
+        self._prepare_storage()
 
-    def _check_storage(self) -> None:
-        """Refuse to store values where it cannot be done, or no later run would find them."""
+    def _prepare_storage(self) -> None:
+        """Refuse to store values where it cannot be done, and make the run's folder: a machine that
+        does not find it there does not see the storage.
+
+        Raises:
+            StorageError: nothing can be stored there.
+        """
         if self.is_durable:
             check_place(self.values_root)
-        if self.is_durable and not self._manager.shares_disk and not is_url(self.values_root):
-            raise ClusterError(
-                f"flow '{self.flow.name}' runs on a Ray cluster whose machines do not share this "
-                f"machine's disk, so its values cannot be stored in {self.values_root}; name a "
-                'place that all of them reach, for example "settings": {"storage": '
-                '"s3://bucket/folder"}, or set "durable": false there (then a run cannot be '
-                "re-executed from a failure)"
-            )
+            make_folder(join(self.values_root, self.run.run_id))
 
     def wait_until_up(self, seconds: float) -> None:
         """Wait, at most so long, until the first steps need not wait for their actors."""

@@ -25,10 +25,6 @@ class Dispatcher(Protocol):
     """The seam to where nodes run: ``ActorManager``, or the in-process fake in ``testing``."""
 
     @property
-    def shares_disk(self) -> bool:
-        """Whether nodes run where this process's disk is."""
-
-    @property
     def slots(self) -> int:
         """How many nodes can run on workers at the same time."""
 

@@ -55,6 +55,7 @@ class Machines:
                 **os.environ,
                 "RAY_ADDRESS": self.address,
                 "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
+                "RAYFLOW_RAY_DIR": str(self.folder / "no-embedded-ray"),
                 "PYTHONPATH": str(ROOT),
                 **environment,
             },
@@ -97,7 +98,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 def said(process: subprocess.Popen[str], given: str | None = None) -> str:
     """What the process, ``given`` this input, prints until it ends well, in silence otherwise."""
     out, err = process.communicate(given, timeout=PATIENCE)
-    assert (process.returncode, err) == (0, ""), out
+    assert (process.returncode, err) == (0, ""), out + err
     return out
 
 

@@ -157,7 +157,6 @@ def reading_flow() -> dict[str, Any]:
     return draw(
         {"start": "start", "read": far("Read"), "return": "return"},
         ",".join(["start > read", "read > return", *wires]),
-        settings={"durable": False},
     )
 
 

@@ -1,5 +1,6 @@
 """What a worker does, without a cluster: it is a plain class."""
 
+import socket
 import subprocess
 import sys
 import traceback
@@ -80,6 +81,21 @@ def test_an_output_that_the_disk_does_not_take_says_where_it_was_to_go(worker, t
         envelope.error.text
     )
     assert "name another one in the flow's settings.storage" in envelope.error.text
+
+
+def test_a_machine_that_does_not_see_the_storage_is_named_and_stores_nothing(worker, tmp_path):
+    folder = tmp_path / "run" / "steps" / "n"
+    given = {"constants": {"WHAT": "large"}, "store_in": str(folder)}
+    _, envelope = run(worker, f"{ODD}GiveNode", **given)
+    told = f"machine {socket.gethostname()} does not see {tmp_path / 'run'}, which the run's"
+    assert told in envelope.error.text
+    assert "name another one in the flow's settings.storage" in envelope.error.text
+    assert list(tmp_path.iterdir()) == []
+
+    (tmp_path / "run").mkdir()
+    _, envelope = run(worker, f"{ODD}GiveNode", **given)
+    assert envelope.error is None
+    assert (folder / "value.pkl").is_file()
 
 
 def test_an_unknown_class_is_a_failure_and_not_an_import(worker):
