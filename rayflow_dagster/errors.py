@@ -29,14 +29,16 @@ and processes.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .encodable import encodable
+
 MAX_MESSAGE = 10_000
 """Characters of an author's error message that are passed on."""
 
 
-def message_of(error: BaseException) -> str:
-    """The message of any exception: bounded, and never raising itself."""
+def message_of(error: object) -> str:
+    """The message of any exception: bounded, one that can be written, and never raising itself."""
     try:
-        text = str(error)
+        text = encodable(str(error))
     except Exception as problem:  # the author's __str__ may fail in any way
         return f"<its message cannot be shown: {type(problem).__name__}>"
     if len(text) <= MAX_MESSAGE:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from .encodable import encodable
 from .port_types import value_type
 
 LENGTH = 300
@@ -17,7 +18,7 @@ _BITS = 400  # Python refuses to print an int of several thousand digits
 def preview(value: Any, length: int = LENGTH) -> str:
     """At most ``length`` characters that say what ``value`` is. Never raises."""
     try:
-        text = _shown(value, _DEPTH)
+        text = encodable(_shown(value, _DEPTH))
     except Exception as error:  # the value's own code may fail in any way
         text = f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -117,12 +117,6 @@ class Resolver:
             return type(value)([self._restored(item) for item in value])
         return value
 
-    def shown_error(self, error: Exception) -> Exception:
-        """``error``, or one of the same name that hides the values, where it has one; the same for
-        its causes.
-        """
-        return _masked(error, self.mask) if self.mask else error  # type: ignore[return-value]
-
 
 def _kind_of(secret: Secret, kind: PortType) -> PortType:
     """The type to convert to: that of the number which was handed on, where ``kind`` takes it."""
@@ -168,9 +162,12 @@ class SecretVariables:
         return getattr(self._variables, name)
 
 
-def _masked(error: BaseException, mask: Mask, depth: int = 10) -> BaseException:
+def shown_error(error: BaseException, mask: Mask, depth: int = 10) -> BaseException:
+    """``error``, or one of the same name that hides the values, where it has one, and whose text
+    can be written; the same for its causes.
+    """
     if isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError:
-        original = _masked(error.original_error, mask, depth - 1)
+        original = shown_error(error.original_error, mask, depth - 1)
         if original is error.original_error:
             return error
         return NodeExecutionError(error.node_id, original).with_traceback(error.__traceback__)
@@ -179,20 +176,22 @@ def _masked(error: BaseException, mask: Mask, depth: int = 10) -> BaseException:
         before = getattr(error, link)
         if before is not None:
             suppressed = error.__suppress_context__
-            setattr(shown, link, _masked(before, mask, depth - 1) if depth else None)
+            setattr(shown, link, shown_error(before, mask, depth - 1) if depth else None)
             shown.__suppress_context__ = suppressed
     return shown
 
 
 def _tells(error: BaseException, mask: Mask) -> bool:
-    """Whether anything of ``error`` that travels or is shown has a value."""
+    """Whether anything of ``error`` that is shown cannot be, or travels and has a value."""
     try:
-        texts = [*traceback.format_exception_only(error), repr(error.args), repr(vars(error))]
-        if any(map(mask.shows, texts)):
+        if any(map(mask.shows, traceback.format_exception(type(error), error, None, chain=False))):
             return True
-        return mask.shows_in_bytes(cloudpickle.dumps(error))
-    except Exception:  # the author's exception may fail in any way; then it is not passed on
-        return True
+        if not mask:
+            return False
+        texts = repr(error.args), repr(vars(error))
+        return any(map(mask.shows, texts)) or mask.shows_in_bytes(cloudpickle.dumps(error))
+    except Exception:  # the author's exception may fail in any way; then it tells no secret
+        return bool(mask)
 
 
 def _without(error: BaseException, mask: Mask) -> BaseException:

@@ -15,12 +15,12 @@ from pickle import PicklingError
 from typing import Any
 
 from .crossing import crossed
-from .errors import NodeExecutionError, describe
+from .errors import NodeExecutionError, describe, message_of
 from .measures import measures
 from .node import RayflowNode
 from .port_check import check_inputs, check_returned
 from .preview import preview
-from .resolving import Resolver, SecretVariables
+from .resolving import Resolver, SecretVariables, shown_error
 from .sealed import handed_on, seal
 from .secrets import Mask
 from .types import LogRecord, NodeMetadata, RunDetails
@@ -166,8 +166,9 @@ class _Turn:
         details = self.reply.details
         if error is not None:  # the author's code may fail in any way
             shown = _as_exception(self._call.node_id, error)
-            self.reply.exception = self._secrets.shown_error(shown)
-            details["input_previews"] = previews(self._inputs, self.reply.mask)
+            mask = self.reply.mask
+            self.reply.exception = shown_error(shown, mask) if mask else shown
+            details["input_previews"] = previews(self._inputs, mask)
         details["seconds"] = time.perf_counter() - self._started
         if self._log.records:
             details["logs"] = self._log.records
@@ -273,7 +274,7 @@ class _RecordingLogger(logging.Logger):
         try:
             message = logging.Formatter("%(message)s").format(record)
         except Exception as error:  # a log call with the wrong arguments must not fail the node
-            message = f"{record.msg} (its arguments do not fit: {describe(error)})"
+            message = f"{message_of(record.msg)} (its arguments do not fit: {describe(error)})"
         message = self._mask.hide(message)
         if len(self.records) < MAX_LOG_RECORDS:
             entry: LogRecord = {"level": record.levelno, "message": message[:MAX_LOG_LENGTH]}

@@ -14,6 +14,8 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from .encodable import encodable
+
 KEY = "$env"
 HIDDEN = "***"
 MAX_DEPTH = 100
@@ -160,16 +162,18 @@ class Mask:
         self._spellings = sorted(known - {""}, key=lambda each: (-len(each), each))
 
     def hide(self, text: str) -> str:
-        """``text`` without the values, nor the beginning of one at a place where it was cut."""
+        """``text`` without the values, nor the beginning of one at a place where it was cut, as it
+        can be written.
+        """
         for spelling in self._spellings:
             text = text.replace(spelling, HIDDEN)
         for spelling in self._spellings:
             text = _without_cut(text, spelling)
-        return text
+        return encodable(text)
 
     def shows(self, text: str) -> bool:
-        """Whether ``text`` has a value."""
-        return any(spelling in text for spelling in self._spellings)
+        """Whether ``text`` has a value, or cannot be written."""
+        return encodable(text) != text or any(spelling in text for spelling in self._spellings)
 
     def shows_in_bytes(self, content: bytes) -> bool:
         """Whether ``content`` has a value as UTF-8."""

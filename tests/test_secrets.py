@@ -18,7 +18,7 @@ from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
-from rayflow_dagster.resolving import Resolver
+from rayflow_dagster.resolving import Resolver, shown_error
 from rayflow_dagster.secrets import Mask, Secret, has_secret, secrets_in, spelled
 from rayflow_dagster.testing import in_process, run_node_locally
 
@@ -124,7 +124,7 @@ def test_an_error_of_the_project_that_tells_a_value_stays_of_its_class() -> None
     resolver = Resolver("n", {"A": "s3cr3t"})
     value = resolver.resolved(Secret("A"), "input 'x'")
 
-    shown = resolver.shown_error(VariableError(f"variable '{value}' is not declared"))
+    shown = shown_error(VariableError(f"variable '{value}' is not declared"), resolver.mask)
 
     assert type(shown) is VariableError
     assert str(shown) == "variable '***' is not declared"

@@ -1,83 +1,139 @@
-"""What nodes print: kept for the step of each, up to a bound, though several run at once."""
+"""What nodes print: kept for the step of each, up to a bound, though several run at once.
+
+A node's streams are text streams over files, so that whatever takes a stream or its descriptor
+works: ``sys.stdout.buffer``, ``fileno()``, the standard output of a process that it starts.
+"""
 
 import io
+import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
-MAX_CHARACTERS = 1_000_000
+MAX_BYTES = 1_000_000
+_LEFT_OUT = f"\n[output past {MAX_BYTES:,} bytes is left out]\n"
 
 
-class _Bounded:
+class _Bounded(io.FileIO):
+    """Takes anything and keeps its beginning; a full disk loses a text and fails nobody."""
+
+    def write(self, data: Any, /) -> int:
+        given = memoryview(data).cast("B")
+        with suppress(OSError):
+            super().write(given[: max(0, MAX_BYTES + 1 - self.tell())])
+        return given.nbytes
+
+
+class _Stream:
+    """A text stream over a file of its own, for one execution after the other."""
+
     def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._left = MAX_CHARACTERS
+        self._kept, name = tempfile.mkstemp(prefix="rayflow-printed-")
+        os.unlink(name)
+        # Nodes may close what they are given; its text is then still here.
+        self._given = os.dup(self._kept)
+        raw = io.BufferedWriter(_Bounded(self._given, "w", closefd=False))
+        self.text = io.TextIOWrapper(raw)
+        self._reset()
 
-    def write(self, text: str) -> None:
-        if self._left > 0:
-            self._parts.append(text[: self._left])
-            self._left -= len(text)
-            if self._left <= 0:
-                self._parts.append(f"\n[output past {MAX_CHARACTERS:,} characters is left out]\n")
+    def _reset(self) -> None:
+        os.ftruncate(self._kept, 0)
+        os.lseek(self._kept, 0, os.SEEK_SET)
+        self.text.reconfigure(
+            encoding="utf-8", errors="backslashreplace", newline="", line_buffering=True
+        )
 
-    def text(self) -> str:
-        return "".join(self._parts)
+    def taken(self) -> str:
+        """What was printed since the last call."""
+        with suppress(ValueError, OSError):  # the node has closed or detached it
+            self.text.flush()
+        printed = os.pread(self._kept, MAX_BYTES + 1, 0)
+        text = printed[:MAX_BYTES].decode("utf-8", "backslashreplace")
+        return text + _LEFT_OUT if len(printed) > MAX_BYTES else text
+
+    def is_good(self) -> bool:
+        """Whether the next execution can have it, emptied; else its descriptors are closed."""
+        with suppress(ValueError, OSError):
+            if os.path.sameopenfile(self._given, self._kept):
+                self._reset()
+                return True
+        self._close()
+        return False
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what the node has closed may be another file by now
+            if os.path.sameopenfile(self._given, self._kept):
+                os.close(self._given)
+        os.close(self._kept)
 
 
 class Captured:
     """Standard output and error of one node."""
 
     def __init__(self) -> None:
-        self.out, self.err = _Bounded(), _Bounded()
+        self._streams = [_spare.pop() if _spare else _Stream() for _ in range(2)]
+        self.out, self.err = (stream.text for stream in self._streams)
+        self._texts = "", ""
 
     def texts(self) -> tuple[str, str]:
-        return self.out.text(), self.err.text()
+        """(output, error), once the node has run."""
+        return self._texts
+
+    def finish(self) -> None:
+        """Read what was printed, and leave the streams to the next node."""
+        out, err = self._streams
+        self._texts = out.taken(), err.taken()
+        _spare.extend(stream for stream in self._streams if stream.is_good())
 
 
 _mine: ContextVar[Captured | None] = ContextVar("rayflow_captured", default=None)
 _running: list[Captured] = []
+_spare: list[_Stream] = []
 _before: list[tuple[TextIO, TextIO]] = []
 _guard = threading.Lock()
 
 
-class _Router(io.TextIOBase):
-    """Stands as ``sys.stdout`` or ``sys.stderr``: sends a text to the node that printed it.
+class _Router:
+    """Stands as ``sys.stdout`` or ``sys.stderr``: is the stream of the node that asks.
 
     A thread that a node started knows no node; what it prints belongs to the one that runs, if
     no other does, and otherwise to the process.
     """
 
-    def __init__(self, original: TextIO, *, error: bool) -> None:
-        self._original = original
-        self._error = error
+    def __init__(self, original: TextIO, name: str) -> None:
+        object.__setattr__(self, "_now", lambda: _stream_of(name, original))
 
-    def writable(self) -> bool:
-        return True
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_now")(), name)
 
-    def write(self, text: str) -> int:
-        captured = _mine.get() or _only_one()
-        if captured is None:
-            return self._original.write(text)
-        (captured.err if self._error else captured.out).write(text)
-        return len(text)
+    def __enter__(self) -> Any:
+        return self.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.__exit__(*error)
 
 
-def _only_one() -> Captured | None:
-    return _running[0] if len(_running) == 1 else None
+def _stream_of(name: str, original: TextIO) -> TextIO:
+    mine = _mine.get()
+    if mine not in _running:  # a task of the node may outlive it
+        mine = _running[0] if len(_running) == 1 else None
+    return original if mine is None else getattr(mine, name)
 
 
 @contextmanager
 def captured_output() -> Iterator[Captured]:
     """Keep what this node prints inside the block; blocks may overlap, in tasks or threads."""
-    captured = Captured()
     with _guard:
+        captured = Captured()
         if not _running:
             _before.append((sys.stdout, sys.stderr))
-            sys.stdout = _Router(sys.stdout, error=False)
-            sys.stderr = _Router(sys.stderr, error=True)
+            out: Any = _Router(sys.stdout, "out")
+            err: Any = _Router(sys.stderr, "err")
+            sys.stdout, sys.stderr = out, err
         _running.append(captured)
     token = _mine.set(captured)
     try:
@@ -88,3 +144,4 @@ def captured_output() -> Iterator[Captured]:
             _running.remove(captured)
             if not _running:
                 sys.stdout, sys.stderr = _before.pop()
+            captured.finish()

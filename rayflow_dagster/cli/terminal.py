@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from rayflow_dagster.encodable import encodable
 from rayflow_dagster.preview import preview
 
 MAX_DEPTH = 50
@@ -33,8 +34,9 @@ def open_console(*, stderr: bool = False) -> Console:
 
 
 def plain(text: str) -> str:
-    """``text`` with control characters made visible."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
+    """``text`` with control characters and half characters made visible."""
+    text = encodable(text.replace("\r\n", "\n"))
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def one_line(text: str) -> str:
@@ -82,7 +84,7 @@ def _number(value: Any) -> Any:
 
 def json_text(value: Any, indent: int | None = 2) -> str:
     """``value`` as JSON."""
-    return json.dumps(jsonable(value), ensure_ascii=False, indent=indent)
+    return encodable(json.dumps(jsonable(value), ensure_ascii=False, indent=indent))
 
 
 def value_text(value: Any) -> str:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from rayflow_dagster.errors import NodeLoadError
+from rayflow_dagster.errors import NodeLoadError, describe
 from rayflow_dagster.metadata import difference, inspect_class
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.suggest import did_you_mean
@@ -111,7 +111,7 @@ class NodeLoader:
         try:
             module = import_under(root, module_name) if root else None
         except (Exception, SystemExit) as error:  # an author's module may fail in any way
-            reason = f"its module fails to import: {type(error).__name__}: {error}"
+            reason = f"its module fails to import: {describe(error)}"
             raise NodeLoadError(class_path, reason) from error
         found = getattr(module, name, None)
         if not (isinstance(found, type) and issubclass(found, RayflowNode)):

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from dagster import DagsterEvent
 
+from rayflow_dagster.encodable import encodable
+
 from ._dagster import parked_event
 
 POLL_SECONDS = 0.2
@@ -62,7 +64,8 @@ def print_output(text: str, *, error: bool = False) -> None:
     if parking is not None:
         parking.output.write(line, error=error)
     else:
-        (sys.stderr if error else sys.stdout).write(line)
+        stream = sys.stderr if error else sys.stdout
+        stream.write(encodable(line, stream.encoding))
 
 
 def _block(future: "Future[Any]") -> None:

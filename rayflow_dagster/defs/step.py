@@ -8,6 +8,8 @@ from typing import Any
 
 from dagster import DagsterEvent
 
+from rayflow_dagster.actors.capture import captured_output
+
 from ._dagster import DagsterExecutionInterruptedError, StepExecutionContext, StepLogs
 from .parking import PARKING, Parking
 
@@ -45,25 +47,13 @@ class StepInFlight:
         return event
 
 
-class _Redirected:
-    """A text stream that writes to a step's captured output."""
-
-    def __init__(self, logs: StepLogs, *, error: bool) -> None:
-        self._logs = logs
-        self._error = error
-
-    def write(self, text: str) -> int:
-        self._logs.write(text, error=self._error)
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
-
-
 @contextlib.contextmanager
 def redirected(logs: StepLogs) -> Iterator[None]:
     """Send what hooks print to their step's output."""
-    out: Any = _Redirected(logs, error=False)
-    err: Any = _Redirected(logs, error=True)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with captured_output() as captured:
         yield
+    out, err = captured.texts()
+    if out:
+        logs.write(out)
+    if err:
+        logs.write(err, error=True)

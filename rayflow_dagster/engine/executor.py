@@ -12,8 +12,9 @@ from rayflow_dagster.errors import (
     describe,
     message_of,
 )
+from rayflow_dagster.resolving import shown_error
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.secrets import spelled
+from rayflow_dagster.secrets import Mask, spelled
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
 
 from .gatherer import DataGatherer
@@ -131,7 +132,8 @@ def success_result(node_id: str, outputs: dict[str, Any], fired: list[str]) -> N
 
 
 def error_result(node_id: str, error: BaseException) -> NodeResult:
-    """The result of a node that failed."""
+    """The result of a node that failed. Whatever the error says, it can be written."""
+    error = shown_error(error, Mask())
     original = error.original_error if isinstance(error, NodeExecutionError) else error
     return {
         "node_id": node_id,
