@@ -46,6 +46,11 @@ def message_of(error: object) -> str:
     return f"{text[:MAX_MESSAGE]}... ({len(text):,} characters)"
 
 
+def original_of(error: BaseException) -> BaseException:
+    """What went wrong in the node, of the error that tells of it."""
+    return error.original_error if isinstance(error, NodeExecutionError) else error
+
+
 def describe(error: BaseException) -> str:
     """``Type: message`` of any exception, or its type alone where it says nothing."""
     message = message_of(error)

@@ -213,6 +213,8 @@ class NodeResult(TypedDict):
     """Every exec output that fired."""
     exception: NotRequired[BaseException]
     """The node's own exception, when ``status`` is ``"error"``."""
+    handled: NotRequired[BaseException]
+    """The node's own exception, when its wired ``error`` output has taken it."""
     details: NotRequired["RunDetails"]
 
 

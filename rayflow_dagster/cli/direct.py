@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from rayflow_dagster.errors import NodeExecutionError
+from rayflow_dagster.errors import original_of
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.types import FlowData, NodeResult
 from rayflow_dagster.variables import kept_declarations
@@ -93,7 +93,9 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
     node.logs = [(level_name(log["level"]), log["message"]) for log in details.get("logs", ())]
     node.printed = details.get("stdout", "") + details.get("stderr", "")
     if node.status == "failed":
-        node.fault = _fault(result)
+        node.fault = _fault(result, result.get("exception"))
+    if "handled" in result:
+        node.handled = _fault(result, result["handled"])
 
 
 def level_name(level: int) -> str:
@@ -102,11 +104,10 @@ def level_name(level: int) -> str:
     return name if name.isupper() else "INFO"
 
 
-def _fault(result: NodeResult) -> Fault:
-    error = result.get("exception")
+def _fault(result: NodeResult, error: BaseException | None) -> Fault:
     if error is None:
         return Fault(result["error"] or "it failed")
-    original = error.original_error if isinstance(error, NodeExecutionError) else error
+    original = original_of(error)
     frames = "".join(traceback.format_tb(original.__traceback__ or error.__traceback__))
     inputs = result.get("details", {}).get("input_previews", {})
     return Fault(f"{type(original).__name__}: {original}", inputs, frames)

@@ -58,6 +58,9 @@ class Progress:
         for level, message in node.logs:
             self._beneath(node, message if level == "INFO" else f"{level} {message}", level)
         self.printed(node, node.printed)
+        if node.handled is not None:
+            frames = f"\n{node.handled.traceback}" if self._verbose else ""
+            self._beneath(node, f"handled: {node.handled.text}{frames}", "WARNING")
         self._show_running()
 
     def printed(self, node: NodeReport, text: str) -> None:
@@ -121,6 +124,8 @@ def print_outcome(console: Console, errors: Console, report: RunReport, *, verbo
     ran, skipped = len(report.of(*RAN)), len(report.of("skipped"))
     pending = len(report.of("pending"))
     counts = [f"{ran} node{'' if ran == 1 else 's'} ran"]
+    handled = sum(node.handled is not None for node in report.nodes)
+    counts += [f"{handled} failed and handled"] * bool(handled)
     counts += [f"{skipped} skipped"] * bool(skipped) + [f"{pending} did not run"] * bool(pending)
     word, style = _verdict(report)
     line = Text(f"{word} in {duration(report.execution_time)}", style=style)

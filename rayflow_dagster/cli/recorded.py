@@ -168,6 +168,7 @@ class _Listener:
             DagsterEventType.STEP_SKIPPED.value: self._skip,
             DagsterEventType.STEP_UP_FOR_RETRY.value: self._retry,
             DagsterEventType.LOGS_CAPTURED.value: self._note_printed,
+            DagsterEventType.ENGINE_EVENT.value: self._note_handled,
         }
 
     def error(self, status: DagsterRunStatus) -> str | None:
@@ -246,6 +247,11 @@ class _Listener:
         if entry.dagster_event is not None:
             fault = fault_of(node.id, step_error(entry.dagster_event), None)
             self._watcher.retrying(node, fault.text)
+
+    def _note_handled(self, node: NodeReport, entry: EventLogEntry) -> None:
+        if entry.dagster_event is not None:
+            error = entry.dagster_event.engine_event_data.error
+            node.handled = fault_of(node.id, error, None) if error else node.handled
 
     def _note_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
         # What was printed can be read once its stream is closed: just after this event.

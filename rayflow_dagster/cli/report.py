@@ -30,6 +30,10 @@ class Fault:
             return self.inputs
         return "\n".join(f"{name} = {shown}" for name, shown in self.inputs.items())
 
+    def as_dict(self) -> dict[str, str]:
+        """Its JSON form."""
+        return {"error": self.text, "traceback": self.traceback}
+
 
 @dataclass(slots=True)
 class NodeReport:
@@ -46,6 +50,8 @@ class NodeReport:
     reason: str = ""
     """Why it was skipped, if that is worth saying."""
     fault: Fault | None = None
+    handled: Fault | None = None
+    """Why it failed, where its ``error`` output has taken that."""
 
 
 @dataclass(slots=True)
@@ -79,7 +85,13 @@ class RunReport:
             "nodes_executed": len(self.of(*RAN)),
             "run_id": self.run_id,
             "nodes": [
-                {"id": node.id, "label": node.label, "status": node.status, "seconds": node.seconds}
+                {
+                    "id": node.id,
+                    "label": node.label,
+                    "status": node.status,
+                    "seconds": node.seconds,
+                    "handled": node.handled and node.handled.as_dict(),
+                }
                 for node in self.nodes
             ],
         }

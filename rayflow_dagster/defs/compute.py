@@ -20,22 +20,22 @@ from rayflow_dagster.errors import (
     InvalidInputsError,
     NodeExecutionError,
     VariableError,
+    describe,
+    original_of,
 )
 from rayflow_dagster.optional import optional
 from rayflow_dagster.preview import preview
 from rayflow_dagster.types import NodeResult
 
-from ._dagster import steps_of_this_process
+from ._dagster import record_handled, steps_of_this_process
 from .assets import materializations
 from .compiled import CompiledFlow
 from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
-from .resources import RESULT_TAG, RunSession
+from .resources import HANDLED_TAG, MAX_TAG, RESULT_TAG, RunSession
 from .storage import step_folder
-
-MAX_TAG = 240
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
@@ -50,6 +50,10 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
         _report_output(context, result)
     if result["status"] == "error":
         raise _failure(result)
+    if "handled" in result:
+        with optional("telling of a handled failure"):
+            _tell_handled(context, result, result["handled"])
+            _name_handled(session, node_id)
     yield from _outputs(session, context, node_id, result)
     yield from materializations(session.flow, context, result)
     session.finished(node_id)
@@ -139,6 +143,20 @@ def _failure(result: NodeResult) -> BaseException:
     error = _raisable(result["node_id"], error_of(result))
     if not treatment(error).again:
         return Failure(str(error), allow_retries=False)
+    return _with_inputs(result, error)
+
+
+def _tell_handled(context: OpExecutionContext, result: NodeResult, error: BaseException) -> None:
+    """Record the event that tells of a failure that the node's ``error`` output has taken."""
+    own = original_of(error)
+    if own.__traceback__ is None:
+        own = own.with_traceback(error.__traceback__)
+    text = f"Node '{result['node_id']}' failed and its 'error' output handles that: {describe(own)}"
+    record_handled(context, text, _with_inputs(result, own))
+
+
+def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
+    """The error, with a note that says where the node ran and previews its inputs."""
     previews = result.get("details", {}).get("input_previews", {})
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
@@ -203,3 +221,13 @@ def _show_result(session: RunSession, result: Mapping[str, Any]) -> None:
     with optional("writing the run's result to its tag"):
         text = preview(dict(result), MAX_TAG)
         session.instance.add_run_tags(session.run.run_id, {RESULT_TAG: text})
+
+
+def _name_handled(session: RunSession, node_id: str) -> None:
+    """Name the step of a node, whose failure was handled, in the run's tag."""
+    run = session.instance.get_run_by_id(session.run.run_id)
+    before = run.tags.get(HANDLED_TAG, "") if run else ""
+    known = before.split(", ") if before else []
+    name = session.flow.steps[node_id] if len(before) < MAX_TAG else "..."
+    names = ", ".join(dict.fromkeys([*known, name]))
+    session.instance.add_run_tags(session.run.run_id, {HANDLED_TAG: names})

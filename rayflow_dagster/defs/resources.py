@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 HASH_TAG = "rayflow/flow_hash"
 RESULT_TAG = "rayflow/result"
+HANDLED_TAG = "rayflow/handled"
+"""The steps that failed and whose ``error`` output has taken that."""
+MAX_TAG = 240
 
 
 class RunSession:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rayflow_dagster.errors import NodeExecutionError, describe, message_of
+from rayflow_dagster.errors import describe, message_of, original_of
 from rayflow_dagster.types import ExecutionState, OnError
 
 
@@ -22,7 +22,7 @@ class ErrorHandler:
             ``{node_id, type, message, described, error, completed}``; ``described`` is type and
             message in one, ``completed`` lists the nodes that had finished by then.
         """
-        original = error.original_error if isinstance(error, NodeExecutionError) else error
+        original = original_of(error)
         info = {
             "node_id": node_id,
             "type": type(original).__name__,

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from rayflow_dagster.errors import (
     DataNotAvailableError,
     InvalidInputsError,
-    NodeExecutionError,
     describe,
     message_of,
+    original_of,
 )
 from rayflow_dagster.resolving import shown_error
 from rayflow_dagster.runner import NodeReply
@@ -134,7 +134,7 @@ def success_result(node_id: str, outputs: dict[str, Any], fired: list[str]) -> N
 def error_result(node_id: str, error: BaseException) -> NodeResult:
     """The result of a node that failed. Whatever the error says, it can be written."""
     error = shown_error(error, Mask())
-    original = error.original_error if isinstance(error, NodeExecutionError) else error
+    original = original_of(error)
     return {
         "node_id": node_id,
         "status": "error",
@@ -154,7 +154,7 @@ def handled_result(
     ``declared``: the outputs of the node's class. One that the class itself calls ``error`` is
     absent like the others.
     """
-    original = error.original_error if isinstance(error, NodeExecutionError) else error
+    original = original_of(error)
     node_id = result["node_id"]
     value: ErrorValue = {
         "type": type(original).__name__,
@@ -163,6 +163,7 @@ def handled_result(
     }
     outputs = {} if ERROR_PORT in declared else {ERROR_PORT: value}
     handled = success_result(node_id, outputs, [ERROR_PORT])
+    handled["handled"] = error
     if "details" in result:
         handled["details"] = result["details"]
     return handled

@@ -92,6 +92,20 @@ def test_a_failure_carries_the_nodes_own_exception_inputs_and_frames(run):
     assert "boom.py" in failed.fault.traceback
 
 
+def test_a_handled_failure_is_told_with_the_nodes_own_frames(run):
+    report, _ = run("handled_error", fail=True)
+    handled = {node.id: node.handled for node in report.nodes if node.handled}
+    told = {node["id"]: node["handled"] for node in report.as_dict()["nodes"] if node["handled"]}
+
+    assert report.success
+    assert list(handled) == ["fragile"]
+    assert handled["fragile"].text == "ValueError: told to fail"
+    assert handled["fragile"].input_lines() == "value = 'well'\nfail = True"
+    assert "fragile.py" in handled["fragile"].traceback
+    assert told["fragile"]["error"] == "ValueError: told to fail"
+    assert "fragile.py" in told["fragile"]["traceback"]
+
+
 def test_the_nodes_of_a_branch_say_which_exec_outputs_fired(run):
     report, _ = run("branch_join", flag=True, value=7)
     fired = {node.id: node.fired for node in report.nodes}

@@ -281,3 +281,24 @@ def test_an_output_that_the_class_itself_calls_error_is_never_the_error_of_a_fai
 
         assert outcome["result"] == run.result == {"text": text}
         assert run.statuses == statuses
+
+
+def test_a_flow_that_a_handled_failure_led_astray_names_that_first() -> None:
+    flow = draw(
+        {
+            "start": "start",
+            "fragile": node("fragile", values={"value": 1, "fail": True}),
+            "mail": node("fragile", values={"value": 1}),
+            "return": "return",
+        },
+        "start > fragile, fragile > return, fragile.error > mail",
+    )
+    first = "node 'fragile' failed and its 'error' output handled that: ValueError: told to fail; "
+    told = f"{first}the flow ended without reaching a RETURN ('return')"
+
+    outcome, _ = _direct(RandomFlow(flow, {}))
+    run = _in_dagster(RandomFlow(flow, {}))
+
+    assert outcome["error"].startswith(told)
+    failure = next(e for e in run.events if e.event_type_value == "PIPELINE_FAILURE")
+    assert told in failure.job_failure_data.error.message

@@ -1,10 +1,12 @@
 """What Dagster's UI shows of a flow: labels, descriptions, previews, logs, failures."""
 
+import logging
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
+from dagster import DagsterEventType, DagsterInstance
 from dagster_runs import PROJECT, FlowRun, run_in_dagster
 from drawing import draw, node
 from shapes import load_fixture
@@ -85,6 +87,46 @@ def test_a_failure_shows_the_nodes_own_exception_first_with_its_inputs(
     )
     assert "boom.py" in cause.stack[-1]
     assert "raise ValueError" in cause.stack[-1]
+
+
+def test_a_handled_failure_is_an_event_of_its_step_and_a_tag_of_the_run(
+    instance: DagsterInstance,
+) -> None:
+    flow = load_fixture("handled_error")
+    run = run_in_dagster(flow, {"fail": True}, instance, connect=in_process)
+
+    (entry,) = [
+        entry
+        for entry in instance.all_logs(run.run_id)
+        if entry.step_key == "Fragile" and entry.dagster_event_type == DagsterEventType.ENGINE_EVENT
+    ]
+    assert entry.level == logging.WARNING
+    assert "'error' output handles that: ValueError: told to fail" in entry.user_message
+    error = entry.get_dagster_event().engine_event_data.error
+    assert error is not None
+    assert "fragile.py" in error.stack[-1]
+    recorded = instance.get_run_by_id(run.run_id)
+    assert recorded is not None
+    assert recorded.tags["rayflow/handled"] == "Fragile"
+
+
+def test_the_tag_of_handled_failures_names_each_step_once_and_not_all(
+    memory: DagsterInstance,
+) -> None:
+    steps = [f"fragile{number}" for number in range(60)]
+    nodes = {step: node("fragile", values={"value": 1, "fail": True}) for step in steps}
+    chain = "".join(f", {one}.error > {two}" for one, two in pairwise([*steps, "return"]))
+    flow = draw({"start": "start", **nodes, "return": "return"}, f"start > {steps[0]}{chain}")
+
+    run = run_in_dagster(flow, {}, memory, connect=in_process)
+
+    recorded = memory.get_run_by_id(run.run_id)
+    assert recorded is not None
+    tag = recorded.tags["rayflow/handled"]
+    assert run.success
+    assert tag.startswith("fragile0, fragile1, ")
+    assert tag.endswith(", ...")
+    assert len(tag) < 260
 
 
 def test_the_return_value_stands_on_the_run(instance: DagsterInstance) -> None:

@@ -1,5 +1,6 @@
 """Steps: Dagster's generators of their events, and the events of an executor itself."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,6 +17,7 @@ from dagster._core.execution.context.system import (
 )
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 
 def step_events(step_context: StepExecutionContext) -> Iterator[DagsterEvent]:
@@ -59,6 +61,24 @@ def engine_event(
     """An event of the executor itself."""
     data = EngineEventData.in_process(os.getpid(), list(steps))
     return DagsterEvent.engine_event(plan_context, message, event_specific_data=data)
+
+
+def record_handled(context: OpExecutionContext, message: str, error: BaseException) -> None:
+    """Record a warning at the step of ``context``, with an error's traceback."""
+    step = context.get_step_execution_context()
+    raised: Any = (type(error), error, error.__traceback__)
+    told = serializable_error_info_from_exc_info(raised)
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ENGINE_EVENT.value,
+        job_name=step.job_name,
+        step_handle=step.step.handle,
+        node_handle=step.step.node_handle,
+        step_kind_value=step.step.kind.value,
+        logging_tags=step.event_tags,
+        event_specific_data=EngineEventData.engine_error(told),
+        message=message,
+    )
+    step.log.log_dagster_event(logging.WARNING, message, event)
 
 
 def interrupted_event(job_context: PlanExecutionContext, steps: Sequence[str]) -> DagsterEvent:
