@@ -10,11 +10,12 @@ from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import BUILTIN_PACKAGE, NodeRegistry
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.errors import NodeLoadError
+from rayflow_dagster.jsonable import json_text
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import EXEC_OUT, NodeMetadata
 
 from .flows import shown
-from .terminal import json_text, one_line, open_console, plain, styled, value_text
+from .terminal import one_line, open_console, plain, styled, value_text
 
 
 def list_nodes(*, as_json: bool) -> None:

@@ -52,6 +52,7 @@ class NodeReport:
     fault: Fault | None = None
     handled: Fault | None = None
     """Why it failed, where its ``error`` output has taken that."""
+    is_return: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +72,12 @@ class RunReport:
     def success(self) -> bool:
         return self.error is None and not self.stopped
 
+    @property
+    def returned(self) -> str | None:
+        """The id of the RETURN that was reached."""
+        reached = (node.id for node in self.of("completed") if node.is_return)
+        return next(reached, None)
+
     def of(self, *statuses: Status) -> list[NodeReport]:
         """The nodes that came to one of ``statuses``."""
         return [node for node in self.nodes if node.status in statuses]
@@ -80,6 +87,7 @@ class RunReport:
         return {
             "success": self.success,
             "result": dict(self.result),
+            "return": self.returned,
             "error": self.error,
             "execution_time": round(self.execution_time, 6),
             "nodes_executed": len(self.of(*RAN)),
@@ -124,7 +132,12 @@ class Runner(Protocol):
 
 def node_reports(graph: ExecutionGraph) -> dict[str, NodeReport]:
     """A report per node, in the flow's order, before anything ran."""
+    returns = set(graph["return_nodes"])
     return {
-        node_id: NodeReport(node_id, graph["nodes"][node_id].get("label") or node_id)
+        node_id: NodeReport(
+            node_id,
+            graph["nodes"][node_id].get("label") or node_id,
+            is_return=node_id in returns,
+        )
         for node_id in graph["execution_order"]
     }

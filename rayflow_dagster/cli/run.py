@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from rayflow_dagster.errors import RayflowError
+from rayflow_dagster.jsonable import json_text
 
 from .flows import FlowFile, open_flow, shown
 from .group import STOPPED
 from .inputs import read_inputs
 from .progress import NoProgress, Progress, print_outcome
 from .report import STOPPED_TEXT, Runner, RunReport, Watcher
-from .terminal import json_text, one_line, open_console, styled
+from .terminal import one_line, open_console, styled
 
 
 @dataclass(frozen=True, slots=True)

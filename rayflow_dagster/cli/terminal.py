@@ -1,9 +1,6 @@
 """Text for terminals: values, labels and log lines as they may be shown."""
 
-import json
-import math
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from rayflow_dagster.encodable import encodable
-from rayflow_dagster.preview import preview
+from rayflow_dagster.jsonable import json_text, jsonable
 
-MAX_DEPTH = 50
 # Escape sequences in a label or log line must not reach the terminal; newline and tab may.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -52,39 +48,6 @@ def indented(text: str, indent: str) -> str:
 def styled(text: str, style: str) -> Text:
     """``text`` in one colour."""
     return Text(text, style=style)
-
-
-def jsonable(value: Any, depth: int = 0) -> Any:
-    """``value`` as JSON has it; what JSON cannot say becomes a text preview."""
-    match value:
-        case None | bool() | str():
-            return value
-        case int():
-            return int(value)
-        case float():
-            return float(value) if math.isfinite(value) else str(value)
-        case Mapping() if depth < MAX_DEPTH:
-            return {_key(key): jsonable(item, depth + 1) for key, item in value.items()}
-        case list() | tuple() if depth < MAX_DEPTH:
-            return [jsonable(item, depth + 1) for item in value]
-    return _number(value)
-
-
-def _key(key: Any) -> str:
-    return key if isinstance(key, str) else preview(key)
-
-
-def _number(value: Any) -> Any:
-    """A number of numpy's as Python's; a preview of anything else."""
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():
-        return jsonable(item(), MAX_DEPTH)
-    return preview(value)
-
-
-def json_text(value: Any, indent: int | None = 2) -> str:
-    """``value`` as JSON."""
-    return encodable(json.dumps(jsonable(value), ensure_ascii=False, indent=indent))
 
 
 def value_text(value: Any) -> str:

@@ -11,11 +11,12 @@ from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow import read_flow
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.errors import FlowFormatError
+from rayflow_dagster.jsonable import json_text
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
 from .flows import find_flows, shown
-from .terminal import indented, json_text, open_console, plain, styled
+from .terminal import indented, open_console, plain, styled
 
 STYLES = {"error": "bold red", "warning": "yellow"}
 

@@ -23,6 +23,7 @@ from rayflow_dagster.errors import (
     describe,
     original_of,
 )
+from rayflow_dagster.jsonable import json_within
 from rayflow_dagster.optional import optional
 from rayflow_dagster.preview import preview
 from rayflow_dagster.types import NodeResult
@@ -34,7 +35,7 @@ from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
-from .resources import HANDLED_TAG, MAX_TAG, RESULT_TAG, RunSession
+from .resources import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
 from .storage import step_folder
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
@@ -188,7 +189,7 @@ def _outputs(
             yield Output(Absent(), ABSENT)
     for port, value in result["outputs"].items():
         if is_return:
-            _show_result(session, value)
+            _show_result(session, node_id, value)
             yield Output(value, RESULT, metadata={**_result_metadata(value), **about})
             continue
         place = result.get("details", {}).get("stored", {}).get(port)
@@ -216,11 +217,13 @@ def _result_metadata(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: MetadataValue.text(preview(value, 2000)) for name, value in result.items()}
 
 
-def _show_result(session: RunSession, result: Mapping[str, Any]) -> None:
-    """The RETURN value as a tag, so that the list of runs shows it."""
+def _show_result(session: RunSession, node_id: str, result: Mapping[str, Any]) -> None:
+    """The first RETURN reached and its result as tags, so that the list of runs shows them."""
+    if session.returned != node_id:
+        return
     with optional("writing the run's result to its tag"):
-        text = preview(dict(result), MAX_TAG)
-        session.instance.add_run_tags(session.run.run_id, {RESULT_TAG: text})
+        tags = {RETURN_TAG: node_id, RESULT_TAG: json_within(result, MAX_TAG)}
+        session.instance.add_run_tags(session.run.run_id, tags)
 
 
 def _name_handled(session: RunSession, node_id: str) -> None:

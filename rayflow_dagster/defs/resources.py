@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 HASH_TAG = "rayflow/flow_hash"
 RESULT_TAG = "rayflow/result"
+RETURN_TAG = "rayflow/return"
+"""The id of the RETURN that gave the result."""
 HANDLED_TAG = "rayflow/handled"
 """The steps that failed and whose ``error`` output has taken that."""
 MAX_TAG = 240

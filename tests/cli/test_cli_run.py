@@ -13,7 +13,9 @@ from cli_flows import flow_with_inputs, write_flow, write_waiting
 from dagster import DagsterInstance, DagsterRunStatus
 
 RUN = [sys.executable, "-m", "rayflow_dagster", "run"]
-KEYS = {"success", "result", "error", "execution_time", "nodes_executed", "run_id", "nodes"}
+KEYS = {
+    "success", "result", "return", "error", "execution_time", "nodes_executed", "run_id", "nodes",
+}  # fmt: skip
 
 
 def run_status(project: Path) -> tuple[DagsterRunStatus, ...]:

@@ -73,6 +73,11 @@ def test_the_report_says_what_became_of_every_node(run, shape: Shape):
     assert all(text in (report.error or "") for text in shape.error)
 
 
+def test_the_return_that_was_reached_is_told(run):
+    assert run("branch_join", flag=True, value=7)[0].as_dict()["return"] == "return"
+    assert run("no_return_reached", flag=False)[0].as_dict()["return"] is None
+
+
 def test_a_direct_and_a_recorded_run_name_an_error_alike(flow_of: Open):
     errors = [
         RUNNERS[way](flow_of("failing_node"), in_process).run({"value": 1}, Watched()).error

@@ -134,7 +134,8 @@ def test_the_return_value_stands_on_the_run(instance: DagsterInstance) -> None:
 
     recorded = instance.get_run_by_id(run.run_id)
     assert recorded is not None
-    assert recorded.tags["rayflow/result"] == "{'sum': 3}"
+    assert recorded.tags["rayflow/result"] == '{"sum": 3}'
+    assert recorded.tags["rayflow/return"] == "return"
     assert len(recorded.tags["rayflow/flow_hash"]) == 16
     assert _output(run, "Return", "result")["sum"] == "3"
 

@@ -124,7 +124,8 @@ def test_a_run_launched_over_graphql_gives_its_result_and_tells_what_its_nodes_d
 
     assert run.status == "SUCCESS"
     assert run.metadata("Accepted", "result")["orders"] == "53"
-    assert run.tags["rayflow/result"].startswith("{'orders': 53,")
+    assert run.tags["rayflow/result"].startswith('{"orders": 53,')
+    assert run.tags["rayflow/return"] == "accepted"
     skipped = {step for step, status in run.steps.items() if status == "SKIPPED"}
     assert skipped == {"Warn", "Rejected"}
     assert set(run.steps.values()) == {"SUCCESS", "SKIPPED"}
@@ -144,7 +145,8 @@ def test_another_input_takes_the_other_branch(webserver: Webserver) -> None:
     assert run.status == "SUCCESS"
     assert run.steps["Rejected"] == "SUCCESS"
     assert run.steps["Accepted"] == "SKIPPED"
-    assert run.tags["rayflow/result"].startswith("{'reasons': {")
+    assert run.tags["rayflow/result"].startswith('{"reasons": {')
+    assert run.tags["rayflow/return"] == "rejected"
 
 
 def test_a_failed_node_shows_its_own_exception_and_its_inputs(webserver: Webserver) -> None:
@@ -161,7 +163,7 @@ def test_a_failed_node_shows_its_own_exception_and_its_inputs(webserver: Webserv
 def test_what_a_node_prints_and_logs_stands_at_its_step(changing: Webserver) -> None:
     run = changing.run("shouting", text="good morning")
 
-    assert run.tags["rayflow/result"] == "{'said': 'good morning!'}"
+    assert run.tags["rayflow/result"] == '{"said": "good morning!"}'
     logged = run.of("LogMessageEvent", "Shout_it_out")
     assert [(e["level"], e["message"]) for e in logged] == [("WARNING", "saying good morning")]
     assert changing.captured(run, "Shout_it_out")["stdout"] == "printed good morning\n"
@@ -179,10 +181,10 @@ def test_a_run_keeps_the_flow_that_was_loaded_and_only_that_flow_is_re_executed(
     loaded = changing.run("shouting")
     again = changing.reexecute_from_failure(failed)
 
-    assert first.tags["rayflow/result"] == "{'said': 'hello!'}"
-    assert unloaded.tags["rayflow/result"] == "{'said': 'hello!'}"
+    assert first.tags["rayflow/result"] == '{"said": "hello!"}'
+    assert unloaded.tags["rayflow/result"] == '{"said": "hello!"}'
     assert unloaded.tags["rayflow/flow_hash"] == first.tags["rayflow/flow_hash"]
-    assert loaded.tags["rayflow/result"] == "{'said': 'hello?'}"
+    assert loaded.tags["rayflow/result"] == '{"said": "hello?"}'
     assert loaded.tags["rayflow/flow_hash"] != first.tags["rayflow/flow_hash"]
     assert failed.status == again.status == "FAILURE"
     assert again.steps.get("Shout_it_out") is None
