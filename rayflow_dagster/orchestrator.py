@@ -247,6 +247,7 @@ class FlowOrchestrator:
         if planner.lacks_data(node_id, state):
             return skipped_result(node_id, "a value that it needs did not come")
         result = await executor.execute_node(node_id, state, store_in)
+        result.setdefault("details", {})["attempts"] = attempt + 1
         if result["status"] != "error":
             return result
         node, error = graph["nodes"][node_id], error_of(result)

@@ -121,7 +121,7 @@ class _Turn:
         self.reply = NodeReply(mask=secrets.mask)
 
     def __enter__(self) -> None:
-        self._started = time.perf_counter()
+        self._started = self.reply.details["started"] = time.monotonic()
 
     def process(self, make: Callable[[], RayflowNode]) -> Any:
         """Call ``process``; what it returns, an awaitable where it is ``async``."""
@@ -169,7 +169,7 @@ class _Turn:
             mask = self.reply.mask
             self.reply.exception = shown_error(shown, mask) if mask else shown
             details["input_previews"] = previews(self._inputs, mask)
-        details["seconds"] = time.perf_counter() - self._started
+        details["seconds"] = time.monotonic() - self._started
         if self._log.records:
             details["logs"] = self._log.records
         if self._variables.written:

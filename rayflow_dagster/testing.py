@@ -10,6 +10,7 @@ Values cross as they would to an actor: a node gets copies, with read-only array
 be pickled is no output.
 """
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,7 @@ from .metadata import inspect_class
 from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, part_outputs, run_node_class
+from .timing import leaving
 from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, NodeMetadata
 from .values import StoredValue
 from .variables import GlobalVariableStore, WriteTracking
@@ -153,11 +155,14 @@ class InProcessActors:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, node_id: str, inputs: dict[str, Any], store_in: str | None) -> NodeReply:
+        arrived = time.monotonic()
         node = self._graph["nodes"][node_id]
         call = NodeCall(node_id, node["class_path"], node["constants"])
         node_class = self._loader.load_node_class(node["class_path"])
         metadata = self._loader.get_node_metadata(node["class_path"])
-        return _run_apart(node_class, metadata, call, inputs, self.store, store_in)
+        reply = _run_apart(node_class, metadata, call, inputs, self.store, store_in)
+        leaving(reply.details, arrived, free=arrived)
+        return reply
 
 
 def _opened(value: Any) -> Any:

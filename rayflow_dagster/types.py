@@ -12,7 +12,7 @@ The five shapes that modules exchange are plain dicts, described here as ``Typed
 Their documented keys are public API; keys marked ``NotRequired`` are additions of this project.
 """
 
-from typing import Any, Literal, NewType, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
 NodeId = NewType("NodeId", str)
 EdgeId = NewType("EdgeId", str)
@@ -225,12 +225,40 @@ class LogRecord(TypedDict):
     message: str
 
 
+class Times(TypedDict, total=False):
+    """Where the time of one execution went, in seconds: until a worker was there for it, until it
+    had its inputs, in its ``process``, and until its outputs were stored and told of.
+    """
+
+    waiting: float
+    loading: float
+    process: float
+    storing: float
+
+
+class Moments(NamedTuple):
+    """When the place of an execution was free for it, when it came, when ``process`` was called,
+    and when the answer left; by ``time.monotonic`` there.
+    """
+
+    free: float
+    arrived: float
+    started: float
+    ended: float
+
+
 class RunDetails(TypedDict, total=False):
-    """Where and how a node ran. ``seconds`` is the time inside ``process``."""
+    """Where and how a node ran. ``seconds`` is the time inside ``process``, ``started`` when it
+    began, ``attempts`` how often the node has run by now.
+    """
 
     pid: int
     host: str
     seconds: float
+    started: float
+    moments: Moments
+    times: Times
+    attempts: int
     previews: dict[str, str]
     measures: dict[str, dict[str, str | int]]
     """Output name -> what ``measures`` says of a value that does not travel inline."""

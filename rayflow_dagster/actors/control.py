@@ -5,6 +5,7 @@ a worker. No author's class ever runs in the run's process.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -24,6 +25,7 @@ from rayflow_dagster.nodes.variables.get_variable import GetVariableNode
 from rayflow_dagster.nodes.variables.increment_variable import IncrementVariableNode
 from rayflow_dagster.nodes.variables.set_variable import SetVariableNode
 from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
+from rayflow_dagster.timing import leaving
 from rayflow_dagster.values import boxed, is_inline
 from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
 
@@ -98,6 +100,7 @@ class ControlNodes:
         self._running.discard(request.future)
 
     def _reply(self, spec: NodeSpec, inputs: Mapping[str, Any], store_in: str | None) -> NodeReply:
+        arrived = time.monotonic()
         variables = WriteTracking(self._store)
         path = spec.call.class_path
         metadata = self._loader.get_node_metadata(path)
@@ -106,4 +109,5 @@ class ControlNodes:
         # Only a variable's value can be large; it becomes an object as any node's output.
         for name, value in part_outputs(spec.call, reply, store_in).items():
             reply.outputs[name] = ray.put(boxed(value))
+        leaving(reply.details, arrived, free=arrived)
         return reply

@@ -5,6 +5,7 @@ import inspect
 import os
 import pickle
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from rayflow_dagster.runner import (
     part_outputs,
     run_node_class,
 )
+from rayflow_dagster.timing import leaving
 from rayflow_dagster.types import NodeMetadata, RunDetails
 from rayflow_dagster.values import StoredValue, boxed, opened
 from rayflow_dagster.variables import WriteTracking
@@ -80,12 +82,13 @@ class Given(NamedTuple):
     """What one execution brings besides its object refs, which are arguments of their own.
 
     ``store_in`` is where outputs are written to, or None; ``values`` are inputs by name;
-    ``ref_names`` are the inputs that the refs stand for.
+    ``ref_names`` are the inputs that the refs stand for; ``arrived`` is when it came.
     """
 
     store_in: str | None
     values: Mapping[str, Any]
     ref_names: tuple[str, ...]
+    arrived: float = 0.0
 
     def packed(self) -> bytes:
         """As bytes, which Ray passes on as they are; for small plain values alone."""
@@ -93,7 +96,8 @@ class Given(NamedTuple):
 
     @classmethod
     def unpacked(cls, sent: "Given | bytes") -> "Given":
-        return cls(*pickle.loads(sent)) if isinstance(sent, bytes) else sent
+        given = cls(*pickle.loads(sent)) if isinstance(sent, bytes) else sent
+        return given._replace(arrived=time.monotonic())
 
 
 class Envelope(NamedTuple):
@@ -144,6 +148,7 @@ class NodeHost:
         self._store = self._variables(store)
         self._known: dict[bytes, KnownJob] = {}
         self._place = os.getpid(), os.uname().nodename
+        self._free = time.monotonic()
 
     def ready(self) -> tuple[int, str]:
         """(process id, host): answers once the worker is up."""
@@ -201,6 +206,7 @@ class NodeHost:
             for name, port in reply.handed_on.items()
             if name in apart and port in given.ref_names
         }
+        self._free = leaving(details, given.arrived, self._free)
         envelope = Envelope(reply.outputs, reply.exec_fired, details, error, same).packed()
         known = self._known.get(packed)
         names = known.outputs if known else Job(*pickle.loads(packed)).outputs

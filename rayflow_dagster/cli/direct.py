@@ -90,6 +90,10 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
     node.fired = list(result.get("exec_fired", ()))
     if node.status != "skipped":
         node.seconds = round(details.get("seconds", 0.0), 6)
+        node.attempts = details.get("attempts", 1)
+        times = cast(Mapping[str, float], details.get("times", {}))
+        node.times = {name: round(seconds, 6) for name, seconds in times.items()}
+        node.duration = round(sum(times.values()), 6)
     node.logs = [(level_name(log["level"]), log["message"]) for log in details.get("logs", ())]
     node.printed = details.get("stdout", "") + details.get("stderr", "")
     if node.status == "failed":

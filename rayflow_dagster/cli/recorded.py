@@ -38,6 +38,7 @@ from rayflow_dagster.errors import RayflowError, ValidationError
 from rayflow_dagster.instance.executing import executing, record_dead
 from rayflow_dagster.optional import optional
 from rayflow_dagster.orchestrator import Connect
+from rayflow_dagster.timing import WORDS
 from rayflow_dagster.values import StoredValue
 
 from .direct import level_name
@@ -47,7 +48,6 @@ from .home import SETTINGS, locked, use_home
 from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Watcher, node_reports
 
 RESULT = "result"
-SECONDS = "seconds in process()"
 MAX_PRINTED = 200_000
 _OURS = str(Path(rayflow_dagster.__file__).parent)
 _INNER = (_OURS, str(Path(dagster.__file__).parent))
@@ -162,6 +162,7 @@ class _Listener:
         self.nodes: dict[str, NodeReport] = node_reports(flow.graph)
         self._handlers: Mapping[str, Callable[[NodeReport, EventLogEntry], None]] = {
             DagsterEventType.STEP_START.value: self._start,
+            DagsterEventType.STEP_RESTARTED.value: self._start,
             DagsterEventType.STEP_OUTPUT.value: self._output,
             DagsterEventType.STEP_SUCCESS.value: self._succeed,
             DagsterEventType.STEP_FAILURE.value: self._fail,
@@ -208,7 +209,8 @@ class _Listener:
             self._handlers[event.event_type_value](node, entry)
 
     def _start(self, node: NodeReport, entry: EventLogEntry) -> None:
-        self._started.setdefault(node.id, entry.timestamp)
+        self._started[node.id] = entry.timestamp
+        node.attempts += 1
         self._watcher.started(node)
 
     def _output(self, node: NodeReport, entry: EventLogEntry) -> None:
@@ -219,8 +221,10 @@ class _Listener:
         names = {name: port for port, name in self._flow.ports[node.id].exec_outputs.items()}
         if data.output_name in names:
             node.fired.append(names[data.output_name])
-        if SECONDS in data.metadata:
-            node.seconds = float(str(data.metadata[SECONDS].value))
+        found = {name: data.metadata[word] for name, word in WORDS.items() if word in data.metadata}
+        if found:
+            node.times = {name: float(str(seconds.value)) for name, seconds in found.items()}
+            node.seconds = node.times.get("process", node.seconds)
 
     def _succeed(self, node: NodeReport, entry: EventLogEntry) -> None:
         if node.id in self._flow.graph["return_nodes"] and self._returned is None:
@@ -269,9 +273,10 @@ class _Listener:
                 self._watcher.printed(node, printed.decode(errors="replace"))
 
     def _settle(self, node: NodeReport, entry: EventLogEntry) -> None:
+        lasted = entry.timestamp - self._started.get(node.id, entry.timestamp)
+        node.duration = round(lasted, 6)
         if node.seconds is None:
-            waited = entry.timestamp - self._started.get(node.id, entry.timestamp)
-            node.seconds = round(waited, 6)
+            node.seconds = node.duration
         self._watcher.settled(node)
 
     def result(self) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import ExecutionGraph
 
 Status = Literal["completed", "skipped", "failed", "stopped", "pending"]
@@ -37,7 +38,10 @@ class Fault:
 
 @dataclass(slots=True)
 class NodeReport:
-    """One node. ``seconds`` is the time in its own code where that is known, else the step's."""
+    """One node. ``seconds`` is the time in its own code where that is known, else the step's.
+
+    ``duration`` is that of its last attempt, and ``times`` are the parts that are known of it.
+    """
 
     id: str
     label: str
@@ -53,6 +57,22 @@ class NodeReport:
     handled: Fault | None = None
     """Why it failed, where its ``error`` output has taken that."""
     is_return: bool = False
+    attempts: int = 0
+    duration: float | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its JSON form."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "status": self.status,
+            "attempts": self.attempts,
+            "seconds": self.seconds,
+            "duration": self.duration,
+            "times": {name: self.times.get(name, 0.0) for name in WORDS} if self.times else None,
+            "handled": self.handled and self.handled.as_dict(),
+        }
 
 
 @dataclass(slots=True)
@@ -92,16 +112,7 @@ class RunReport:
             "execution_time": round(self.execution_time, 6),
             "nodes_executed": len(self.of(*RAN)),
             "run_id": self.run_id,
-            "nodes": [
-                {
-                    "id": node.id,
-                    "label": node.label,
-                    "status": node.status,
-                    "seconds": node.seconds,
-                    "handled": node.handled and node.handled.as_dict(),
-                }
-                for node in self.nodes
-            ],
+            "nodes": [node.as_dict() for node in self.nodes],
         }
 
 

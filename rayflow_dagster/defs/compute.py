@@ -26,6 +26,7 @@ from rayflow_dagster.errors import (
 from rayflow_dagster.jsonable import json_within
 from rayflow_dagster.optional import optional
 from rayflow_dagster.preview import preview
+from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import NodeResult
 
 from ._dagster import record_handled, steps_of_this_process
@@ -208,8 +209,8 @@ def _about(result: NodeResult) -> dict[str, Any]:
     if "pid" in details:
         about["actor pid"] = MetadataValue.int(details["pid"])
         about["actor node"] = MetadataValue.text(details["host"])
-    if "seconds" in details:
-        about["seconds in process()"] = MetadataValue.float(round(details["seconds"], 6))
+    times: Any = details.get("times", {})
+    about |= {WORDS[name]: MetadataValue.float(round(times[name], 6)) for name in times}
     return about
 
 

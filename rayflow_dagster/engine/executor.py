@@ -1,6 +1,8 @@
 """``NodeExecutor``: gathers a node's inputs, has an actor run it, and says what became of it."""
 
 import asyncio
+import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -15,6 +17,7 @@ from rayflow_dagster.errors import (
 from rayflow_dagster.resolving import shown_error
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.secrets import Mask, spelled
+from rayflow_dagster.timing import times_of
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
 
 from .gatherer import DataGatherer
@@ -56,6 +59,7 @@ class NodeExecutor:
     def __init__(self, actor_manager: Dispatcher, data_gatherer: DataGatherer) -> None:
         self.actors = actor_manager
         self._gatherer = data_gatherer
+        self._host = os.uname().nodename
 
     async def execute_node(
         self, node_id: str, execution_state: ExecutionState, store_in: str | None = None
@@ -76,16 +80,21 @@ class NodeExecutor:
         except DataNotAvailableError as error:
             return self._handle_execution_error(node_id, error)
         try:
-            sent = Settled(self.actors.dispatch(node_id, inputs, store_in))
+            asked, answered = time.monotonic(), list[float]()
+            sent = self.actors.dispatch(node_id, inputs, store_in)
+            sent.add_done_callback(lambda _: answered.append(time.monotonic()))
             del inputs  # a failure's traceback would keep the objects alive
-            reply = await sent
+            reply = await Settled(sent)
         except Exception as error:  # the actor died, or Ray lost it: the node's failure
             return self._handle_execution_error(node_id, error)
         if reply.exception is not None:
             result = self._handle_execution_error(node_id, reply.exception)
         else:
             result = success_result(node_id, reply.outputs, list(reply.exec_fired))
-        result["details"] = reply.details
+        result["details"] = details = reply.details
+        times = times_of(details, asked, answered[0], self._host)
+        if times is not None:
+            details["times"] = times
         return result
 
     def _start_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
@@ -102,10 +111,13 @@ class NodeExecutor:
         """Run a RETURN node: its inputs, as values, are the flow's result."""
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
+            asked = time.monotonic()
             result = await Settled(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value
             return self._handle_execution_error(node_id, error)
-        return success_result(node_id, {"result": spelled(result)}, [])
+        returned = success_result(node_id, {"result": spelled(result)}, [])
+        returned["details"] = {"times": {"loading": time.monotonic() - asked}}
+        return returned
 
     async def execute_nodes_parallel(
         self, node_ids: list[str], execution_state: ExecutionState

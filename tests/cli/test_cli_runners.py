@@ -141,6 +141,29 @@ def test_a_nodes_time_is_the_time_in_its_own_code(run):
     assert seconds["slow"] >= 0.05
 
 
+def test_where_a_nodes_time_went_adds_up_to_its_duration(run):
+    report, _ = run("parallel_join", value="x")
+    (slow,) = [node for node in report.as_dict()["nodes"] if node["id"] == "slow"]
+
+    assert list(slow["times"]) == ["waiting", "loading", "process", "storing"]
+    assert slow["times"]["process"] == slow["seconds"] >= 0.05
+    assert slow["duration"] >= sum(slow["times"].values()) - 1e-5
+    assert slow["attempts"] == 1
+
+
+def test_attempts_are_counted(run):
+    report, _ = run("retry_then_success", value="x")
+
+    assert {node.attempts for node in report.nodes} == {1, 3}
+    assert report.of("pending", "skipped") == []
+
+
+def test_what_did_not_run_has_no_attempts(run):
+    report, _ = run("failing_node", value=1)
+
+    assert {node.attempts for node in report.of("pending", "skipped")} == {0}
+
+
 def test_skipped_and_pending_nodes_have_no_time(run):
     report, _ = run("failing_node", value=1)
 

@@ -13,6 +13,7 @@ from shapes import load_fixture
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.testing import in_process
+from rayflow_dagster.timing import WORDS
 
 
 def _output(run: FlowRun, step: str, name: str) -> dict[str, Any]:
@@ -37,6 +38,31 @@ def test_outputs_show_a_preview_the_branch_taken_and_where_the_node_ran(
     assert branch["actor pid"] > 0
     assert branch["actor node"]
     assert branch["seconds in process()"] >= 0
+
+
+@pytest.mark.ray
+def test_where_a_steps_time_went_stands_on_it_and_fits_into_its_duration(
+    ray_session: None, instance: DagsterInstance
+) -> None:
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "any"}),
+            "own": node("identity", label="Own", ray={"num_cpus": 0.5}),
+            "return": "return",
+        },
+        "start > own, own > return, start.value - own.value, own.value - return.value",
+    )
+
+    run = run_in_dagster(flow, {"value": 1}, instance)
+
+    shown = _output(run, "Own", "exec_out")
+    times = {word: shown[word] for word in WORDS.values()}
+    assert max(times, key=lambda word: times[word]) == WORDS["waiting"]  # for its own actor
+    stats = {step.step_key: step for step in instance.get_run_step_stats(run.run_id)}
+    began, ended = stats["Own"].start_time, stats["Own"].end_time
+    assert began is not None
+    assert ended is not None
+    assert 0 < sum(times.values()) <= ended - began
 
 
 @pytest.mark.ray
