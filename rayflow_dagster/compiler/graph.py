@@ -1,5 +1,6 @@
 """``GraphBuilder``: named passes from a validated flow to the ``ExecutionGraph``."""
 
+import keyword
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -28,6 +29,12 @@ from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
 from .variable_reads import schedule_variables
+
+NO_STEP_NAMES = frozenset(keyword.kwlist) | {
+    "arg_dict", "bool", "conf", "config", "context", "dict", "float", "input", "input_arg_dict",
+    "int", "meta", "output", "output_arg_dict", "str", "type",
+}  # fmt: skip
+"""What Dagster lets no step be called."""
 
 
 class GraphBuilder:
@@ -214,7 +221,7 @@ def _graph_node(
         "constants": secrets_in(constants),
         "dependencies": dependencies,
         "dependents": dependents,
-        "label": node.label,
+        "label": node.label or _title(node.id),
         "values": secrets_in({**with_secrets, **values}),
         "ray_options": _ray_options(settings, metadata, data),
         "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
@@ -243,6 +250,13 @@ def _ray_options(
     }
     options.pop(IDLE_OPTION, None)  # else it alone would give the node an actor of its own
     return options
+
+
+def _title(node_id: str) -> str:
+    """What a node without a label is called where its id is no name for a step: ``return`` is
+    ``Return``, on the terminal as in Dagster. Else nothing, and it is called by its id.
+    """
+    return node_id.capitalize() if node_id in NO_STEP_NAMES else ""
 
 
 def _settings(flow: ResolvedFlow) -> Mapping[str, Any]:

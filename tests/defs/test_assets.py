@@ -89,7 +89,7 @@ def test_a_run_reports_each_asset_with_what_its_value_is(memory: DagsterInstance
         "size": MetadataValue.int(1),
         "result.total": MetadataValue.int(42),
         "flow": MetadataValue.text("test"),
-        "node": MetadataValue.text("return"),
+        "node": MetadataValue.text("Return"),
         "run": MetadataValue.dagster_run(run.run_id),
     }
     assert found["sales"].partition is None
@@ -222,7 +222,7 @@ def test_a_rerun_of_some_steps_reports_only_what_ran(instance: DagsterInstance) 
     job = reconstructable(sales())
     first = execute_job(job, instance)
 
-    options = ReexecutionOptions(first.run_id, step_selection=["return_"])
+    options = ReexecutionOptions(first.run_id, step_selection=["Return"])
     again = execute_job(job, instance, reexecution_options=options)
 
     assert keys_of(first.all_events) == ["raw/double", "sales"]
@@ -243,7 +243,7 @@ def test_the_in_process_executor_reports_the_same(memory: DagsterInstance) -> No
         }
 
     assert shown(ours) == shown(theirs) != {}
-    assert ours.of_step("return_") == theirs.of_step("return_")
+    assert ours.of_step("Return") == theirs.of_step("Return")
 
 
 @pytest.mark.ray

@@ -105,7 +105,7 @@ def test_a_job_runs_in_process_without_a_home_or_a_file(
 
     result = job.execute_in_process(run_config={"ops": {"start": {"config": {"a": 2}}}})
 
-    assert result.output_for_node("return_", "result") == {"sum": 4}
+    assert result.output_for_node("Return", "result") == {"sum": 4}
 
 
 def test_the_jobs_page_shows_description_file_and_inputs(tmp_path: Path) -> None:

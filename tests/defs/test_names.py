@@ -2,9 +2,13 @@
 
 import pytest
 from dagster import OpDefinition
+from dagster_runs import compile_test_flow
+from drawing import draw, node
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rayflow_dagster.cli.report import node_reports
+from rayflow_dagster.defs._dagster import DISALLOWED_NAMES
 from rayflow_dagster.defs.names import exec_output_name, flow_name, legal_name, step_keys
 from rayflow_dagster.errors import NameCollisionError
 
@@ -67,6 +71,19 @@ def test_clashing_labels_all_get_their_ids() -> None:
 
 def test_a_label_without_legal_letters_falls_back_to_the_id() -> None:
     assert step_keys(_graph({"n1": "日本", "n2": ""})) == {"n1": "n1", "n2": "n2"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", sorted(DISALLOWED_NAMES - {"True", "False", "None"}))
+def test_a_node_without_a_label_has_one_name_where_its_id_can_be_no_step(word: str) -> None:
+    flow = draw(
+        {"start": node("start", label="Start"), word: "identity", "end": "return"},
+        f"start > {word}, {word} > end, {word}.value - end.value",
+    )
+    flow["nodes"][1]["data"] = {"constantValues": {"value": 1}}
+    graph = compile_test_flow(flow).graph
+
+    (shown,) = [report.label for report in node_reports(graph).values() if report.id == word]
+    assert step_keys(graph)[word] == shown == word.capitalize()
 
 
 def test_ids_that_become_alike_stay_apart() -> None:

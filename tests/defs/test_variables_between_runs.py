@@ -206,7 +206,7 @@ def test_another_executor_runs_it_where_no_run_is_kept_either() -> None:
     job_def = build_job(COUNTS, "test", project=PROJECT, connect=in_process)
     for _ in range(2):
         result = job_def.execute_in_process()
-        assert result.output_for_node("return_", "result") == {"count": 2, "own": 1}
+        assert result.output_for_node("Return", "result") == {"count": 2, "own": 1}
 
 
 MENDED = {"counter": {"type": "int", "default": 0, "scope": "flow"}, **VARIABLES}
