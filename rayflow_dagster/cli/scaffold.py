@@ -14,7 +14,7 @@ from rayflow_dagster.values import write_whole
 
 from .flows import shown
 from .group import Refused
-from .templates import PROJECT, PYTEST_SETTINGS, node_source, node_test_source
+from .templates import KEPT, PROJECT, PYTEST_SETTINGS, node_source, node_test_source
 
 _PYTEST_FILES = ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "conftest.py")
 
@@ -23,18 +23,22 @@ def init_project(folder: str) -> None:
     """Write a new project with one node and one flow.
 
     Raises:
-        Refused: one of its files is there already, or cannot be written.
+        Refused: one of its files is there already, other than ``KEPT``, or cannot be written.
     """
     root = Path(folder)
     if root.exists() and not root.is_dir():
         raise Refused(f"{folder} is a file, not a folder; name a new folder, or an empty one")
-    written = write_new({root / name: text for name, text in PROJECT.items()})
-    _tell_written(written)
+    kept = [name for name in KEPT if (root / name).is_file()]
+    contents = {root / name: text for name, text in PROJECT.items() if name not in kept}
+    if "pyproject.toml" in kept:
+        contents |= _pytest_settings(root)
+    _tell_written(write_new(contents))
     click.echo("\nNow try:")
     if root.resolve() != Path.cwd():
         click.echo(f"  cd {shlex.quote(str(folder))}")
     click.echo("  rayflow-dagster run hello -i name=Ada")
     click.echo("  rayflow-dagster dev")
+    click.echo("  pytest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,7 @@ def write_node(path: str) -> None:
         test: node_test_source(node.module, node.class_name),
     }
     contents |= dict.fromkeys(_missing_packages(project, node), "")
-    if not _has_pytest_settings(project.root):
-        contents[project.root / "pytest.ini"] = PYTEST_SETTINGS
+    contents |= _pytest_settings(project.root)
     _tell_written(write_new(contents))
     click.echo(f"\nIn a flow its type is {node.module}.{node.class_name}. Its test runs with:")
     if project.root != Path.cwd():
@@ -192,8 +195,10 @@ def _test_file(project: Project, node: NewNode) -> Path:
     return project.root / "tests" / relative.parent / f"test_{node.file.name}"
 
 
-def _has_pytest_settings(root: Path) -> bool:
-    if any((root / name).is_file() for name in _PYTEST_FILES):
-        return True
+def _pytest_settings(root: Path) -> dict[Path, str]:
+    """The file by which pytest finds the nodes of a project that has no settings for it."""
     pyproject = root / "pyproject.toml"
-    return pyproject.is_file() and "[tool.pytest" in pyproject.read_text(encoding="utf-8")
+    told = pyproject.is_file() and "[tool.pytest" in pyproject.read_text(encoding="utf-8")
+    if told or any((root / name).is_file() for name in _PYTEST_FILES):
+        return {}
+    return {root / "pytest.ini": PYTEST_SETTINGS}

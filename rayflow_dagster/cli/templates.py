@@ -113,6 +113,40 @@ HELLO_FLOW = """\
 }
 """  # noqa: E501 - an edge a line is what an author wants to read
 
+GREET_TEST = """\
+from rayflow_dagster.testing import run_node_locally
+
+from nodes.greet import GreetNode
+
+
+def test_somebody_is_greeted_by_name() -> None:
+    assert run_node_locally(GreetNode, name="Ada") == {"greeting": "Hello, Ada!"}
+
+
+def test_the_greeting_can_be_set() -> None:
+    outputs = run_node_locally(GreetNode, constants={"GREETING": "Hi"}, name="Ada", times=2)
+
+    assert outputs == {"greeting": "Hi, Ada! Hi, Ada!"}
+"""
+
+SETTINGS = """\
+# Other packages of node classes, and defaults for the settings of every flow, are named here.
+[tool.rayflow_dagster]
+
+[tool.pytest.ini_options]
+pythonpath = ["."]
+testpaths = ["tests"]
+addopts = "--import-mode=importlib"
+"""
+
+IGNORED = """\
+.dagster/
+.env
+.venv/
+__pycache__/
+.pytest_cache/
+"""
+
 PROJECT: Mapping[str, str] = {
     "definitions.py": DEFINITIONS,
     "workspace.yaml": WORKSPACE,
@@ -120,8 +154,13 @@ PROJECT: Mapping[str, str] = {
     "nodes/__init__.py": '"""The nodes of this project, for the flows in ``flows/``."""\n',
     "nodes/greet.py": GREET_NODE,
     "flows/hello.json": HELLO_FLOW,
+    "tests/test_greet.py": GREET_TEST,
+    "pyproject.toml": SETTINGS,
+    ".gitignore": IGNORED,
 }
 """Path in the project -> content."""
+KEPT = ("pyproject.toml", ".gitignore")
+"""Those that a folder may have already, and keeps."""
 
 PYTEST_SETTINGS = """\
 [pytest]

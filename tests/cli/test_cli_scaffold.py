@@ -11,7 +11,7 @@ import pytest
 from rayflow_dagster.cli.group import Refused
 from rayflow_dagster.cli.home import use_home
 from rayflow_dagster.cli.scaffold import write_new
-from rayflow_dagster.cli.templates import PROJECT
+from rayflow_dagster.cli.templates import KEPT, PROJECT
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -78,6 +78,25 @@ def test_a_project_may_be_made_in_a_folder_with_other_files(typed, empty_folder:
     assert files_in(empty_folder) == {*PROJECT, "notes.txt"}
 
 
+def test_plain_pytest_finds_the_nodes_of_a_new_project(typed, empty_folder: Path):
+    typed("init", ".")
+    pytest_itself = Path(sys.executable).with_name("pytest")
+    done = subprocess.run([pytest_itself], capture_output=True, text=True, check=False)
+
+    assert "2 passed" in done.stdout, done.stdout
+
+
+def test_a_pyproject_and_a_gitignore_that_are_there_are_kept(typed, empty_folder: Path):
+    for name in KEPT:
+        (empty_folder / name).write_text("# mine\n")
+    result = typed("init", ".")
+
+    assert result.exit_code == 0
+    assert {(empty_folder / name).read_text() for name in KEPT} == {"# mine\n"}
+    assert files_in(empty_folder) == {*PROJECT, "pytest.ini"}
+    assert "2 passed" in pytest_in(empty_folder).stdout
+
+
 def test_init_overwrites_nothing_and_leaves_nothing_half_done(typed, empty_folder: Path):
     (empty_folder / "workspace.yaml").write_text("mine")
     result = typed("init", ".")
@@ -116,7 +135,7 @@ def test_a_new_node_and_its_test_pass_at_once(typed, empty_folder: Path):
     assert "class ShoutNode(RayflowNode):" in Path("nodes/text/shout.py").read_text()
     assert Path("nodes/text/__init__.py").is_file()
     assert Path("tests/nodes/text/test_shout.py").is_file()
-    assert "3 passed" in tested.stdout, tested.stdout
+    assert "5 passed" in tested.stdout, tested.stdout
 
 
 def test_two_nodes_of_one_file_name_are_tested_side_by_side(typed, empty_folder: Path):
@@ -124,7 +143,7 @@ def test_two_nodes_of_one_file_name_are_tested_side_by_side(typed, empty_folder:
     typed("new-node", "nodes/text/shout.py")
     typed("new-node", "nodes/sound/shout.py")
 
-    assert "6 passed" in pytest_in(empty_folder).stdout
+    assert "8 passed" in pytest_in(empty_folder).stdout
 
 
 def test_a_new_node_can_be_used_in_a_flow(typed, empty_folder: Path):
