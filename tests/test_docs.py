@@ -22,7 +22,7 @@ from rayflow_dagster.compiler.schema import flow_schema
 from rayflow_dagster.project import Project, ProjectSettings
 
 SHELL = ("sh", "bash")
-CHECKED = {"python", "json", "toml", "yaml", *SHELL}
+CHECKED = {"python", "json", "toml", "yaml", "graphql", *SHELL}  # graphql: tests/e2e
 PRINTED = "text"
 """The language of what commands print, which is compared where a page is followed."""
 OTHER_PROGRAMS = {"cd", "curl", "dagster", "export", "git", "pip", "python", "python3", "source"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from defs.triggers.triggered import flow_of, record
+from docs_blocks import DOCS, blocks
 
 from e2e.webserver import REPOSITORY, Webserver
 from rayflow_dagster.defs.build import build_job
@@ -137,6 +138,16 @@ def test_a_run_launched_over_graphql_gives_its_result_and_tells_what_its_nodes_d
     assert run.metadata("Error_rate", "rate")["preview"].startswith("0.13")
     logged = run.of("LogMessageEvent", "Read_orders")
     assert [event["message"] for event in logged] == ["read 61 rows from data/orders.csv"]
+
+
+def test_the_launch_over_graphql_of_the_docs_runs_a_partition(webserver: Webserver) -> None:
+    (block,) = blocks(DOCS / "partitions.md", "graphql")
+    answer = webserver.query(block.text)
+
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    run = webserver.finished(answer["run"]["runId"])
+    assert run.status == "SUCCESS"
+    assert run.tags["dagster/partition"] == "2024-03-05"
 
 
 def test_another_input_takes_the_other_branch(webserver: Webserver) -> None:
