@@ -13,11 +13,20 @@ from shapes import test_loader as make_loader
 
 from rayflow_dagster.compiler.loader import NodeLoader
 
-# Files whose tests share something dear run in one process of pytest-xdist, one after another.
-# Every other file is a group of its own.
+# Tests that share something dear run in one process of pytest-xdist, one after another: those that
+# want a Ray in as many as this, each with a Ray of its own, and those of these files in one. Every
+# other file is a group of its own.
+RAYS = 2
 TOGETHER = {
     "tests/actors/test_existing_cluster.py": "three machines",
     "tests/actors/test_residents_kept.py": "three machines",
+    "tests/e2e/test_backfill.py": "e2e 1",
+    "tests/e2e/test_inbox.py": "e2e 1",
+    "tests/e2e/test_kept_variables.py": "e2e 1",
+    "tests/e2e/test_triggers.py": "e2e 1",
+    "tests/e2e/test_live_editing.py": "e2e 2",
+    "tests/e2e/test_run_launcher.py": "e2e 2",
+    "tests/e2e/test_webserver.py": "e2e 2",
 }
 # Groups that start processes and wait for them begin first, so that none of them is left alone at
 # the end.
@@ -44,20 +53,27 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist keeps together, and in which order they begin."""
-    waits = {
-        _group(item): kind
-        for kind in reversed(range(len(LONG_FIRST)))
-        for item in items
-        if item.get_closest_marker(LONG_FIRST[kind])
-    }
-    items.sort(key=lambda item: waits.get(_group(item), len(LONG_FIRST)))
+    with_ray = {_file(item): None for item in items if _wants_ray(item)}
+    rays = {file: f"ray {number % RAYS}" for number, file in enumerate(with_ray)}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+        file = _file(item)
+        group = rays[file] if _wants_ray(item) else TOGETHER.get(file, file)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_how_long)
 
 
-def _group(item: pytest.Item) -> str:
-    file = item.nodeid.partition("::")[0]
-    return TOGETHER.get(file, file)
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _wants_ray(item: pytest.Item) -> bool:
+    return "ray_session" in getattr(item, "fixturenames", ())
+
+
+def _how_long(item: pytest.Item) -> int:
+    """The place of the first of the marks that an item has."""
+    has = (number for number, mark in enumerate(LONG_FIRST) if item.get_closest_marker(mark))
+    return next(has, len(LONG_FIRST))
 
 
 @pytest.fixture
