@@ -5,6 +5,7 @@ Settings stand in ``[tool.rayflow_dagster]`` of the project's ``pyproject.toml``
     [tool.rayflow_dagster]
     nodes = ["my_package.nodes"]     # packages beside pyproject.toml, besides "nodes"
     allow_runtime_env = false        # whether a flow may set Ray's runtime_env
+    num_cpus = 4                     # CPU slots of the embedded Ray; by default all
 
     [tool.rayflow_dagster.settings]  # where a flow's own ``settings`` do not say
     durable = false
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic import ValidationError as PydanticError
 
 from .compiler.loader import NodeLoader, import_under
@@ -41,6 +42,8 @@ class ProjectSettings(BaseModel):
     """Defaults for the ``settings`` of every flow."""
     runtime_env: dict[str, Any] = {}
     """What the workers of an existing cluster need besides the project, as Ray takes it."""
+    num_cpus: int | None = Field(default=None, ge=1)
+    """CPU slots of an embedded Ray that has to be started; None is all of the machine's."""
 
     @field_validator("settings")
     @classmethod

@@ -40,7 +40,8 @@ def connect_to_ray(
     Raises:
         ClusterError: the cluster cannot be reached, or can never run what a node asks for.
     """
-    cluster.connect(place.settings, cluster.Shipment.of(place.project))
+    settings = place.settings or cluster.RaySettings(num_cpus=place.project.settings.num_cpus)
+    cluster.connect(settings, cluster.Shipment.of(place.project))
     declared = graph.get("variables")
     store: Any = None
     if declared and not place.is_shared and not others_use_variables(graph, loader):

@@ -1,6 +1,7 @@
 """Everything that can be typed after ``rayflow-dagster``."""
 # ruff: noqa: D301 - "\b" is click's mark for lines that it must not join
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -305,7 +306,11 @@ def status() -> None:
 
 
 @ray.command()
-@click.option("--cpus", type=click.IntRange(min=1), help="CPU slots; by default all of them.")
+@click.option(
+    "--cpus",
+    type=click.IntRange(min=1),
+    help="CPU slots; by default the project's.",
+)
 @click.option(
     "--idle", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
     metavar="SECONDS", help="End after so long without a driver.",
@@ -317,9 +322,11 @@ def start(cpus: int | None, idle: float) -> None:
     Example:
       rayflow-dagster ray start --cpus 4
     """
+    from rayflow_dagster.project import Project
+
     from .embedded_ray import start_ray
 
-    start_ray(cpus, idle)
+    start_ray(cpus or Project.around(Path.cwd()).settings.num_cpus, idle)
 
 
 @ray.command()

@@ -74,12 +74,34 @@ def test_a_driver_joins_the_embedded_ray_and_prints_nothing() -> None:
 connect(RaySettings())
 connect(RaySettings())
 identity = ray.remote(lambda value: value)
-print(ray.get(identity.remote(41)), cluster_resources()["CPU"], ray.get_runtime_context().namespace)
+print(ray.get(identity.remote(41)), ray.cluster_resources()["CPU"])
+print(ray.get_runtime_context().namespace)
 print(is_embedded())
 disconnect()
 print(ray.is_initialized(), is_embedded())
 """
     assert said(driver(source)).split() == ["41", "1.0", "rayflow", "True", "False", "False"]
+
+
+def test_the_embedded_ray_that_a_run_starts_has_the_slots_of_the_project(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.rayflow_dagster]\nnum_cpus = 1\n")
+    source = f"""
+from pathlib import Path
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+
+nodes = [{{"id": name, "type": name, "data": {{}}}} for name in ("start", "return")]
+edge = {{"id": "e", "source": "start", "target": "return", "sourceHandle": "exec_out",
+        "targetHandle": "exec_in", "type": "exec"}}
+orchestrator = FlowOrchestrator(Project.at(Path({str(tmp_path)!r})))
+orchestrator.load({{"nodes": nodes, "edges": [edge]}})
+orchestrator.connect()
+orchestrator.close()
+print(status().num_cpus)
+"""
+    assert said(driver(source)).split() == ["1"]
 
 
 def test_a_driver_given_the_embedded_address_joins_it(running: embedded.EmbeddedRay) -> None:
