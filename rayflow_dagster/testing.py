@@ -10,7 +10,9 @@ Values cross as they would to an actor: a node gets copies, with read-only array
 be pickled is no output.
 """
 
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -131,21 +133,58 @@ class InProcessActors:
         self.store = GlobalVariableStore(
             graph.get("variables", {}), orchestrator.variables_snapshot
         )
-        self.slots = workers
+        self._free = workers
+        self._lock = threading.Lock()
+        self._waiting: deque[Future[Any]] = deque()
+        self._reserved: dict[str, Future[Any]] = {}
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rayflow-node")
 
     def wait_until_up(self, seconds: float) -> None:
         """Nothing has to come up."""
 
-    def workers_for(self, node_id: str) -> int:
-        """Every node takes one of the threads, but for START and RETURN."""
+    def needs_worker(self, node_id: str) -> bool:
+        """Every node needs one of the threads, but for START and RETURN."""
         graph = self._graph
-        return int(node_id != graph["start_node"] and node_id not in graph["return_nodes"])
+        return node_id != graph["start_node"] and node_id not in graph["return_nodes"]
+
+    def reserve(self, node_id: str) -> "Future[Any]":
+        """One of the threads, for the next ``dispatch`` of the node."""
+        reserved = self._reserved[node_id] = Future()
+        with self._lock:
+            self._waiting.append(reserved)
+        self._hand_out()
+        return reserved
+
+    def give_back(self, node_id: str) -> None:
+        """The thread is not needed after all."""
+        reserved = self._reserved.pop(node_id, None)
+        if reserved is not None and not reserved.cancel():
+            self._freed()
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
-        return self._threads.submit(self._run, node_id, inputs, store_in)
+        running = self._threads.submit(self._run, node_id, inputs, store_in)
+        if self._reserved.pop(node_id, None) is not None:
+            running.add_done_callback(lambda _: self._freed())
+        return running
+
+    def _freed(self) -> None:
+        with self._lock:
+            self._free += 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give free threads to those that wait for one."""
+        while True:
+            with self._lock:
+                if not (self._free and self._waiting):
+                    return
+                reserved = self._waiting.popleft()
+                if not reserved.set_running_or_notify_cancel():
+                    continue
+                self._free -= 1
+            reserved.set_result(None)
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return self._threads.submit(lambda: {k: _opened(value) for k, value in values.items()})

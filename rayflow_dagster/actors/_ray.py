@@ -155,6 +155,15 @@ def autoscales() -> bool:
     return config is not None and len(config.node_group_configs) > 0
 
 
+def waiting_requests() -> list[tuple[dict[str, float], int]]:
+    """What the connected cluster is asked for and has not given yet: resources, and how often."""
+    from ray.autoscaler.v2.sdk import get_cluster_resource_state
+
+    core: Any = worker.global_worker
+    waiting = get_cluster_resource_state(core.gcs_client).pending_resource_requests
+    return [(dict(each.request.resources_bundle), each.count) for each in waiting]
+
+
 def files_to_ship(folder: Path, left_out: Sequence[str]) -> Iterator[Path]:
     """The files under ``folder`` that Ray would ship as a ``working_dir``.
 

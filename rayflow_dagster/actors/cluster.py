@@ -22,7 +22,7 @@ import ray
 from rayflow_dagster.actors import _ray, addresses, embedded
 from rayflow_dagster.actors import residents as _residents
 from rayflow_dagster.actors.embedded import EmbeddedRay
-from rayflow_dagster.actors.feasible import check_feasible, cluster_resources
+from rayflow_dagster.actors.feasible import check_feasible
 from rayflow_dagster.actors.residents import NAMESPACE, Resident
 from rayflow_dagster.actors.shipping import Shipment
 from rayflow_dagster.actors.watch import START_IT, STARTS_ITSELF, HeadWatch, Listener
@@ -36,7 +36,6 @@ __all__ = [
     "Resident",
     "Shipment",
     "check_feasible",
-    "cluster_resources",
     "connect",
     "disconnect",
     "end_residents",

@@ -1,6 +1,7 @@
-"""What the connected cluster has, and what it can never give."""
+"""What the connected cluster has, what others wait for in it, and what it can never give."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import ray
 
@@ -14,23 +15,59 @@ Request = Mapping[str, float | Mapping[str, float]]
 _RAY_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
-def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has in total: "CPU", "GPU", "memory" (bytes), custom ones."""
-    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return {name: float(amount) for name, amount in total.items()}
+_MOST_NAMED = 10
+"""How many nodes an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """The connected cluster at one moment.
+
+    ``by_id``: what each live machine has in total: "CPU", "GPU", "memory" (bytes), custom ones.
+    ``waiting``: how many requests for CPUs, of any run, have not been given theirs yet.
+    """
+
+    by_id: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    waiting: int = 0
+    autoscales: bool = False
+
+    @property
+    def cpus(self) -> float:
+        """All CPU slots."""
+        return sum(machine.get("CPU", 0.0) for machine in self.by_id.values())
+
+    def may_stand(self, request: Request, machine_id: str) -> bool:
+        """Whether an actor that asks for this could ever be on a machine; also if it is unknown."""
+        machine = self.by_id.get(machine_id)
+        return machine is None or _fits(_resources(request), machine)
+
+
+def look_around() -> Machines:
+    """The connected cluster as it is now. Raises what Ray raises."""
+    machines = _live_machines()
+    waiting = sum(
+        count
+        for wanted, count in _ray.waiting_requests()
+        if wanted.get("CPU") and any(_fits(wanted, machine) for machine in machines.values())
+    )
+    return Machines(machines, waiting, _ray.autoscales())
+
+
+def _live_machines() -> dict[str, dict[str, float]]:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: _resources(node["Resources"]) for node in nodes if node["Alive"]}
 
 
 def check_feasible(requests: Mapping[str, Request]) -> None:
     """Refuse what the connected cluster can never run; Ray itself would wait for ever.
 
     ``requests``: node -> its request. A request must fit one machine of the cluster. A cluster
-    with an autoscaler may grow, so there nothing is refused. Raises ClusterError naming every
-    node that cannot run.
+    with an autoscaler may grow, so there nothing is refused. Raises ClusterError naming the nodes
+    that cannot run.
     """
     if _ray.autoscales():
         return
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    machines = [_resources(node["Resources"]) for node in nodes if node["Alive"]]
+    machines = list(_live_machines().values())
     problems = [
         f"node '{name}' asks for {_listed(wanted)}"
         for name, wanted in ((name, _resources(request)) for name, request in requests.items())
@@ -38,8 +75,10 @@ def check_feasible(requests: Mapping[str, Request]) -> None:
     ]
     if problems:
         has = "; ".join(_listed(machine) for machine in machines) or "no live machine"
+        more = len(problems) - _MOST_NAMED
+        named = problems[:_MOST_NAMED] + ([f"and {more} nodes more"] if more > 0 else [])
         raise ClusterError(
-            f"{'; '.join(problems)}: no machine of the Ray cluster at {_ray.gcs_address()} can "
+            f"{'; '.join(named)}: no machine of the Ray cluster at {_ray.gcs_address()} can "
             f"ever satisfy that. It has {has}. Ask for less, or use a larger cluster"
         )
 

@@ -3,22 +3,25 @@
 import logging
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 Work = Callable[[], object]
 
 CLOSE_SECONDS = 10.0
+PAUSE_SECONDS = 0.5
 
 
 class Hand:
     """Does work on a thread of its own, one piece after the other.
 
     The thread starts with the first piece and ends with ``close``. It is a daemon: a hand that
-    nobody closed does not keep the process alive.
+    nobody closed does not keep the process alive. Whenever it had nothing to do for half a second
+    it does ``meanwhile``, if it is set before the first piece of work.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.meanwhile: Work | None = None
         self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -54,8 +57,16 @@ class Hand:
             thread.join(CLOSE_SECONDS)
 
     def _loop(self) -> None:
-        while (work := self._work.get()) is not None:
+        while (work := self._next()) is not None:
             try:
                 work()
             except Exception:  # a fault of ours: the next piece must still be done
                 logging.getLogger(__name__).exception("work on thread %s failed", self._name)
+
+    def _next(self) -> Work | None:
+        if self.meanwhile is None:
+            return self._work.get()
+        try:
+            return self._work.get(timeout=PAUSE_SECONDS)
+        except Empty:
+            return self.meanwhile

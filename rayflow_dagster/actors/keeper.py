@@ -139,9 +139,8 @@ def _watch(folder: Folder, terminated: threading.Event, idle_seconds: float, spa
         if dead := _ray.dead_head_processes():
             return f"Ray's {', '.join(dead)} died"
         drivers = _drivers()
-        if drivers is not None and not drivers.live:
-            with optional("filling up the idle worker processes"):
-                spares.refill()
+        with optional("filling up the idle worker processes"):
+            spares.refill(in_use=drivers is None or drivers.live > 0)
         if drivers is None or drivers.live or drivers.newest != newest or _has_residents():
             if drivers is not None and drivers.newest != newest:
                 newest = drivers.newest

@@ -1,25 +1,46 @@
 """Which request gets which worker, and when workers start and end: decided here, done by the pool.
 
-Pure bookkeeping, no Ray. One worker is one CPU slot; what is live never exceeds the slots. The
-queue is served in order. Idle workers end where a node that needs an actor of its own waits for
-their slots, even where this run has slots left: another run may hold those and wait for ours.
+Pure bookkeeping, no Ray and no clock: whoever asks says what time it is. How many workers live at
+once is Ray's to say: a few more than there are may be asked for, and come up when a slot is free
+somewhere. Plain nodes share workers and are served in order; a node with options of its own gets
+an actor for one execution, and idle workers end where that may stand. Workers that nobody needs
+end soon, and one that has served for a while ends where others wait, so that runs share the slots.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from .requests import Request
 
+IDLE_SECONDS = 1.0
+"""How long a worker lives with nothing to do: its slot may be another run's."""
+PENDING_SECONDS = 10.0
+"""How long a worker that is not up is waited for once nobody needs it."""
+TURN_SECONDS = 3.0
+"""How long a worker serves its run while others wait for a slot; a new one takes about half a
+second, a tenth of that where a spare process is there."""
+MOST_SHOWN = 100
+"""How many workers are asked for at once where an autoscaler may add machines for them."""
+
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A live actor. ``request`` is set for one that was made for one execution of one node."""
+    """A live actor. ``request`` is set for one that was made for one execution of one node.
+
+    ``place`` is the id of its machine once it is up. ``since``: when it was asked for, came up, or
+    last came free.
+    """
 
     handle: Any = None
-    cpus: float = 1.0
     is_up: bool = False
+    place: str = ""
     request: Request | None = None
+    since: float = 0.0
+    up_since: float = 0.0
+    owed: float = 0.0
+    """CPU slots that idle workers still have to give up for it."""
 
     @property
     def is_own(self) -> bool:
@@ -37,47 +58,82 @@ class Step:
 
 @dataclass(slots=True)
 class Lease:
-    """The workers and the queue of one run. ``early``: workers wanted before the queue asks."""
+    """The workers and the queues of one run.
 
-    slots: int
+    ``slots``: the cluster's CPUs as last seen. ``early``: workers wanted before the queue asks.
+    ``fits``: whether an actor for a request may stand on a machine, by the machine's id.
+    """
+
+    slots: float = 0.0
     workers: list[Worker] = field(default_factory=list)
     idle: list[Worker] = field(default_factory=list)
     queue: deque[Request] = field(default_factory=deque)
+    own_queue: deque[Request] = field(default_factory=deque)
     early: int = 0
-    _given: float = 0.0
-    """Slots of idle workers that were given up for the node at the head of the queue."""
+    waiting: int = 0
+    """How many requests for slots, of all runs, wait in Ray as last seen."""
+    autoscales: bool = False
+    fits: Callable[[Request, str], bool] = lambda _request, _place: True
     _spare: list[Worker] = field(default_factory=list)
-    """Workers that came free while an actor of a node's own was starting."""
+    """Workers that are to end."""
 
     @property
     def starts_at_once(self) -> int:
         """How many workers may be starting: on few cores they only delay the first of them."""
-        return max(2, self.slots // 4)
+        return max(2, int(self.slots) // 4, MOST_SHOWN if self.autoscales else 0)
 
     def take(self, request: Request) -> Worker | None:
-        """An idle worker for ``request``, or None: then it stands in the queue."""
-        if self.idle and not self.queue and request.spec.place != "own":
+        """An idle worker for ``request``, or None: then it stands in a queue."""
+        if request.spec.place == "own":
+            self.own_queue.append(request)
+        elif self.idle and not self.queue:
             return self.idle.pop()
-        self.queue.append(request)
+        else:
+            self.queue.append(request)
         return None
 
-    def release(self, worker: Worker) -> Request | None:
+    def came_up(self, worker: Worker, place: str, now: float) -> None:
+        """A worker is up, on the machine with this id."""
+        worker.is_up, worker.place, worker.owed = True, place, 0.0
+        worker.since = worker.up_since = now
+
+    def release(self, worker: Worker, now: float) -> Request | None:
         """A worker has nothing to do any more: the request that it takes up, if one waits."""
         if worker not in self.workers or worker.is_own:
             return None
-        head = self.queue[0] if self.queue else None
-        if head is not None and head.spec.place != "own" and not head.future.cancelled():
+        worker.since = now
+        if self._gives_way(worker, now):
+            self._spare.append(worker)
+            return None
+        self._drop_cancelled(self.queue)
+        if self.queue:
             return self.queue.popleft()
-        if not self.queue and self._own_is_starting:
-            self._spare.append(worker)  # that actor may wait for this very slot
-        else:
-            self.idle.append(worker)
+        self.idle.append(worker)
+        return None
+
+    def _gives_way(self, worker: Worker, now: float) -> bool:
+        """Whether a worker that comes free ends, for an own actor or for another run."""
+        owner = self._owner_of(worker) if self.waiting or not self.queue else None
+        if owner is not None:
+            owner.owed -= 1
+        return owner is not None or (self.others_wait and now - worker.up_since >= TURN_SECONDS)
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether another run waits for a slot."""
+        return self.waiting > sum(not worker.is_up for worker in self.workers)
+
+    def _owner_of(self, worker: Worker) -> Worker | None:
+        """The own actor that is still to come up and that the worker's slot is owed to."""
+        for own in self.workers:
+            if own.owed > 0 and own.request and self.fits(own.request, worker.place):
+                return own
         return None
 
     @property
     def has_more_to_do(self) -> bool:
-        """Whether ``next_step`` may have something."""
-        return bool(self.queue or self._spare)
+        """Whether ``next_step`` may have something, whatever the time."""
+        return bool(self.queue or self.own_queue or self._spare)
 
     def forget(self, worker: Worker) -> None:
         """A worker is gone."""
@@ -85,47 +141,60 @@ class Lease:
             if worker in books:
                 books.remove(worker)
 
-    def next_step(self) -> Step | None:
+    def next_step(self, now: float) -> Step | None:
         """What to do now; the books say already that it was done."""
-        self._drop_cancelled()
-        if self._spare:
-            return self._ending(self._spare.pop())
-        head = self.queue[0] if self.queue else None
-        if head is not None and head.spec.place == "own":
-            return self._step_for_own(head)
-        if head is not None and self.idle:
-            return Step("run", self.idle.pop(), self.queue.popleft())
-        return self._step_for_workers()
+        self._drop_cancelled(self.queue)
+        self._drop_cancelled(self.own_queue)
+        return (
+            self._step_for_own(now)
+            or self._ending_step(now)
+            or self._running_step()
+            or self._starting_step(now)
+        )
 
-    def _drop_cancelled(self) -> None:
-        while self.queue and self.queue[0].future.cancelled():
-            self.queue.popleft().future.set_running_or_notify_cancel()
+    @staticmethod
+    def _drop_cancelled(queue: "deque[Request]") -> None:
+        while queue and queue[0].future.cancelled():
+            queue.popleft().future.set_running_or_notify_cancel()
 
-    def _step_for_own(self, head: Request) -> Step | None:
-        if self.idle and self._given < head.spec.cpus:
-            self._given += 1
-            return self._ending(self.idle[-1])
-        if not self._has_room(head.spec.cpus):
+    def _step_for_own(self, now: float) -> Step | None:
+        starting = sum(worker.is_own and not worker.is_up for worker in self.workers)
+        if not self.own_queue or starting >= self.starts_at_once:
             return None
-        self.queue.popleft()
-        self._given = 0.0
-        return self._starting(Worker(None, head.spec.cpus, request=head))
+        request = self.own_queue.popleft()
+        return self._starting(Worker(request=request, since=now, owed=request.spec.cpus))
 
-    def _step_for_workers(self) -> Step | None:
+    def _ending_step(self, now: float) -> Step | None:
+        for worker in self._spare:
+            return self._ending(worker)
+        for worker in self.idle:
+            if self._gives_way(worker, now):
+                return self._ending(worker)
+        if self.queue:
+            return None
+        for worker in self.workers:
+            if self._is_unneeded(worker, now):
+                return self._ending(worker)
+        return None
+
+    def _is_unneeded(self, worker: Worker, now: float) -> bool:
+        if worker in self.idle:
+            return now - worker.since >= IDLE_SECONDS
+        pending = not worker.is_up and not worker.is_own
+        return pending and now - worker.since >= PENDING_SECONDS
+
+    def _running_step(self) -> Step | None:
+        if not (self.queue and self.idle):
+            return None
+        return Step("run", self.idle.pop(), self.queue.popleft())
+
+    def _starting_step(self, now: float) -> Step | None:
         starting = sum(not (worker.is_up or worker.is_own) for worker in self.workers)
         wanted = max(len(self.queue), starting + self.early)
-        if starting >= min(self.starts_at_once, wanted) or not self._has_room(1):
+        if starting >= min(self.starts_at_once, wanted):
             return None
         self.early = max(0, self.early - 1)
-        return self._starting(Worker())
-
-    def _has_room(self, cpus: float) -> bool:
-        used = sum(worker.cpus for worker in self.workers)
-        return used == 0 or used + cpus <= self.slots
-
-    @property
-    def _own_is_starting(self) -> bool:
-        return any(worker.is_own and not worker.is_up for worker in self.workers)
+        return self._starting(Worker(since=now))
 
     def _starting(self, worker: Worker) -> Step:
         self.workers.append(worker)

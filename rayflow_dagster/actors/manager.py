@@ -6,7 +6,6 @@ one event loop (``event_loop.py``), resident nodes have actors that outlive the 
 (``resident_nodes.py``), and control nodes run in this process (``control.py``).
 """
 
-import math
 import os
 import threading
 from collections import Counter
@@ -55,7 +54,6 @@ class ActorManager:
         variable_store: the store's handle, or the store itself where no node but the variable
             nodes uses it; None for a flow without variables.
         folder: the project's folder, which relative paths in nodes are meant from.
-        slots: how many workers may live at once; by default the cluster's CPUs.
         flow: the flow's name; with the folder it tells whose a resident actor is.
     """
 
@@ -64,7 +62,6 @@ class ActorManager:
         node_loader: NodeLoader,
         variable_store: Handle | GlobalVariableStore | None,
         folder: str | None = None,
-        slots: int | None = None,
         flow: str = "",
     ) -> None:
         self._loader = node_loader
@@ -83,7 +80,7 @@ class ActorManager:
         self._coming_up: list[Future[Any]] = []
         self._hand = Hand("rayflow-actors")
         self._control = ControlNodes(node_loader, store, self._running)
-        self._pool = WorkerPool(self._new_worker, self._hand, self._running, slots)
+        self._pool = WorkerPool(self._new_worker, self._hand, self._running)
         self._loop = EventLoop(self._new_loop, self._hand, self._running)
         self._residents = ResidentNodes(self._settings, self._store, flow, self._hand)
         self._stop_listening = cluster.on_lost(self._lost)
@@ -99,7 +96,7 @@ class ActorManager:
         asked = {}
         for node_id, node in graph["nodes"].items():
             spec = self._specs[node_id] = NodeSpec.of(node_id, node)
-            if spec.ray_options:
+            if spec.ray_options or self.needs_worker(node_id):
                 asked[node_id] = requested(spec.ray_options)
         if asked:
             cluster.check_feasible(asked)
@@ -177,19 +174,22 @@ class ActorManager:
             places.get(request.spec.place, self._pool.run)(request)
         return request.future
 
-    @property
-    def slots(self) -> int:
-        """How many nodes can run on workers at the same time."""
-        return self._pool.slots
-
-    def workers_for(self, node_id: str) -> int:
-        """How many CPU slots of the cluster the node takes while it runs."""
+    def needs_worker(self, node_id: str) -> bool:
+        """Whether the node waits for a worker: one that all share, or an actor of its own."""
         spec = self._specs[node_id]
         path = spec.call.class_path
         rests = path in (START_CLASS, RETURN_CLASS) or is_control(path, self._loader)
-        if rests or spec.place not in ("worker", "own"):
-            return 0
-        return max(1, math.ceil(spec.cpus)) if spec.place == "own" else 1
+        return spec.place in ("worker", "own") and not rests
+
+    def reserve(self, node_id: str) -> "Future[Any]":
+        """Get the worker that the next ``dispatch`` of the node runs on. The future is done when
+        it is there, or when there can be none: ``dispatch`` then tells why.
+        """
+        return self._pool.reserve(self._specs[node_id])
+
+    def give_back(self, node_id: str) -> None:
+        """The worker that was reserved for a node is not needed after all."""
+        self._pool.give_back(node_id)
 
     def wait_until_up(self, seconds: float) -> None:
         """Wait until the first worker that ``prepare`` started is up, and the async nodes' actor.
@@ -247,7 +247,7 @@ class ActorManager:
             levels[node_id] = 1 + max(
                 (levels[before] for before in node["dependencies"]), default=0
             )
-            if self._specs[node_id].place == "worker" and self.workers_for(node_id):
+            if self._specs[node_id].place == "worker" and self.needs_worker(node_id):
                 widths[levels[node_id]] += 1
         return max(widths.values(), default=0)
 

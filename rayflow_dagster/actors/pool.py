@@ -6,7 +6,9 @@ the pool's thread, since ``ray.kill`` never returns on Ray's own; and never unde
 Ray's threads take.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,15 +20,18 @@ from ray.actor import ActorHandle
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
 
-from .answers import call, fail, not_started, settle
-from .cluster import cluster_resources
+from .answers import call, fail, lost, not_started, requested, settle, succeed
+from .feasible import Machines, look_around
 from .hand import Hand
 from .lease import Lease, Step, Worker
-from .requests import Request
+from .requests import NodeSpec, Request
 
 Handle = ActorHandle[Any]
 NewActor = Callable[[Mapping[str, Any]], Handle]
 """Starts an actor with Ray's options."""
+
+LOOK_SECONDS = 0.5
+"""How often the pool looks at what the cluster has, and who else waits for it."""
 
 
 class WorkerPool:
@@ -36,7 +41,6 @@ class WorkerPool:
         new_actor: starts a worker.
         hand: the thread that starts and ends actors.
         running: the futures of all executions that are on an actor.
-        slots: how many workers may live at once; by default the cluster's CPUs.
     """
 
     def __init__(
@@ -44,37 +48,56 @@ class WorkerPool:
         new_actor: NewActor,
         hand: Hand,
         running: "set[Future[NodeReply]]",
-        slots: int | None = None,
     ) -> None:
         self._new_actor = new_actor
         self._hand = hand
         self._running = running
         self._lock = threading.Lock()
-        self._lease = Lease(slots or 0)
+        hand.meanwhile = self.pump
+        self._machines = Machines()
+        self._looked = float("-inf")
+        self._lease = Lease(fits=self._fits)
+        self._reserved: dict[str, Request] = {}
         self._closed: BaseException | None = None
         self._first: Future[None] = Future()
 
-    @property
-    def slots(self) -> int:
-        """How many workers may live at once."""
-        self._learn_slots()
-        return self._lease.slots
+    def reserve(self, spec: NodeSpec) -> "Future[Any]":
+        """Get a worker for the node, which the next request of it then runs on.
 
-    def _learn_slots(self) -> None:
-        if not self._lease.slots:
-            self._lease.slots = max(1, int(cluster_resources().get("CPU", 1)))
+        The future is done when the worker is there, or when there can be none: the request will
+        then tell why.
+        """
+        request = self._reserved[spec.call.node_id] = Request(spec, {}, None, only_reserves=True)
+        self._queue(request)
+        return request.future
+
+    def give_back(self, node_id: str) -> None:
+        """A worker that was reserved for a node is not needed after all."""
+        reserved = self._reserved.pop(node_id, None)
+        if reserved is None or reserved.future.cancel() or reserved.future.exception():
+            return
+        self._give_up(reserved.future.result())
 
     def run(self, request: Request) -> None:
-        """Run it on a worker, now or when one is free."""
+        """Run it on the worker that was reserved for its node, else on any, now or later."""
+        reserved = self._reserved.pop(request.node_id, None)
+        if reserved is None or reserved.future.cancel():
+            self._queue(request)
+        elif error := self._closed or reserved.future.exception():
+            fail(request.future, error)
+        else:
+            self._serve(reserved.future.result(), request)
+
+    def _queue(self, request: Request) -> None:
         with self._lock:
             closed = self._closed
             worker = self._lease.take(request) if closed is None else None
         if closed is not None:
             fail(request.future, closed)
         elif worker is not None:
-            self._submit(worker, request)
+            self._serve(worker, request)
         else:
-            self._hand.do(self._pump)
+            self._hand.do(self.pump)
 
     def start_early(self, count: int) -> "Future[None]":
         """Start so many workers, as far as there are slots, before anything is asked of them.
@@ -83,18 +106,24 @@ class WorkerPool:
         """
         with self._lock:
             self._lease.early = count
-        self._hand.do(self._pump)
+        self._hand.do(self.pump)
         return self._first
 
     def fail_all(self, error: BaseException) -> None:
         """Whatever waits for a worker fails with ``error``, and so does what comes later."""
         with self._lock:
             self._closed = self._closed or error
+        self._fail_waiting(error)
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        with self._lock:
             self._settle_first()
-            waiting = [request.future for request in self._lease.queue]
+            starting = [own.request for own in self._lease.workers if own.request and not own.is_up]
+            waiting = [*self._lease.queue, *self._lease.own_queue, *starting]
             self._lease.queue.clear()
-        for future in waiting:
-            fail(future, error)
+            self._lease.own_queue.clear()
+        for request in waiting:
+            fail(request.future, error)
 
     def close(self, error: BaseException) -> None:
         """End all workers; what waits fails with ``error``. On the pool's thread."""
@@ -113,25 +142,42 @@ class WorkerPool:
 
     # On the pool's thread.
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Do what is to be done; if Ray itself fails us, so does all that waits."""
         try:
-            self._learn_slots()
+            self._look()
             for step in self._steps():
                 self._do(step)
         except Exception as error:
-            problem = ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
-            with self._lock:
-                self._settle_first()
-                waiting = list(self._lease.queue)
-                self._lease.queue.clear()
-            for request in waiting:
-                fail(request.future, problem)
+            self._fail_waiting(
+                ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
+            )
+
+    def _look(self) -> None:
+        """See what the cluster has now. Only a help: without it the pool goes by what it knew."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS or not (
+            self._lease.workers or self._lease.has_more_to_do or self._lease.early
+        ):
+            return
+        self._looked = now
+        try:
+            self._machines = look_around()
+        except Exception as error:
+            logging.getLogger(__name__).debug("cannot look at the cluster: %s", describe(error))
+            return
+        with self._lock:
+            self._lease.slots = self._machines.cpus
+            self._lease.autoscales = self._machines.autoscales
+            self._lease.waiting = self._machines.waiting
+
+    def _fits(self, request: Request, place: str) -> bool:
+        return self._machines.may_stand(requested(request.spec.ray_options), place)
 
     def _steps(self) -> Iterator[Step]:
         while True:
             with self._lock:
-                step = None if self._closed else self._lease.next_step()
+                step = None if self._closed else self._lease.next_step(time.monotonic())
             if step is None:
                 return
             yield step
@@ -142,7 +188,7 @@ class WorkerPool:
         elif step.do == "start":
             self._start(step.worker)
         elif step.request is not None:
-            self._submit(step.worker, step.request)
+            self._serve(step.worker, step.request)
 
     def _start(self, worker: Worker) -> None:
         request = worker.request
@@ -157,28 +203,31 @@ class WorkerPool:
             fail(request.future, NodeExecutionError(request.node_id, error))  # a wrong option
             return
         ready: Future[Any] = worker.handle.ready.remote().future()
-        ready.add_done_callback(
-            lambda done: self._hand.do(lambda: self._started(worker, done.exception()))
-        )
-        if request is not None:
-            self._submit(worker, request)
+        ready.add_done_callback(lambda done: self._hand.do(lambda: self._started(worker, done)))
 
-    def _started(self, worker: Worker, error: BaseException | None) -> None:
+    def _started(self, worker: Worker, done: "Future[Any]") -> None:
+        error = done.exception()
         with self._lock:
             self._settle_first()
         if worker not in self._lease.workers:
             return
         if error is None:
-            worker.is_up = True
-            if not worker.is_own:
+            with self._lock:
+                self._lease.came_up(worker, done.result(), time.monotonic())
+            if worker.request is None:
                 self._release(worker)
-            self._pump()
-        elif not worker.is_own:  # the answer of an own actor's one execution tells of it
+            else:
+                self._serve(worker, worker.request)
+            self.pump()
+        elif worker.request is not None:
+            fail(worker.request.future, lost(worker.request, error))
+            self._drop_and_pump(worker)
+        else:
             self._drop(worker)
             # With others at work the queue goes on; to start another at once might fail for ever.
             if not any(other.is_up for other in self._lease.workers):
                 self._fail_first(error)
-                self._pump()
+                self.pump()
 
     def _settle_first(self) -> None:
         if not self._first.done():
@@ -187,7 +236,8 @@ class WorkerPool:
     def _fail_first(self, error: BaseException) -> None:
         with self._lock:
             self._lease.early = 0
-            request = self._lease.queue.popleft() if self._lease.queue else None
+            queue = self._lease.queue
+            request = queue.popleft() if queue else None
         if request is not None:
             fail(request.future, not_started(request.node_id, error))
 
@@ -198,9 +248,25 @@ class WorkerPool:
 
     def _drop_and_pump(self, worker: Worker) -> None:
         self._drop(worker)
-        self._pump()
+        self.pump()
 
     # On any thread.
+
+    def _serve(self, worker: Worker, request: Request) -> None:
+        """Give a worker to whoever reserved it, or send it the execution that waits for it."""
+        if not request.begin():
+            self._give_up(worker)
+        elif request.only_reserves:
+            succeed(request.future, worker)
+        else:
+            self._submit(worker, request)
+
+    def _give_up(self, worker: Worker) -> None:
+        """A worker was got for nothing."""
+        if worker.is_own:
+            self._hand.do(lambda: self._drop_and_pump(worker))
+        else:
+            self._release(worker)
 
     def _submit(self, worker: Worker, request: Request) -> None:
         """Send one execution to a worker; when it answers, the worker takes up the next."""
@@ -213,29 +279,25 @@ class WorkerPool:
                 self._release(worker)
             settle(request, self._hand, error, answer)
 
-        give_up = self._drop_and_pump if worker.is_own else self._release
-        if not request.begin():
-            self._hand.do(lambda: give_up(worker))
-            return
         self._running.add(request.future)
         try:
             call(worker.handle.run, request, on_answer=answered)
         except Exception as error:  # an input that cannot be pickled
             self._running.discard(request.future)
             fail(request.future, NodeExecutionError(request.node_id, error))
-            self._hand.do(lambda: give_up(worker))
+            self._hand.do(lambda: self._give_up(worker))
 
     def _release(self, worker: Worker) -> None:
         with self._lock:
-            request = self._lease.release(worker)
+            request = self._lease.release(worker, time.monotonic())
             more = self._lease.has_more_to_do
         if request is None:
-            if more or worker.is_own:
-                self._hand.do(self._pump)
+            if more:
+                self._hand.do(self.pump)
         elif request.is_light:
-            self._submit(worker, request)
+            self._serve(worker, request)
         else:  # a large value may wait for room in the object store
-            self._hand.do(lambda: self._submit(worker, request))
+            self._hand.do(lambda: self._serve(worker, request))
 
 
 def end(handle: Handle | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import ray
 
-from rayflow_dagster.runner import NodeCall, NodeReply
+from rayflow_dagster.runner import NodeCall
 from rayflow_dagster.types import GraphNode, NodeMetadata
 from rayflow_dagster.values import StoredValue, is_inline
 
@@ -56,14 +56,17 @@ class NodeSpec:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One execution that somebody waits for."""
+    """One execution that somebody waits for; or, with ``only_reserves``, a worker for one, which
+    the future then brings.
+    """
 
     spec: NodeSpec
     inputs: dict[str, Any]
     store_in: str | None
-    future: "Future[NodeReply]" = field(default_factory=Future)
+    future: "Future[Any]" = field(default_factory=Future)
     refs: dict[str, Any] = field(default_factory=dict)
     """The inputs that are object refs, while it is on an actor."""
+    only_reserves: bool = False
 
     @property
     def node_id(self) -> str:

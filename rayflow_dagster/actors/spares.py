@@ -2,8 +2,8 @@
 
 Ray has as many when it starts, but a process that an actor used ends with it, and the next actor
 waits for a new one: half a second and more for Python and Ray's imports, twice as long as all the
-rest of an actor's start. So the keeper has new ones started while no run needs the processor. They
-belong to no run, have imported nothing of an author's, and take no slot.
+rest of an actor's start. So the keeper has new ones started, most of them while no run needs the
+processor. They belong to no run, have imported nothing of an author's, and take no slot.
 """
 
 import sys
@@ -20,13 +20,17 @@ class Spares:
     def __init__(self, slots: int) -> None:
         self._wanted = min(slots, MOST) if sys.platform == "linux" else 0
 
-    def refill(self) -> None:
-        """Have Ray start what is missing. Not while a run goes on: it would take its time.
+    def refill(self, *, in_use: bool) -> None:
+        """Have Ray start what is missing; while a run goes on one at a time, as starting takes
+        processor time, and only when the last spare is gone.
 
         To be called again and again: Ray starts only as many at once as the machine has cores and
         forgets the rest of what it was asked for. Those that it is starting are not idle yet, so
         that there may be one too many in the end.
         """
-        missing = self._wanted - _ray.idle_workers() if self._wanted else 0
+        idle = _ray.idle_workers() if self._wanted else 0
+        missing = self._wanted - idle
+        if in_use:
+            missing = min(missing, 1) if not idle else 0
         if missing > 0:
             _ray.start_workers(missing)

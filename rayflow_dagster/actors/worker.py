@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import ray
 from ray.actor import ActorHandle
 
 from rayflow_dagster.compiler.loader import NodeLoader
@@ -147,12 +148,11 @@ class NodeHost:
         self._has_variables = settings.has_variables
         self._store = self._variables(store)
         self._known: dict[bytes, KnownJob] = {}
-        self._place = os.getpid(), os.uname().nodename
         self._free = time.monotonic()
 
-    def ready(self) -> tuple[int, str]:
-        """(process id, host): answers once the worker is up."""
-        return self._place
+    def ready(self) -> str:
+        """Answers once the worker is up: Ray's id of the machine that it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def _variables(self, store: "ActorHandle[Any] | None") -> Any:
         return StoreProxy(store) if store is not None else NoVariables(self._has_variables)
@@ -192,7 +192,7 @@ class NodeHost:
         that error. With num_returns=1 Ray would hand a tuple of one over as it is.
         """
         details = reply.details
-        details["pid"], details["host"] = self._place
+        details["pid"], details["host"] = os.getpid(), os.uname().nodename
         out, err = map(reply.mask.hide, captured.texts())
         if out:
             details["stdout"] = out

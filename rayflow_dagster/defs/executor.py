@@ -100,8 +100,6 @@ class FlowExecutor(Executor):
                     execution_plan,
                     drawn=[steps[node_id] for node_id in graph["nodes"]],
                     returns=frozenset(steps[node_id] for node_id in graph["return_nodes"]),
-                    slots=session.slots,
-                    workers_for=session.workers_for,
                     retry_mode=self._retries,
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_limits,
@@ -144,6 +142,8 @@ class _Drive:
         self._active = active
         self._session = session
         self._in_flight: dict[str, StepInFlight] = {}
+        self._reserved: dict[str, Future[Any]] = {}
+        """Steps that wait for their worker."""
         self._resumable: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failed = False
         self._over = False
@@ -159,11 +159,13 @@ class _Drive:
                 if self._active.check_for_interrupts():
                     yield from self._interrupt()
                 yield from self._start_ready()
-                if not self._in_flight and not self._over:
+                if not self._in_flight and not self._reserved and not self._over:
                     # Giving up a step may settle others, which nobody would come back to.
                     yield from self._settle_unrunnable()
                 yield from self._resume_one()
         finally:
+            for key in self._reserved:
+                self._session.give_back(key)
             for step in self._in_flight.values():
                 step.closing.close()
         yield from self._end()
@@ -188,9 +190,22 @@ class _Drive:
             if not ready:
                 return
             for step in ready:
-                yield from self._start(step.key)
+                if not self._session.needs_worker(step.key):
+                    yield from self._start(step.key)
+                elif not self._over:  # by one before it, which leaves it unstarted
+                    yield from self._start_with_worker(step.key)
+
+    def _start_with_worker(self, key: str) -> Iterator[DagsterEvent]:
+        """Start a step now if its worker is there, else when it is."""
+        worker = self._session.reserve(key)
+        if worker.done():
+            yield from self._start(key)
+        else:
+            self._reserved[key] = worker
+            self._resume_when_done(key, worker)
 
     def _start(self, key: str) -> Iterator[DagsterEvent]:
+        self._active.begin(key)
         step = self._active.get_step_by_key(key)
         context = self._job.for_step(step, self._active.get_known_state())
         closing = contextlib.ExitStack()
@@ -208,6 +223,8 @@ class _Drive:
             return
         if key in self._in_flight:
             yield from self._drive(self._in_flight[key])
+        elif self._reserved.pop(key, None) is not None and not self._over:
+            yield from self._start(key)
 
     def _patience(self) -> float:
         """Seconds until something may be due: a retry, a pool's slot, a signal."""

@@ -3,6 +3,7 @@
 import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -162,13 +163,17 @@ class RunSession:
         """Wait, at most so long, until the first steps need not wait for their actors."""
         self._manager.wait_until_up(seconds)
 
-    def slots(self) -> int:
-        """How many nodes can run on workers at the same time."""
-        return self._manager.slots
+    def needs_worker(self, step_key: str) -> bool:
+        """Whether a step waits for a worker, which others may have."""
+        return self._manager.needs_worker(self.flow.nodes[step_key])
 
-    def workers_for(self, step_key: str) -> int:
-        """How many workers a step takes; 0 for one that takes none."""
-        return self._manager.workers_for(self.flow.nodes[step_key])
+    def reserve(self, step_key: str) -> "Future[Any]":
+        """Get a worker for a step. The future is done when it is there, or when there is none."""
+        return self._manager.reserve(self.flow.nodes[step_key])
+
+    def give_back(self, step_key: str) -> None:
+        """The worker that was reserved for a step is not needed after all."""
+        self._manager.give_back(self.flow.nodes[step_key])
 
     @property
     def _manager(self) -> Dispatcher:

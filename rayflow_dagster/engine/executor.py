@@ -28,14 +28,16 @@ from .waiting import Settled
 class Dispatcher(Protocol):
     """The seam to where nodes run: ``ActorManager``, or the in-process fake in ``testing``."""
 
-    @property
-    def slots(self) -> int:
-        """How many nodes can run on workers at the same time."""
+    def needs_worker(self, node_id: str) -> bool:
+        """Whether the node waits for a worker, which others may have."""
 
-    def workers_for(self, node_id: str) -> int:
-        """How many of the ``slots`` a node takes, and waits for while others have them; 0 for a
-        node that runs without.
+    def reserve(self, node_id: str) -> "Future[Any]":
+        """Get the worker that the next ``dispatch`` of the node runs on. The future is done when
+        it is there, or when there can be none: ``dispatch`` then tells why.
         """
+
+    def give_back(self, node_id: str) -> None:
+        """The worker that was reserved for a node is not needed after all."""
 
     def wait_until_up(self, seconds: float) -> None:
         """Wait, at most so long, until the first nodes need not wait for a place to run in."""

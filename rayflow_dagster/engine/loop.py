@@ -108,15 +108,9 @@ class FlowLoop:
         self._begin_all(plan.ready)
 
     def _drop_queued(self) -> None:
-        """Give up the nodes that still wait for a worker, as if they had not started: those behind
-        as many as there are workers.
-        """
-        used = 0
+        """Give up the nodes that still wait for a worker, as if they had not started."""
         for node_id in self._turns.running:
-            workers = self.actors.workers_for(node_id)
-            fits = not used or used + workers <= self.actors.slots
-            used += workers
-            if workers and not fits and self._turns.drop(node_id):
+            if self.actors.needs_worker(node_id) and self._turns.drop(node_id):
                 self.tracker.update_node_status(node_id, "pending")
 
     def _tries_again(self, node_id: str, error: BaseException) -> bool:

@@ -121,8 +121,8 @@ def test_a_class_that_a_project_puts_in_the_place_of_ours_runs_on_a_worker(ray_s
     root = NodeRoot(f"{BUILTIN_PACKAGE}.logic", tmp_path)
     manager = ActorManager(NodeLoader(NodeRegistry((BUILTIN_ROOT, root))), None)
     manager.prepare(FlowOrchestrator(Project.at(tmp_path)).load(control_flow()))
-    assert manager.workers_for("branch")
-    assert not manager_with(None).workers_for("branch")
+    assert manager.needs_worker("branch")
+    assert not manager_with(None).needs_worker("branch")
 
 
 # --- who can touch the variables ------------------------------------------------------------------

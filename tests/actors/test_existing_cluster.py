@@ -29,17 +29,33 @@ def machine():
 
 
 class WhereNode(RayflowNode):
-    """Says where it runs, when others run beside it."""
+    """Says where it runs, once nodes of its kind have begun on two machines."""
 
     outputs = {"machine": str}
+    KIND = "wide"
 
     def process(self):
-        time.sleep(0.5)
+        folder = os.path.join(os.environ["BEGUN"], self.KIND)
+        os.makedirs(folder, exist_ok=True)
+        here = machine()
+        open(os.path.join(folder, here), "w").close()
+        while len(os.listdir(folder)) < 2:
+            time.sleep(0.05)
+        return {"machine": here}
+
+
+class SpecialNode(RayflowNode):
+    outputs = {"machine": str}
+    ray_options = {"resources": {"special": 1}}
+
+    def process(self):
         return {"machine": machine()}
 
 
-class SpecialNode(WhereNode):
-    ray_options = {"resources": {"special": 1}}
+class WholeNode(SpecialNode):
+    """Needs a whole machine, of which there is one."""
+
+    ray_options = {"num_cpus": 2, "resources": {"special": 1}}
 
 
 class MakeNode(RayflowNode):
@@ -86,7 +102,7 @@ class GreedyNode(RayflowNode):
 '''
 SETTINGS = """
 [tool.rayflow_dagster.runtime_env]
-env_vars = { GREETING = "hello" }
+env_vars = { GREETING = "hello", BEGUN = "{folder}" }
 """
 RUN = """
 import asyncio, json, os, sys
@@ -107,7 +123,7 @@ def write_project(folder: Path) -> None:
     (folder / "nodes" / "far.py").write_text(NODES)
     (folder / "helpers.py").write_text("def double(x):\n    return 2 * x\n")
     (folder / "words.txt").write_text("some words")
-    (folder / "pyproject.toml").write_text(SETTINGS)
+    (folder / "pyproject.toml").write_text(SETTINGS.replace("{folder}", f"{folder}/begun"))
 
 
 def run(machines: Machines, project: Path, *flows: Any, before: str = "") -> list[Any]:
@@ -128,6 +144,16 @@ def wide_flow() -> dict[str, Any]:
     return draw(
         {"start": "start", **nodes, "special": far("Special"), "return": "return"},
         ",".join([*wires, "start > special, special > return, special.machine - return.special"]),
+    )
+
+
+def whole_flow() -> dict[str, Any]:
+    """Six nodes beside each other, then one that needs a whole machine."""
+    nodes = {name: far("Where", values={"KIND": "whole"}) for name in WIDE[:6]}
+    wires = [f"start > {name}, {name} > whole" for name in nodes]
+    return draw(
+        {"start": "start", **nodes, "whole": far("Whole"), "return": "return"},
+        ",".join([*wires, "whole > return, whole.machine - return.machine"]),
     )
 
 
@@ -162,10 +188,10 @@ def reading_flow() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answers(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """Three flows, run by one driver."""
+    """Four flows, run by one driver."""
     project = tmp_path_factory.mktemp("project")
     write_project(project)
-    return run(machines, project, wide_flow(), array_flow(), greedy_flow())
+    return run(machines, project, wide_flow(), array_flow(), greedy_flow(), whole_flow())
 
 
 def test_a_wide_flow_spreads_over_the_machines_and_special_nodes_go_where_they_must(answers):
@@ -186,6 +212,11 @@ def test_what_no_machine_has_is_refused_before_the_run(answers):
     assert "unheard_of 1" in error
     assert "special 1" in error
     assert answers[2]["nodes_executed"] == 0
+
+
+def test_idle_workers_end_on_the_machine_that_a_node_needs(answers):
+    assert answers[3]["error"] is None
+    assert answers[3]["result"] == {"machine": "127.0.0.4"}
 
 
 def test_workers_without_the_project_find_it_where_it_was_shipped(machines, tmp_path):

@@ -12,79 +12,138 @@ def request(**ray_options: float) -> Request:
     return Request(NodeSpec.of("n", node), {}, None)  # type: ignore[arg-type]
 
 
-def steps(lease: Lease) -> list[Step]:
+def steps(lease: Lease, now: float = 0.0) -> list[Step]:
     found = []
-    while (step := lease.next_step()) is not None:
+    while (step := lease.next_step(now)) is not None:
         found.append(step)
     return found
 
 
-def with_idle(slots: int, idle: int) -> Lease:
-    workers = [Worker(is_up=True) for _ in range(idle)]
-    return Lease(slots, list(workers), list(workers))
+def done(lease: Lease, now: float = 0.0) -> list[str]:
+    return [step.do for step in steps(lease, now)]
+
+
+def with_idle(count: int) -> Lease:
+    workers = [Worker(is_up=True, place=f"machine {n}") for n in range(count)]
+    return Lease(workers=list(workers), idle=list(workers))
 
 
 def test_an_idle_worker_is_taken_at_once_and_otherwise_the_request_waits():
-    lease, [one, two] = with_idle(2, 1), [request(), request()]
+    lease, [one, two] = with_idle(1), [request(), request()]
     assert lease.take(one) is lease.workers[0]
     assert lease.take(two) is None
-    assert lease.release(lease.workers[0]) is two
-    assert lease.release(lease.workers[0]) is None
+    assert lease.release(lease.workers[0], 0.0) is two
+    assert lease.release(lease.workers[0], 0.0) is None
     assert lease.idle == lease.workers
 
 
 def test_nobody_overtakes_the_queue():
-    lease, own = with_idle(1, 0), request(num_cpus=1)
-    lease.workers = [Worker(is_up=True)]
-    lease.take(own)
-    lease.idle = list(lease.workers)
+    lease = Lease()
+    lease.take(request())
+    lease.idle = lease.workers = [Worker(is_up=True)]
     assert lease.take(request()) is None
 
 
-@pytest.mark.parametrize(("slots", "at_once"), [(1, 1), (2, 2), (8, 2), (64, 16)])
-def test_workers_start_few_at_a_time_and_never_more_than_the_slots(slots, at_once):
+@pytest.mark.parametrize(("slots", "at_once"), [(1, 2), (2, 2), (8, 2), (64, 16)])
+def test_workers_start_few_at_a_time_and_one_for_each_request_at_most(slots, at_once):
     lease = Lease(slots)
     for _ in range(100):
         lease.take(request())
-    assert len(steps(lease)) == at_once
+    assert done(lease) == ["start"] * at_once
     while waiting := [worker for worker in lease.workers if not worker.is_up]:
-        waiting[0].is_up = True
+        lease.came_up(waiting[0], "here", 0.0)
+        lease.release(waiting[0], 0.0)
         steps(lease)
-    assert len(lease.workers) == slots
+    assert len(lease.workers) == 100
+
+
+def test_an_autoscaler_is_shown_all_that_is_wanted():
+    lease = Lease(slots=2, autoscales=True)
+    for _ in range(40):
+        lease.take(request())
+    assert done(lease) == ["start"] * 40
 
 
 def test_workers_start_before_anything_is_asked_as_many_as_wanted():
     lease = Lease(8, early=3)
-    assert [step.do for step in steps(lease)] == ["start", "start"]
-    lease.workers[0].is_up = True
-    lease.idle.append(lease.workers[0])
-    assert [step.do for step in steps(lease)] == ["start"]
+    assert done(lease) == ["start", "start"]
+    lease.came_up(lease.workers[0], "here", 0.0)
+    lease.release(lease.workers[0], 0.0)
+    assert done(lease) == ["start"]
     for worker in lease.workers:
         worker.is_up = True
     assert steps(lease) == []
 
 
 def test_a_node_of_its_own_ends_no_more_idle_workers_than_it_needs():
-    lease, own = with_idle(4, 3), request(num_cpus=1)
+    lease, own = with_idle(3), request(num_cpus=1)
     lease.take(own)
-    assert [step.do for step in steps(lease)] == ["end", "start"]
+    assert done(lease) == ["start", "end"]
     assert lease.workers[-1].request is own
     assert len(lease.workers) == 3
 
 
-def test_a_worker_that_comes_free_while_an_own_actor_starts_is_ended_for_it():
+def test_idle_workers_end_where_the_own_actor_may_stand():
+    lease = with_idle(3)
+    lease.fits = lambda _request, place: place == "machine 1"
+    lease.take(request(num_cpus=2))
+    assert [step.worker.place for step in steps(lease)] == ["", "machine 1"]
+    assert [worker.place for worker in lease.idle] == ["machine 0", "machine 2"]
+    lease.came_up(lease.workers[-1], "machine 1", 0.0)
+    lease.idle.append(Worker(is_up=True, place="machine 1"))
+    assert steps(lease) == []
+
+
+def test_a_worker_that_comes_free_ends_for_an_own_actor_though_others_wait_in_the_queue():
     lease = Lease(2, [Worker(is_up=True)])
     lease.take(request(num_cpus=1))
-    assert [step.do for step in steps(lease)] == ["start"]
-    lease.release(lease.workers[0])
+    assert done(lease) == ["start"]
+    lease.take(request())
+    lease.waiting = 1
+    assert lease.release(lease.workers[0], 0.0) is None
     assert lease.has_more_to_do
-    assert [step.do for step in steps(lease)] == ["end"]
+    assert done(lease) == ["end", "start"]
+
+
+def test_an_own_actor_does_not_hold_up_plain_nodes():
+    lease, plain = with_idle(1), request()
+    lease.take(request(num_cpus=0, num_gpus=1))
+    assert lease.take(plain) is lease.workers[0]
+
+
+def test_an_idle_worker_ends_after_a_second_and_one_that_nobody_needs_any_more_after_ten():
+    lease = with_idle(1)
+    lease.early = 1
+    assert done(lease) == ["start"]
+    assert done(lease, 0.9) == []
+    assert done(lease, 1.0) == ["end"]
+    assert done(lease, 9.9) == []
+    assert done(lease, 10.0) == ["end"]
+
+
+def test_a_worker_ends_after_its_turn_where_another_run_waits():
+    lease = with_idle(0)
+    lease.take(request())
+    steps(lease)
+    [worker] = lease.workers
+    lease.came_up(worker, "here", 0.0)
+    assert lease.release(worker, 0.0) is not None
+    [one, two] = request(), request()
+    lease.take(one)
+    lease.take(two)
+    assert lease.release(worker, 5.0) is one
+    lease.waiting = 1
+    worker.up_since = 4.0
+    lease.queue.append(one)
+    assert lease.release(worker, 6.9) is two
+    assert lease.release(worker, 7.0) is None
+    assert done(lease, 7.0) == ["end", "start"]
 
 
 def test_what_was_cancelled_takes_no_worker():
-    lease, [gone, next_one] = Lease(1, [Worker(is_up=True)]), [request(), request()]
+    lease, [gone, next_one] = Lease(workers=[Worker(is_up=True)]), [request(), request()]
     lease.take(gone)
     lease.take(next_one)
     gone.future.cancel()
-    assert lease.release(lease.workers[0]) is None
-    assert [step.request for step in steps(lease)] == [next_one]
+    assert lease.release(lease.workers[0], 0.0) is next_one
+    assert steps(lease) == []

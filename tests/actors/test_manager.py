@@ -148,7 +148,7 @@ def test_workers_start_early_as_many_as_nodes_can_run_at_once(ray_session):
          "own": node(f"{ODD}OwnNode"), "return": node("return")},
         "start > a, a > b, start > c, start > own, b > return",
     )  # fmt: skip
-    manager = ActorManager(NodeLoader(PROJECT.registry), None, slots=8)
+    manager = ActorManager(NodeLoader(PROJECT.registry), None)
     manager.prepare(FlowOrchestrator(PROJECT).load(flow), starts_early=True)
     wait_until(lambda: manager._pool.size == 2)
     assert manager.dispatch("a", {"value": 1}).result(PATIENCE).exception is None

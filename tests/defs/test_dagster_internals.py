@@ -66,16 +66,12 @@ def chain() -> None:
     third(second(first()))
 
 
-def _active(
-    plan: Any = None, slots: int = 100, returns: Any = (), **options: Any
-) -> FlowActiveExecution:
+def _active(plan: Any = None, returns: Any = (), **options: Any) -> FlowActiveExecution:
     plan = plan or create_execution_plan(chain)
     options.setdefault("drawn", [step.key for step in plan.steps])
     return FlowActiveExecution(
         plan,
         returns=frozenset(returns),
-        slots=lambda: slots,
-        workers_for=lambda key: int(key != "light"),
         retry_mode=RetryMode.ENABLED,
         **options,
     )
@@ -128,17 +124,17 @@ def wide() -> None:
     first.alias("limited_2").tag({"kind": "limited"})()
 
 
-def test_steps_wait_until_a_worker_has_room_for_them() -> None:
-    with _active(create_execution_plan(wide), slots=2) as active:
-        assert _keys(active.get_steps_to_execute()) == ["urgent", "a", "light"]
-        assert not active.is_complete
+def test_a_step_that_waits_for_its_worker_is_unstarted_until_it_begins() -> None:
+    with _active(create_execution_plan(wide)) as active:
+        assert _keys(active.get_steps_to_execute())[0] == "urgent"
+        active.begin("a")
+        active.begin("light")
 
-        active.mark_success("a")
-        active.mark_success("urgent")
+        skipped = active.skip_unstarted()
 
-        assert _keys(active.get_steps_to_execute()) == ["b", "c"]
-        active.skip_unstarted()
-        for key in ("light", "b", "c"):
+        assert "b" in _keys(skipped)
+        assert active._in_flight == {"a", "light"}
+        for key in ("light", "a"):
             active.mark_success(key)
         assert active.is_complete
 
@@ -156,16 +152,14 @@ def test_ready_steps_start_as_they_are_drawn_and_returns_one_at_a_time() -> None
             active.mark_success(key)
 
 
-def test_a_step_that_a_limit_holds_back_takes_no_room_from_another() -> None:
+def test_a_step_that_a_limit_holds_back_keeps_no_other_waiting() -> None:
     limits = [{"key": "kind", "value": "limited", "limit": 1}]
     plan = create_execution_plan(wide)
-    with _active(plan, slots=6, tag_concurrency_limits=limits) as active:
+    with _active(plan, tag_concurrency_limits=limits) as active:
         active.get_steps_to_execute()
         assert len(active._in_flight) == 6
         assert active._executable == ["limited_2"]
         active.abandon_unstarted()
-        for key in list(active._in_flight):
-            active.mark_success(key)
 
 
 def test_only_what_a_settled_step_leads_to_is_looked_at() -> None:
@@ -178,7 +172,6 @@ def test_only_what_a_settled_step_leads_to_is_looked_at() -> None:
         assert _keys(active.get_steps_to_execute()) == ["second"]
         assert looked_at == ["second"]
         active.abandon_unstarted()
-        active.mark_success("second")
 
 
 def test_the_known_state_has_the_live_set_of_outputs_and_follows_retries() -> None:

@@ -1,8 +1,7 @@
 """Dagster's bookkeeping of a plan, with what flows need beyond it."""
 
-from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
-from itertools import count
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from dagster._core.execution.plan.active import ActiveExecution
@@ -12,54 +11,25 @@ from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.storage.tags import PRIORITY_TAG
 
 
-class _Waiting:
-    """Ready steps that wait until there is room for them: by priority, then as they came."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, str]] = []
-        self._order = count()
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def push(self, step: ExecutionStep) -> None:
-        heappush(self._heap, (-_priority(step), next(self._order), step.key))
-
-    @property
-    def first(self) -> str:
-        return self._heap[0][2]
-
-    def pop(self) -> str:
-        return heappop(self._heap)[2]
-
-    def clear(self) -> list[str]:
-        keys = [key for _, _, key in self._heap]
-        self._heap.clear()
-        return keys
-
-
 def _priority(step: ExecutionStep) -> int:
     return int(step.tags.get(PRIORITY_TAG, 0))
 
 
 class FlowActiveExecution(ActiveExecution):
-    """Dagster's bookkeeping of a plan, with two rules and less work.
+    """Dagster's bookkeeping of a plan, with a rule and less work.
 
     What depends on a failed node stays pending: Dagster would record it as skipped if another of
     its sources was skipped, and a step recorded as skipped never runs in a re-execution.
 
-    A step that needs a worker starts only when one is free for it, so that a step that has
-    started really runs, and a failure or RETURN leaves the others unstarted.
+    What Dagster calls in flight may still wait for its worker; ``begin`` says that it does not.
 
     Of the steps that are ready, the one with the highest priority starts first, and of those with
-    the same the one that is drawn first. RETURNs run one at a time, so that no other overtakes it,
-    and none after one has succeeded.
+    the same the one that is drawn first. RETURNs have their turns one after the other, so that no
+    other overtakes the first, and none runs after one has succeeded.
 
     Args:
         drawn: the keys of all steps, in the order of the drawing.
         returns: those of RETURNs.
-        slots: how many steps can run on workers at the same time; asked when steps may start.
-        workers_for: how many of them a step takes; 0 for one that takes none.
     """
 
     def __init__(
@@ -68,17 +38,14 @@ class FlowActiveExecution(ActiveExecution):
         *,
         drawn: Sequence[str],
         returns: frozenset[str],
-        slots: Callable[[], int],
-        workers_for: Callable[[str], int],
         **options: Any,
     ) -> None:
-        self._slots = slots
-        self._workers_for = workers_for
         self._returns = returns
-        self._for_worker = _Waiting()
-        self._for_return = _Waiting()
-        self._on_workers: dict[str, int] = {}
-        """Steps in flight that take workers, and how many each."""
+        self._for_turn: deque[str] = deque()
+        """RETURNs that are ready and whose turn has not come."""
+        self._turn: str | None = None
+        """The RETURN whose turn it is; it stays that unless it fails for good."""
+        self._begun: set[str] = set()
         self._fresh: list[str] | None = None
         """Steps that settled since the last look at what they make ready; None before the first."""
         # The plan works these out for all steps each time it is asked.
@@ -103,7 +70,7 @@ class FlowActiveExecution(ActiveExecution):
 
     def _mark_complete(self, step_key: str) -> None:
         super()._mark_complete(step_key)
-        self._on_workers.pop(step_key, None)
+        self._begun.discard(step_key)
         if self._fresh is not None:
             self._fresh.append(step_key)
 
@@ -138,48 +105,29 @@ class FlowActiveExecution(ActiveExecution):
 
     def get_steps_to_execute(self, limit: int | None = None) -> Sequence[ExecutionStep]:
         self._update()
-        ready, self._executable = self._executable, []
-        for step in sorted(map(self.get_step_by_key, ready), key=self._sort_key_fn):
-            if step.key in self._returns:
-                self._for_return.push(step)
-            elif self._workers_for(step.key):
-                self._for_worker.push(step)
-            else:
-                self._executable.append(step.key)
-        chosen = list(super().get_steps_to_execute(limit))
-        held_back = self._executable
-        for waiting in (self._for_return, self._for_worker):
-            while waiting and not self._is_full() and self._has_room(waiting.first):
-                key = waiting.pop()
-                self._executable = [key]
-                started = super().get_steps_to_execute(limit)
-                chosen += started
-                if started:
-                    self._on_workers[key] = self._workers_for(key)
-                held_back += self._executable  # by a limit, which must not keep the others waiting
-        self._executable = held_back
-        return sorted(chosen, key=self._sort_key_fn)
+        for step in sorted(map(self.get_step_by_key, self._executable), key=self._sort_key_fn):
+            if step.key in self._returns and step.key != self._turn:
+                self._executable.remove(step.key)
+                self._for_turn.append(step.key)
+        if self._for_turn and (self._turn is None or self._has_failed(self._turn)):
+            self._turn = self._for_turn.popleft()
+            self._executable.append(self._turn)
+        return super().get_steps_to_execute(limit)
 
-    def _has_room(self, key: str) -> bool:
-        """Of a RETURN, whether no other runs or has run; of another step, whether as many workers
-        are free as it takes, or all of them.
-        """
-        if key in self._returns:
-            return not self._has_returned and self._returns.isdisjoint(self._in_flight)
-        used = sum(self._on_workers.values())
-        return not used or used + self._workers_for(key) <= self._slots()
-
-    def _is_full(self) -> bool:
-        return self._max_concurrent is not None and len(self._in_flight) >= self._max_concurrent
+    def _has_failed(self, key: str) -> bool:
+        return key in self._failed or key in self._abandoned
 
     @property
     def is_complete(self) -> bool:
-        waits = self._for_worker or (self._for_return and not self._has_returned)
-        return not waits and super().is_complete
+        return not (self._for_turn and not self._has_returned) and super().is_complete
 
     @property
     def _has_returned(self) -> bool:
-        return not self._returns.isdisjoint(self._success)
+        return self._turn in self._success
+
+    def begin(self, step_key: str) -> None:
+        """A step in flight starts now."""
+        self._begun.add(step_key)
 
     def get_known_state(self) -> KnownExecutionState:
         """Dagster's, made anew only after a retry: it has the live set of outputs that are there,
@@ -209,9 +157,16 @@ class FlowActiveExecution(ActiveExecution):
             self.mark_abandoned(key)
 
     def _forget_unstarted(self) -> list[str]:
-        keys = [*self._pending, *self._executable, *self._waiting_to_retry]
-        keys += [*self._for_worker.clear(), *self._for_return.clear()]
+        waiting = self._in_flight - self._begun
+        if self._instance_concurrency_context is not None:
+            for key in waiting:
+                self._instance_concurrency_context.free_step(key)
+            # Gives up what is waited for in pools; with such a claim no plan is complete.
+            self._instance_concurrency_context.__exit__(None, None, None)
+        keys = [*self._pending, *self._executable, *self._for_turn, *self._waiting_to_retry]
+        keys += sorted(waiting)
         self._pending.clear()
         self._executable.clear()
         self._waiting_to_retry.clear()
+        self._for_turn.clear()
         return keys
