@@ -42,8 +42,9 @@ run_coordinator:
     tag_concurrency_limits:
       - {key: rayflow/one_at_a_time, value: {applyLimitPerUniqueValue: true}, limit: 1}
 
-# A run whose process has died unseen (killed, the machine was switched off) is recorded as failed.
-run_monitoring: {enabled: true, poll_interval_seconds: 30}
+# A run whose process has died unseen (killed, the machine was switched off) is recorded as failed,
+# and what it held in pools is free a minute after its end.
+run_monitoring: {enabled: true, poll_interval_seconds: 30, free_slots_after_run_end_seconds: 60}
 
 telemetry:
   enabled: false

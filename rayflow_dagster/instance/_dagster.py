@@ -159,7 +159,9 @@ def explain_exit(run_id: str, exit_code: int) -> str:
 
 
 def report_lost(instance: DagsterInstance, run_id: str, message: str) -> None:
-    """Record the end of a run whose worker has died, unless its end is recorded."""
+    """Record the end of a run whose worker has died, unless its end is recorded, and free what
+    it held in pools.
+    """
     run = instance.get_run_by_id(run_id)
     if run is None or run.is_finished:
         return
@@ -168,6 +170,8 @@ def report_lost(instance: DagsterInstance, run_id: str, message: str) -> None:
         instance.report_run_canceled(run)
     else:
         instance.report_run_failed(run, message)
+    if instance.event_log_storage.supports_global_concurrency_limits:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)  # nobody else will
 
 
 def foreign_code(run: DagsterRun) -> str | None:

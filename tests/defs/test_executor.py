@@ -246,6 +246,23 @@ def test_limits_keep_steps_apart(instance: DagsterInstance, limit: str) -> None:
     assert starts_and_ends == [DagsterEventType.STEP_START, DagsterEventType.STEP_SUCCESS] * 2
 
 
+def test_a_return_ends_a_run_in_which_a_step_waits_for_a_pool(instance: DagsterInstance) -> None:
+    flow = draw(
+        {"start": "start", "waits": node("sleep", pool="lonely"), "return": "return"},
+        "start > waits, start > return",
+    )
+    pools = instance.event_log_storage
+    pools.set_concurrency_slots("lonely", 1)
+    assert pools.claim_concurrency_slot("lonely", "another run", "step").is_claimed
+    job = build_job(flow, "test", project=PROJECT, connect=in_process)
+
+    run = run_job(job, compile_test_flow(flow), {}, instance)
+
+    assert run.success
+    assert run.statuses["waits"] == "skipped"
+    assert pools.get_concurrency_info("lonely").pending_step_count == 0
+
+
 def test_the_node_of_higher_priority_starts_first(instance: DagsterInstance) -> None:
     flow = draw(
         {
