@@ -171,7 +171,7 @@ def is_alive(folder: Folder) -> bool:
     """Whether a keeper lives in the folder, with or without a record."""
     try:
         file = folder.alive.open("r")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     with file:
         return not try_lock(file.fileno(), fcntl.LOCK_SH)

@@ -258,6 +258,7 @@ class _Drive:
 
     def _ended(self, step: StepInFlight) -> Iterator[DagsterEvent]:
         del self._in_flight[step.key]
+        self._session.give_back(step.key)  # of a step that failed before its node ran
         self._active.verify_complete(self._job, step.key)
         with redirected(step.logs):
             hooks = list(trigger_hooks(step.context, step.seen))
