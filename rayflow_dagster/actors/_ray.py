@@ -3,6 +3,7 @@
 Whoever upgrades Ray reads this page; nothing outside it should break.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -153,6 +154,20 @@ def autoscales() -> bool:
     """Whether an autoscaler has told the connected cluster of node groups it may add."""
     config = state.get_cluster_config()
     return config is not None and len(config.node_group_configs) > 0
+
+
+@contextmanager
+def silent_about_signals() -> Iterator[None]:
+    """Off the main thread ``ray.init`` warns that it leaves the SIGTERM handler, as it should."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "SIGTERM" not in record.getMessage()
+
+    worker.logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        worker.logger.removeFilter(is_other)
 
 
 def waiting_requests() -> list[tuple[dict[str, float], int]]:

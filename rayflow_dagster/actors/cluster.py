@@ -318,7 +318,8 @@ def _lose(connection: _Connection, error: ClusterError) -> None:
 def _signal_handlers_kept() -> Iterator[None]:
     """``ray.init`` replaces the SIGTERM handler, which is Dagster's or the user's to keep."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        with _ray.silent_about_signals():
+            yield
         return
     handler = signal.getsignal(signal.SIGTERM)
     try:
