@@ -149,11 +149,15 @@ class InProcessActors:
 
     def reserve(self, node_id: str) -> "Future[Any]":
         """One of the threads, for the next ``dispatch`` of the node."""
-        reserved = self._reserved[node_id] = Future()
+        self._reserved[node_id] = self._wait_for_one()
+        return self._reserved[node_id]
+
+    def _wait_for_one(self) -> "Future[Any]":
+        waiting: Future[Any] = Future()
         with self._lock:
-            self._waiting.append(reserved)
+            self._waiting.append(waiting)
         self._hand_out()
-        return reserved
+        return waiting
 
     def give_back(self, node_id: str) -> None:
         """The thread is not needed after all."""
@@ -164,10 +168,26 @@ class InProcessActors:
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
-        running = self._threads.submit(self._run, node_id, inputs, store_in)
-        if self._reserved.pop(node_id, None) is not None:
-            running.add_done_callback(lambda _: self._freed())
+        running: Future[NodeReply] = Future()
+
+        def start(_: "Future[Any]") -> None:
+            if running.set_running_or_notify_cancel():
+                self._threads.submit(self._work, running, node_id, inputs, store_in)
+            else:
+                self._freed()
+
+        (self._reserved.pop(node_id, None) or self._wait_for_one()).add_done_callback(start)
         return running
+
+    def _work(self, running: "Future[NodeReply]", *arguments: Any) -> None:
+        try:
+            reply = self._run(*arguments)
+        except BaseException as error:
+            self._freed()
+            running.set_exception(error)
+        else:
+            self._freed()
+            running.set_result(reply)
 
     def _freed(self) -> None:
         with self._lock:
@@ -190,7 +210,9 @@ class InProcessActors:
         return self._threads.submit(lambda: {k: _opened(value) for k, value in values.items()})
 
     def cleanup_actors(self) -> None:
-        """End the threads; running nodes finish first."""
+        """End the threads; running nodes finish first, and none that waits starts."""
+        with self._lock:
+            self._waiting.clear()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, node_id: str, inputs: dict[str, Any], store_in: str | None) -> NodeReply:

@@ -190,10 +190,9 @@ class _Drive:
             if not ready:
                 return
             for step in ready:
-                if not self._session.needs_worker(step.key):
-                    yield from self._start(step.key)
-                elif not self._over:  # by one before it, which leaves it unstarted
-                    yield from self._start_with_worker(step.key)
+                needs_worker = self._session.needs_worker(step.key)
+                start = self._start_with_worker if needs_worker else self._start
+                yield from start(step.key)
 
     def _start_with_worker(self, key: str) -> Iterator[DagsterEvent]:
         """Start a step now if its worker is there, else when it is."""

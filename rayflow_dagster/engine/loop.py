@@ -96,7 +96,7 @@ class FlowLoop:
         self._settle(result)
         if self._ends():
             self._turns.drop_waiting()
-            self._drop_queued()
+            self._turns.after_due(self._drop_queued)
             return
         if node_id in self.planner.returns and result["status"] != "success":
             self._returns.popleft()  # it was none after all: the next one's turn

@@ -83,6 +83,17 @@ class Turns:
             timer.cancel()
         self._timers.clear()
 
+    def after_due(self, work: Callable[[], None]) -> None:
+        """Do ``work`` when the nodes that were to be stepped have been."""
+
+        def when_none_is() -> None:
+            if self._due:
+                self.after_due(work)
+            else:
+                work()
+
+        self._loop.call_soon(self._guarded, when_none_is, context=self._context)
+
     @property
     def running(self) -> list[str]:
         """The nodes that run, in the order in which they were started."""
