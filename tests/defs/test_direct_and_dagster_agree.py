@@ -133,8 +133,9 @@ def test_disabled_nodes_are_skipped_alike_directly_and_as_a_job(
     disabled = data.draw(st.lists(st.sampled_from(flow["nodes"][1:-1]), min_size=1, max_size=2))
     for each in disabled:
         each["disabled"] = True
-    # Without the disabled nodes, a RETURN may overtake others.
+    # Without the disabled nodes, a RETURN may overtake others, and a failure that lost its handler.
     flow["settings"] = {"ends": "all_settled"}
+    flow["on_error"] = "continue"
     assume(FlowValidator(NodeLoader(PROJECT.registry)).validate(flow)[0])  # type: ignore[arg-type]
 
     outcome, statuses = _direct(RandomFlow(flow, drawn.inputs))
