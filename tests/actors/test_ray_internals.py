@@ -176,3 +176,25 @@ def _pid_of_an_ended_process() -> int:
         os._exit(0)
     os.waitpid(pid, 0)
     return pid
+
+
+@pytest.mark.ray
+def test_the_cluster_tells_which_requests_wait(ray_session: None) -> None:
+    class Never: ...
+
+    actor = ray.remote(num_cpus=1000)(Never).remote()  # type: ignore[call-overload]
+
+    while not any(wanted.get("CPU") == 1000 for wanted, _ in _ray.waiting_requests()):
+        time.sleep(0.1)
+
+    ray.kill(actor)
+
+
+def test_the_warning_of_signals_comes_from_the_logger_that_is_silenced() -> None:
+    assert "SIGTERM handler is not set" in inspect.getsource(worker.init)
+    record = worker.logger.makeRecord("", 0, "", 0, "SIGTERM handler is not set", (), None)
+
+    with _ray.silent_about_signals():
+        assert not worker.logger.filter(record)
+
+    assert worker.logger.filter(record)
