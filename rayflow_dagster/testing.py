@@ -134,6 +134,7 @@ class InProcessActors:
             graph.get("variables", {}), orchestrator.variables_snapshot
         )
         self._free = workers
+        self._closed = False
         self._lock = threading.Lock()
         self._waiting: deque[Future[Any]] = deque()
         self._reserved: dict[str, Future[Any]] = {}
@@ -168,6 +169,8 @@ class InProcessActors:
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
     ) -> "Future[NodeReply]":
+        if self._closed:
+            raise RuntimeError("cannot run a node after shutdown")
         running: Future[NodeReply] = Future()
 
         def start(_: "Future[Any]") -> None:
@@ -212,6 +215,7 @@ class InProcessActors:
     def cleanup_actors(self) -> None:
         """End the threads; running nodes finish first, and none that waits starts."""
         with self._lock:
+            self._closed = True
             self._waiting.clear()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
