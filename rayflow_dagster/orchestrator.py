@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Connect = Callable[["FlowOrchestrator"], Dispatcher]
 """Makes the dispatcher of a run; the in-process fake of ``testing`` is one."""
 
+ACTOR_SECONDS = 2.0
+"""How long the first nodes are held back until an actor is there; longer on a full cluster only."""
 _AT_WORK = (
     "this FlowOrchestrator runs a flow already; make one of its own for each flow that runs at the "
     "same time"
@@ -181,12 +183,20 @@ class FlowOrchestrator:
 
     async def _connect_apart(self) -> None:
         """``connect`` on another thread, as the event loop goes on while Ray starts."""
-        connecting = asyncio.ensure_future(asyncio.to_thread(self.connect))
+        connecting = asyncio.ensure_future(asyncio.to_thread(self._connect_and_wait))
         try:
             await asyncio.shield(connecting)
         except asyncio.CancelledError:
             await asyncio.wait([connecting])  # so that what it starts is ended with the run
             raise
+
+    def _connect_and_wait(self) -> None:
+        """``connect``, and wait until the first node finds a worker: else what is ready beside a
+        RETURN would be left out where no other run was before.
+        """
+        self.connect()
+        _, _, executor = self._require_ready()
+        executor.actors.wait_until_up(ACTOR_SECONDS)
 
     def _begin_variables(self) -> None:
         """Read the variables that are kept between runs."""

@@ -51,6 +51,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist keeps together, and in which order they begin."""
     with_ray = {_file(item): None for item in items if _wants_ray(item)}

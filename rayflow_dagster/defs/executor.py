@@ -28,6 +28,7 @@ from rayflow_dagster.engine.ending import AFTER_RETURN, no_return_error
 from rayflow_dagster.engine.planner import ExecutionPlanner, ends_at_return
 from rayflow_dagster.errors import FlowFailedError
 from rayflow_dagster.optional import optional
+from rayflow_dagster.orchestrator import ACTOR_SECONDS
 
 from ._dagster import (
     DagsterExecutionInterruptedError,
@@ -52,9 +53,6 @@ from .step import StepInFlight, redirected
 
 POLL_SECONDS = 0.2
 """How often an idle executor looks for a termination signal."""
-
-ACTOR_SECONDS = 2.0
-"""How long the first steps are held back until an actor is there; longer on a full cluster only."""
 
 
 class FlowExecutor(Executor):
