@@ -11,8 +11,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # More processes than cores: most of a test's time is waiting for the processes that it starts.
-WORKERS ?= 6
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
+WORKERS ?= 5
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations 25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev

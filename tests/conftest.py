@@ -5,18 +5,20 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 from postgres import postgres_is_installed, running_postgres
+from shapes import TESTS
 from shapes import test_loader as make_loader
 
 from rayflow_dagster.compiler.loader import NodeLoader
 
-# Tests that share something dear run in one process of pytest-xdist, one after another: those that
-# want a Ray in as many as this, each with a Ray of its own, and those of these files in one. Every
-# other file is a group of its own.
-RAYS = 2
+# Files whose tests share something dear run in one process of pytest-xdist, one after another: the
+# files in which a test wants a Ray in as many as this, each with a Ray of its own, and these files
+# in one. Every other file is a group of its own.
+RAYS = 3
 TOGETHER = {
     "tests/actors/test_existing_cluster.py": "three machines",
     "tests/actors/test_residents_kept.py": "three machines",
@@ -28,8 +30,6 @@ TOGETHER = {
     "tests/e2e/test_run_launcher.py": "e2e 2",
     "tests/e2e/test_webserver.py": "e2e 2",
 }
-# Groups that start processes and wait for them begin first, so that none of them is left alone at
-# the end.
 LONG_FIRST = ("e2e", "ray")
 # No Ray starts in a folder whose name is too long for its sockets.
 NO_RAY = "/tmp/" + "-".join(["a-test-that-wants-a-Ray-asks-for-the-fixture-ray_session"] * 2)
@@ -51,30 +51,35 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests pytest-xdist keeps together, and in which order they begin."""
-    with_ray = {_file(item): None for item in items if _wants_ray(item)}
-    rays = {file: f"ray {number % RAYS}" for number, file in enumerate(with_ray)}
-    for item in items:
-        file = _file(item)
-        group = rays[file] if _wants_ray(item) else TOGETHER.get(file, file)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with the tests that wait longest, so that none of them is left alone at the end."""
     items.sort(key=_how_long)
-
-
-def _file(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
-
-
-def _wants_ray(item: pytest.Item) -> bool:
-    return "ray_session" in getattr(item, "fixturenames", ())
 
 
 def _how_long(item: pytest.Item) -> int:
     """The place of the first of the marks that an item has."""
     has = (number for number, mark in enumerate(LONG_FIRST) if item.get_closest_marker(mark))
     return next(has, len(LONG_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a group together. The marks of pytest-xdist 3.8, which should do it, have
+    no effect under pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    files = [path.relative_to(TESTS.parent).as_posix() for path in sorted(TESTS.rglob("test_*.py"))]
+    with_ray = [file for file in files if "ray_session" in (TESTS.parent / file).read_text()]
+    groups = {file: f"ray {number % RAYS}" for number, file in enumerate(with_ray)} | TOGETHER
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return groups.get(file, file)
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
 
 
 @pytest.fixture

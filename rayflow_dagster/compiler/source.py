@@ -93,6 +93,9 @@ class _Names(dict[str, str]):
     ``UNKNOWN`` is what only running the code tells. A name that is not there is a builtin.
     """
 
+    before: "_Names | None" = None
+    """The names before the last ``import *``, which mostly leaves them what they are."""
+
     def bind(self, statement: ast.stmt, module: str) -> None:
         """Note the names that a statement of the body binds."""
         match statement:
@@ -101,6 +104,7 @@ class _Names(dict[str, str]):
                     name = alias.asname or alias.name.partition(".")[0]
                     self[name] = alias.name if alias.asname else name
             case ast.ImportFrom(names=[ast.alias(name="*")]):
+                self.before = _Names(self)
                 self.update(dict.fromkeys([*self, *vars(builtins)], UNKNOWN))
             case ast.ImportFrom(names=aliases):
                 package = _absolute(statement, module)
@@ -166,6 +170,9 @@ def _read_class(statement: ast.ClassDef, file: Path, module: str, names: _Names)
             is_readable = False
         inside.update(dict.fromkeys(_bound(member), UNKNOWN))
     bases = tuple(_base(base, names) for base in statement.bases)
+    if UNKNOWN in bases and names.before is not None:
+        is_readable = False
+        bases = tuple(_base(base, names.before) for base in statement.bases)
     return ClassSource(file, module, statement.name, bases, attributes, is_readable)
 
 
