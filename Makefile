@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # More processes than cores: most of a test's time is waiting for the processes that it starts.
-WORKERS ?= 5
+WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations 25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed

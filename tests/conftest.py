@@ -9,6 +9,10 @@ from typing import Any
 
 import hypothesis
 import pytest
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
 from postgres import postgres_is_installed, running_postgres
 from shapes import TESTS
 from shapes import test_loader as make_loader
@@ -80,6 +84,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return ByGroup(config, log)
+
+
+@pytest.fixture(autouse=True)
+def loading_anew() -> Iterator[None]:
+    """Dagster keeps what it loaded a code location from; each test begins anew."""
+    with DefinitionsLoadContext.scoped(DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)):
+        yield
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clusters import PATIENCE, ROOT
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 GROW = """
 import os, sys, time
@@ -71,7 +71,7 @@ def printed(tmp_path: Path) -> list[str]:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=2 * PATIENCE,
             check=True,
         )
     return done.stdout.splitlines()

@@ -13,9 +13,9 @@ from rayflow_dagster.actors.manager import ActorManager
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.orchestrator import FlowOrchestrator
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
-PATIENCE = 60  # seconds; how long a test waits before it gives up
+PATIENCE = 150.0  # seconds; how long a test waits before it gives up
 
 
 @pytest.fixture

@@ -5,17 +5,6 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
-from dagster._core.definitions.definitions_load_context import (
-    DefinitionsLoadContext,
-    DefinitionsLoadType,
-)
-
-
-@pytest.fixture(autouse=True)
-def loading_anew() -> Iterator[None]:
-    """Dagster keeps what it loaded a code location from; each test begins anew."""
-    with DefinitionsLoadContext.scoped(DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)):
-        yield
 
 
 @pytest.fixture

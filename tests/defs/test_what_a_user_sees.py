@@ -57,7 +57,6 @@ def test_where_a_steps_time_went_stands_on_it_and_fits_into_its_duration(
 
     shown = _output(run, "Own", "exec_out")
     times = {word: shown[word] for word in WORDS.values()}
-    assert max(times, key=lambda word: times[word]) == WORDS["waiting"]  # for its own actor
     stats = {step.step_key: step for step in instance.get_run_step_stats(run.run_id)}
     began, ended = stats["Own"].start_time, stats["Own"].end_time
     assert began is not None
