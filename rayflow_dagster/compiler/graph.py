@@ -175,6 +175,7 @@ def _with_dead_edges(flow: ResolvedFlow) -> ResolvedFlow:
         flow,
         nodes={**flow.nodes, start.id: replace(start, metadata=with_output)},
         edges=(*(edge for edge in flow.edges if edge.target not in disabled), *dead),
+        handlers=flow.error_handlers,  # a failure stays handled where its handler is disabled
     )
 
 

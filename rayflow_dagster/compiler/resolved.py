@@ -136,6 +136,8 @@ class ResolvedFlow:
     """Node ids that stand more than once; ``nodes`` has the first of each."""
     hints: Hints = field(default_factory=Hints, compare=False, repr=False)
     timing: Timing = field(default_factory=Timing)
+    handlers: frozenset[str] | None = None
+    """The nodes whose ``error`` is wired as drawn, where edges were taken away since."""
 
     @cached_property
     def edges_into(self) -> Mapping[str, list[Edge]]:
@@ -160,17 +162,22 @@ class ResolvedFlow:
 
     def handles_error(self, node_id: str) -> bool:
         """Whether the implicit ``error`` exec output of the node is wired."""
-        return node_id in self._error_handlers
+        return node_id in self.error_handlers
 
     @cached_property
-    def _error_handlers(self) -> frozenset[str]:
-        return frozenset(
-            edge.source
-            for edge in self.edges
-            if edge.is_exec
-            and edge.source_port == ERROR_PORT
-            and edge.joins(self.nodes)
-            and self.nodes[edge.source].can_handle_error
+    def error_handlers(self) -> frozenset[str]:
+        """The nodes whose implicit ``error`` exec output is wired."""
+        return (
+            self.handlers
+            if self.handlers is not None
+            else frozenset(
+                edge.source
+                for edge in self.edges
+                if edge.is_exec
+                and edge.source_port == ERROR_PORT
+                and edge.joins(self.nodes)
+                and self.nodes[edge.source].can_handle_error
+            )
         )
 
     @cached_property

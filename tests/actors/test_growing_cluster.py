@@ -1,5 +1,6 @@
 """A cluster that grows while a run goes on."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,8 @@ def printed(tmp_path: Path) -> list[str]:
         done = subprocess.run(
             [sys.executable, "-c", GROW, str(tmp_path), ray],
             cwd=ROOT,
+            # Without the access to a Ray that this process may be connected to.
+            env={name: value for name, value in os.environ.items() if name[:4] != "RAY_"},
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,
