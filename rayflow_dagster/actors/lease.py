@@ -9,6 +9,7 @@ end soon, and one that has served for a while ends where others wait, so that ru
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ class Worker:
     """
 
     handle: Any = None
+    coming_up: "Future[Any] | None" = None
+    """A future that is done when it is up or can never be; None before it was asked for."""
     is_up: bool = False
     place: str = ""
     request: Request | None = None

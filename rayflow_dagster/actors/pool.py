@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
@@ -30,6 +30,8 @@ Handle = ActorHandle[Any]
 NewActor = Callable[[Mapping[str, Any]], Handle]
 """Starts an actor with Ray's options."""
 
+ENDING_SECONDS = 5.0
+"""How long a worker that is not needed any more may take to come up before it is ended."""
 LOOK_SECONDS = 0.5
 """How often the pool looks at what the cluster has, and who else waits for it."""
 
@@ -129,11 +131,11 @@ class WorkerPool:
         """End all workers; what waits fails with ``error``. On the pool's thread."""
         self.fail_all(error)
         with self._lock:
-            handles = [worker.handle for worker in self._lease.workers]
+            workers = list(self._lease.workers)
             self._lease.workers.clear()
             self._lease.idle.clear()
-        for handle in handles:
-            end(handle)
+        for worker in workers:
+            end_worker(worker)
 
     @property
     def size(self) -> int:
@@ -184,7 +186,7 @@ class WorkerPool:
 
     def _do(self, step: Step) -> None:
         if step.do == "end":
-            end(step.worker.handle)
+            end_worker(step.worker)
         elif step.do == "start":
             self._start(step.worker)
         elif step.request is not None:
@@ -203,6 +205,7 @@ class WorkerPool:
             fail(request.future, NodeExecutionError(request.node_id, error))  # a wrong option
             return
         ready: Future[Any] = worker.handle.ready.remote().future()
+        worker.coming_up = ready
         ready.add_done_callback(lambda done: self._hand.do(lambda: self._started(worker, done)))
 
     def _started(self, worker: Worker, done: "Future[Any]") -> None:
@@ -244,7 +247,7 @@ class WorkerPool:
     def _drop(self, worker: Worker) -> None:
         with self._lock:
             self._lease.forget(worker)
-        end(worker.handle)
+        end_worker(worker)
 
     def _drop_and_pump(self, worker: Worker) -> None:
         self._drop(worker)
@@ -298,6 +301,24 @@ class WorkerPool:
             self._serve(worker, request)
         else:  # a large value may wait for room in the object store
             self._hand.do(lambda: self._serve(worker, request))
+
+
+def end_worker(worker: Worker) -> None:
+    """End a worker; one that is still starting as soon as it is up, without waiting for that.
+
+    Ray 2.60 now and then never gives a CPU slot back when its actor was ended while it started.
+    """
+    coming_up = worker.coming_up
+    if coming_up is None or coming_up.done():
+        end(worker.handle)
+        return
+
+    def end_started() -> None:
+        wait([coming_up], ENDING_SECONDS)  # one that waits longer has no slot yet
+        if ray.is_initialized():  # else the worker has ended with the connection
+            end(worker.handle)
+
+    threading.Thread(target=end_started, name="rayflow-ending", daemon=True).start()
 
 
 def end(handle: Handle | None) -> None:

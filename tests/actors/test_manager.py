@@ -16,7 +16,9 @@ from drawing import draw, node
 from running import ODD, PROJECT
 
 from rayflow_dagster.actors._ray import is_referenced
+from rayflow_dagster.actors.lease import Worker
 from rayflow_dagster.actors.manager import ActorManager
+from rayflow_dagster.actors.pool import end_worker
 from rayflow_dagster.actors.residents import NAMESPACE
 from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
 from rayflow_dagster.compiler.loader import NodeLoader
@@ -193,6 +195,24 @@ def test_cleaning_up_while_workers_start_leaves_nothing(manager):
     manager.cleanup_actors()
     assert future.exception(PATIENCE) is not None
     assert manager._pool.size == 0
+
+
+def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path):
+    """Ray now and then never gives a slot back whose actor was ended while it started."""
+
+    class SlowToStart:
+        def __init__(self, path: Path) -> None:
+            time.sleep(1)
+            path.with_suffix(".part").write_text(str(os.getpid()))
+            path.with_suffix(".part").rename(path)
+
+        def ready(self) -> None: ...
+
+    path = tmp_path / "pid"
+    handle = ray.remote(SlowToStart).options(num_cpus=1).remote(path)
+    end_worker(Worker(handle, handle.ready.remote().future()))
+    wait_until(path.exists)
+    wait_until(lambda: not is_alive(int(path.read_text())))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
