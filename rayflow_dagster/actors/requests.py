@@ -80,9 +80,10 @@ class Request:
 
     def begin(self) -> bool:
         """Say that it is on its way to an actor, so that nobody can cancel it any more; False if
-        somebody has.
+        somebody has, or if it failed while it waited.
         """
-        return self.future.set_running_or_notify_cancel()
+        has_failed = self.future.done() and not self.future.cancelled()
+        return not has_failed and self.future.set_running_or_notify_cancel()
 
     def send(self, run: Any, *before: Any) -> Any:
         """Call an actor's ``run`` with it, and let go of the inputs that are values.

@@ -147,3 +147,10 @@ def test_what_was_cancelled_takes_no_worker():
     gone.future.cancel()
     assert lease.release(lease.workers[0], 0.0) is next_one
     assert steps(lease) == []
+
+
+def test_what_failed_or_was_cancelled_while_it_waited_does_not_begin():
+    failed, cancelled, waiting = request(), request(), request()
+    failed.future.set_exception(OSError())
+    cancelled.future.cancel()
+    assert [each.begin() for each in (failed, cancelled, waiting)] == [False, False, True]
