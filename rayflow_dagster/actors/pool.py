@@ -314,15 +314,17 @@ def end_worker(worker: Worker) -> None:
         return
 
     def end_started() -> None:
-        wait([coming_up], ENDING_SECONDS)  # one that waits longer has no slot yet
-        if ray.is_initialized():  # else the worker has ended with the connection
-            end(worker.handle)
+        wait([coming_up], ENDING_SECONDS)  # one that takes longer most likely waits for a slot
+        end(worker.handle)
 
     threading.Thread(target=end_started, name="rayflow-ending", daemon=True).start()
 
 
 def end(handle: Handle | None) -> None:
-    """End an actor. Not on Ray's own threads."""
-    if handle is not None:
+    """End an actor. Not on Ray's own threads.
+
+    Without a connection there is none to end, and ``ray.kill`` would start a Ray of its own.
+    """
+    if handle is not None and ray.is_initialized():
         with suppress(Exception):  # the cluster may be gone, and the actor with it
             ray.kill(handle)

@@ -215,6 +215,20 @@ def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path
     wait_until(lambda: not is_alive(int(path.read_text())))
 
 
+def test_to_end_an_actor_without_a_connection_starts_no_ray():
+    source = """
+import ray
+from rayflow_dagster.actors.pool import end
+end(object())
+print(ray.is_initialized())
+"""
+    # In a process of its own, as this one may be connected.
+    found = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "False\n"
+
+
 def wait_until(is_so: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not is_so():
