@@ -15,10 +15,10 @@ import ray
 from drawing import draw, node
 from running import ODD, PROJECT
 
+from rayflow_dagster.actors import pool
 from rayflow_dagster.actors._ray import is_referenced
 from rayflow_dagster.actors.lease import Worker
 from rayflow_dagster.actors.manager import ActorManager
-from rayflow_dagster.actors.pool import end_worker
 from rayflow_dagster.actors.residents import NAMESPACE
 from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
 from rayflow_dagster.compiler.loader import NodeLoader
@@ -197,8 +197,9 @@ def test_cleaning_up_while_workers_start_leaves_nothing(manager):
     assert manager._pool.size == 0
 
 
-def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path):
+def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path, monkeypatch):
     """Ray now and then never gives a slot back whose actor was ended while it started."""
+    monkeypatch.setattr(pool, "ENDING_SECONDS", PATIENCE)  # a busy machine starts it late
 
     class SlowToStart:
         def __init__(self, path: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path
 
     path = tmp_path / "pid"
     handle = ray.remote(SlowToStart).options(num_cpus=1).remote(path)
-    end_worker(Worker(handle, handle.ready.remote().future()))
+    pool.end_worker(Worker(handle, handle.ready.remote().future()))
     wait_until(path.exists)
     wait_until(lambda: not is_alive(int(path.read_text())))
 
