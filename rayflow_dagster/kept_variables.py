@@ -80,10 +80,12 @@ class KeptVariables:
     Args:
         url: SQLAlchemy's URL of an SQLite file or of a PostgreSQL database.
         flow: the flow's name as a job.
+        project: what tells its project from others with flows of that name.
     """
 
-    def __init__(self, url: str, flow: str) -> None:
+    def __init__(self, url: str, flow: str, project: str = "") -> None:
         self.flow = flow
+        self._key = f"{flow} {project}".rstrip()
         self._url = sqlalchemy.make_url(url)
 
     def read(self) -> dict[str, Kept]:
@@ -155,7 +157,7 @@ class KeptVariables:
         return (base or 0) + write.amount
 
     def _rows(self, connection: Connection) -> dict[str, Kept]:
-        found = connection.execute(sqlalchemy.select(_TABLE).where(_TABLE.c.flow == self.flow))
+        found = connection.execute(sqlalchemy.select(_TABLE).where(_TABLE.c.flow == self._key))
         return {
             row.name: Kept(
                 row.version,
@@ -167,6 +169,14 @@ class KeptVariables:
             for row in found
         }
 
+    def _adopt(self, connection: Connection) -> None:
+        """Version 0.3.0 kept variables under the flow's name alone: they go to the first
+        project that asks for them.
+        """
+        if self._key != self.flow and not self._rows(connection):
+            before = _TABLE.c.flow == self.flow
+            connection.execute(_TABLE.update().where(before).values(flow=self._key))
+
     def _put(
         self, connection: Connection, name: str, text: str | None, now: Kept, changed_by: str
     ) -> None:
@@ -177,10 +187,10 @@ class KeptVariables:
             "changed_by": changed_by,
         }
         if now.version == 0:
-            values |= {"flow": self.flow, "name": name}
+            values |= {"flow": self._key, "name": name}
             connection.execute(_TABLE.insert().values(values))
         else:
-            is_this = (_TABLE.c.flow == self.flow) & (_TABLE.c.name == name)
+            is_this = (_TABLE.c.flow == self._key) & (_TABLE.c.name == name)
             connection.execute(_TABLE.update().where(is_this).values(values))
 
     @contextmanager
@@ -193,6 +203,7 @@ class KeptVariables:
                         sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_LOCK))
                     )
                 _TABLE.metadata.create_all(connection)
+                self._adopt(connection)
                 yield connection
         except SQLAlchemyError as error:
             place = self._url.render_as_string(hide_password=True)

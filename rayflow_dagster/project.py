@@ -87,6 +87,13 @@ class Project:
                 return cls.at(folder, extra_packages)
         return cls.at(start, extra_packages)
 
+    @property
+    def tag(self) -> str:
+        """What tells this project from others that share a ``DAGSTER_HOME``: its folder, as a
+        run's tag can have it.
+        """
+        return str(self.root).encode("utf-8", "backslashreplace").decode()
+
     @cached_property
     def registry(self) -> NodeRegistry:
         """The node classes that this project's flows may use."""

@@ -229,6 +229,13 @@ def test_flows_do_not_share_variables(url, kept):
     assert KeptVariables(url, "another flow").read() == {}
 
 
+def test_what_was_kept_without_a_project_goes_to_the_first_that_asks(url, request):
+    flow = request.node.name
+    KeptVariables(url, flow).set("count", 5)
+    assert values(KeptVariables(url, flow, "first")) == {"count": 5}
+    assert values(KeptVariables(url, flow, "second")) == {}
+
+
 def test_a_snapshot_that_settles_late_does_not_replace_a_newer_one(kept):
     run = RunVariables(kept, "a", DECLARED)
     store = GlobalVariableStore(DECLARED, run.read())

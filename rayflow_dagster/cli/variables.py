@@ -77,7 +77,7 @@ def declared_by(flow: FlowFile) -> Declared:
 def stored_for(flow: FlowFile) -> Iterator[KeptVariables]:
     """Where recorded runs of the flow keep its variables."""
     with open_instance(use_home(flow.project.root)) as instance:
-        yield kept_variables(instance, job_name(flow.raw, flow.path))
+        yield kept_variables(instance, job_name(flow.raw, flow.path), flow.project.tag)
 
 
 def _check_order(order: Order) -> None:

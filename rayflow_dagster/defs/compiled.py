@@ -106,11 +106,6 @@ class CompiledFlow:
         job = flow_name(self.name)
         return None if declared is None else partitions_definition(declared, job)
 
-    @property
-    def project_tag(self) -> str:
-        """The project's folder, as a tag can have it."""
-        return str(self.project.root).encode("utf-8", "backslashreplace").decode()
-
     @cached_property
     def kept_variables(self) -> Mapping[str, Mapping[str, Any]]:
         """The declarations of the variables that are kept between runs."""

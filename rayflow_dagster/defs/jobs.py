@@ -137,7 +137,7 @@ def build_compiled_job(
         tags={
             **{str(key): str(value) for key, value in (raw.get("tags") or {}).items()},
             FLOW_TAG: flow.name,
-            PROJECT_TAG: flow.project_tag,
+            PROJECT_TAG: flow.project.tag,
             HASH_TAG: flow.hash,
         },
         metadata=_job_metadata(flow),

@@ -26,6 +26,7 @@ from rayflow_dagster.variables import Snapshot, unpickled
 
 from . import early
 from .compiled import CompiledFlow
+from .names import PROJECT_TAG
 from .storage import KEPT_FILE, VARIABLES, StoredOutputs, kept_variables, values_root
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class RunSession:
         if declared:
             from rayflow_dagster.kept_variables import RunVariables  # few flows have such
 
-            kept = kept_variables(self.instance, self.run.job_name)
+            # On another machine, the project may be in another folder than where it was launched.
+            project = self.run.tags.get(PROJECT_TAG, self.flow.project.tag)
+            kept = kept_variables(self.instance, self.run.job_name, project)
             self._kept = RunVariables(kept, self.run.run_id, declared)
 
     def keep_variables(self) -> list[str]:

@@ -7,6 +7,7 @@ never sees the bytes of a large one.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -41,9 +42,12 @@ def values_root(instance: DagsterInstance, storage: str | None = None) -> str:
     return str(Path(instance.storage_directory()) / "rayflow")
 
 
-def kept_variables(instance: DagsterInstance, job: str) -> "KeptVariables":
+def kept_variables(instance: DagsterInstance, job: str, project: str) -> "KeptVariables":
     """The variables of a flow that are kept between runs: in an SQLite file beside the values, or
     in the database that the instance records its runs in.
+
+    ``project``: its folder, since flows of several projects may have one name. Beside the SQLite
+    file it is the way there, so that a project that has the file in it can be moved.
 
     Raises:
         StorageError: they cannot be kept in a database of that kind.
@@ -53,9 +57,10 @@ def kept_variables(instance: DagsterInstance, job: str) -> "KeptVariables":
         folder = Path(instance.storage_directory()) / "rayflow"
         folder.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{folder / 'variables.db'}"
+        project = os.path.relpath(project, folder.resolve())
     from rayflow_dagster.kept_variables import KeptVariables  # few flows have such
 
-    return KeptVariables(url, job)
+    return KeptVariables(url, job, project)
 
 
 def step_folder(root: str, run_id: str, step_key: str) -> str:

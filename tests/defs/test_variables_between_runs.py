@@ -16,13 +16,15 @@ from dagster import (
     execute_job,
     in_process_executor,
 )
-from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run, run_in_dagster
+from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run, run_in_dagster, run_job
 from drawing import draw, node
 
 from rayflow_dagster.defs import early
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.storage import kept_variables
+from rayflow_dagster.kept_variables import KeptVariables
 from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
 from rayflow_dagster.testing import InProcessActors, in_process
 
 VARIABLES = {
@@ -74,8 +76,12 @@ def run(
     return run_in_dagster(flow, inputs, instance, connect=connect)
 
 
-def kept(instance: DagsterInstance) -> dict[str, Any]:
-    found = kept_variables(instance, "test").read()
+def stored(instance: DagsterInstance, project: Project = PROJECT) -> KeptVariables:
+    return kept_variables(instance, "test", project.tag)
+
+
+def kept(instance: DagsterInstance, project: Project = PROJECT) -> dict[str, Any]:
+    found = stored(instance, project).read()
     return {name: each.value for name, each in found.items()}
 
 
@@ -123,7 +129,7 @@ def test_a_conflicting_set_fails_the_later_run_and_names_both(instance: DagsterI
 
 
 def test_a_set_by_hand_during_a_run_fails_it(instance: DagsterInstance) -> None:
-    store = kept_variables(instance, "test")
+    store = stored(instance)
     later = run(SETS, instance, lambda: store.set("cursor", "by hand"), cursor="mine")
 
     assert not later.success
@@ -175,7 +181,7 @@ def test_flows_without_durable_values_keep_their_variables(instance: DagsterInst
 def test_a_run_that_cannot_read_its_variables_fails_before_any_node(
     instance: DagsterInstance,
 ) -> None:
-    kept_variables(instance, "test").set("count", "text")
+    stored(instance).set("count", "text")
     failed = run(COUNTS, instance)
     assert set(failed.statuses.values()) == {"pending"}
     assert "which is not int" in error_of(failed)
@@ -263,7 +269,7 @@ def test_a_rerun_from_failure_keeps_what_the_failed_run_did_as_well(
 ) -> None:
     flow = mended(tmp_path / "marker", "count")
     failed = first_run(flow, instance)
-    kept_variables(instance, "test").set("counter", 1000)
+    stored(instance).set("counter", 1000)
     again = from_failure(flow, instance, failed)
     assert not again.success
     assert kept(instance) == {"counter": 1000}
@@ -280,7 +286,7 @@ def test_a_rerun_is_in_conflict_with_whoever_wrote_since_the_first_run_read(
 ) -> None:
     flow = mended(tmp_path / "marker", "set")
     failed = first_run(flow, instance)
-    kept_variables(instance, "test").set("cursor", "theirs")
+    stored(instance).set("cursor", "theirs")
     (tmp_path / "marker").touch()
 
     rerun = from_failure(flow, instance, failed)
@@ -294,7 +300,7 @@ def test_a_rerun_sees_the_values_that_the_first_run_had_read(
     instance: DagsterInstance, tmp_path: Path
 ) -> None:
     flow = mended(tmp_path / "marker")
-    store = kept_variables(instance, "test")
+    store = stored(instance)
     store.set("counter", 5)
     failed = first_run(flow, instance)
     (tmp_path / "marker").touch()
@@ -304,10 +310,31 @@ def test_a_rerun_sees_the_values_that_the_first_run_had_read(
     assert kept(instance) == {"counter": 6}
 
 
+def test_flows_of_one_name_in_two_projects_keep_each_their_own(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    other = Project.at(tmp_path)
+    for project in (PROJECT, other, PROJECT):
+        job = build_job(COUNTS, "test", project=project, connect=in_process)
+        assert run_job(job, compile_test_flow(COUNTS), {}, instance).success
+    assert kept(instance) == {"count": 4}
+    assert kept(instance, other) == {"count": 2}
+
+
+def test_a_project_that_is_moved_with_its_home_keeps_its_variables(tmp_path: Path) -> None:
+    project, moved = Project.at(tmp_path / "a"), Project.at(tmp_path / "b")
+    (project.root / ".dagster").mkdir(parents=True)
+    with DagsterInstance.local_temp(str(project.root / ".dagster")) as instance:
+        stored(instance, project).set("count", 3)
+    project.root.rename(moved.root)
+    with DagsterInstance.local_temp(str(moved.root / ".dagster")) as instance:
+        assert kept(instance, moved) == {"count": 3}
+
+
 def test_a_rerun_of_the_whole_flow_reads_anew(instance: DagsterInstance, tmp_path: Path) -> None:
     flow = mended(tmp_path / "marker", "set")
     failed = first_run(flow, instance)
-    kept_variables(instance, "test").set("cursor", "theirs")
+    stored(instance).set("cursor", "theirs")
     (tmp_path / "marker").touch()
 
     options = ReexecutionOptions(parent_run_id=failed.run_id)
@@ -359,7 +386,7 @@ def test_what_is_set_by_hand_during_a_run_on_ray_is_added_to(
         going = threads.submit(run_in_dagster, flow, {}, instance)
         while not (tmp_path / "added").exists() and not going.done():
             time.sleep(0.01)
-        kept_variables(instance, "test").set("count", 100)
+        stored(instance).set("count", 100)
         (tmp_path / "set").touch()
         done = going.result()
 

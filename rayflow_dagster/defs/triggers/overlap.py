@@ -104,7 +104,7 @@ class Overlapping:
             reason = f"run {going[0].run_id} still goes on (overlap is 'skip')" if going else ""
             return Choice([], starts, reason) if going else Choice(starts)
         self._check_limit(instance)
-        tags = {ONE_AT_A_TIME_TAG: f"{self.name} in {self.target.flow.project_tag}"}
+        tags = {ONE_AT_A_TIME_TAG: f"{self.name} in {self.target.flow.project.tag}"}
         if self.overlap == "cancel":
             ended = [run.run_id for run in self._in_progress(instance)]
             tags |= {ENDS_TAG: " ".join(ended)} if ended else {}

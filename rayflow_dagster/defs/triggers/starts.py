@@ -62,7 +62,7 @@ class Target:
         """Whether a run is of the same project: others may have flows of the same names. What
         tells no project, as a run of an earlier version, counts as of this one.
         """
-        own = self.flow.project_tag
+        own = self.flow.project.tag
         return run.tags.get(PROJECT_TAG, own) == own
 
     @property
