@@ -6,6 +6,8 @@ Settings stand in ``[tool.rayflow_dagster]`` of the project's ``pyproject.toml``
     nodes = ["my_package.nodes"]     # packages beside pyproject.toml, besides "nodes"
     allow_runtime_env = false        # whether a flow may set Ray's runtime_env
     num_cpus = 4                     # CPU slots of the embedded Ray; by default all
+    data = ["data", "out", "inbox"]  # the folders whose files a flow may read and write
+    local_requests = false           # whether a flow may send requests to this machine itself
 
     [tool.rayflow_dagster.settings]  # where a flow's own ``settings`` do not say
     durable = false
@@ -27,6 +29,7 @@ from .compiler.registry import NodeRegistry, NodeRoot
 from .compiler.rules_options import settings_problems
 from .compiler.validator import FlowValidator
 from .errors import ProjectError
+from .reach import DATA
 
 DEFAULT_PACKAGE = "nodes"
 
@@ -34,7 +37,7 @@ DEFAULT_PACKAGE = "nodes"
 class ProjectSettings(BaseModel):
     """``[tool.rayflow_dagster]``. Unknown keys are refused, so that a typo is seen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     nodes: list[str] = []
     allow_runtime_env: bool = False
@@ -44,6 +47,10 @@ class ProjectSettings(BaseModel):
     """What the workers of an existing cluster need besides the project, as Ray takes it."""
     num_cpus: int | None = Field(default=None, ge=1)
     """CPU slots of an embedded Ray that has to be started; None is all of the machine's."""
+    data: list[str] = list(DATA)
+    """The folders, in the project's where they are relative, whose files its flows may use."""
+    local_requests: bool = False
+    """Whether its flows may send requests to this machine and its link."""
 
     @field_validator("settings")
     @classmethod

@@ -25,6 +25,8 @@ CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
 _OF_JSON = frozenset({list, dict})
 _LEAST_LINE = 8
 _LEAST_CUT = 3
+_PASSWORD = re.compile(r"(://[^/\s:@]{0,100}:)[^/\s@]{1,200}(?=@)")
+_TOKEN = re.compile(r"\bBearer\s{1,9}[\w.~+/=-]{8}", re.IGNORECASE)
 _CUT = ("...", "'...", '"...', "\n[output past")
 """What follows where a text was cut off, maybe in the middle of a value."""
 
@@ -144,6 +146,18 @@ def name_problem(name: Any) -> str | None:
     if name.startswith("RAY_"):
         return f"{name:.80} cannot be passed on: names that begin with RAY_ are Ray's own"
     return None
+
+
+def literal_secret(text: str) -> str | None:
+    """What a text shows that should be kept from view; None if nothing is known to be."""
+    if _PASSWORD.search(text):
+        return "a URL with a password"
+    return "a bearer token" if _TOKEN.search(text) else None
+
+
+def without_passwords(text: str) -> str:
+    """A text with the passwords of its URLs hidden."""
+    return _PASSWORD.sub(rf"\g<1>{HIDDEN}", text)
 
 
 class Mask:

@@ -316,6 +316,23 @@ def test_a_reference_that_names_no_variable_is_an_error(name: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("literal", "what"),
+    [
+        ("postgresql://ada:s3cret@db/shop", "a URL with a password"),
+        ({"headers": [{"Authorization": "Bearer abcdef123456"}]}, "a bearer token"),
+        ("http://shop.example/a:b@c", None),
+        ("the bearer waits", None),
+    ],
+)
+def test_what_should_be_a_reference_is_a_warning_that_does_not_show_it(literal, what):
+    flow = _identity(type="any", default=literal)
+    found = [each for each in PROJECT.validator().check(flow) if each.rule == "secret"]
+    assert [each.severity for each in found] == ["warning"] * (what is not None)
+    assert all(f"has {what}, which" in str(each) for each in found)
+    assert not any("s3cret" in str(each) or "abcdef" in str(each) for each in found)
+
+
 def test_a_reference_fits_a_constant_and_a_default_of_a_plain_type_only() -> None:
     good = _identity(type="int", default=REFERENCE)
     bad = _identity(type="list[int]", default=REFERENCE)

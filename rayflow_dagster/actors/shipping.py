@@ -36,7 +36,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files make the same archive, which Ra
 class Shipment:
     """What to give a cluster's workers.
 
-    ``folder`` is the project's, None where its flows use built-in nodes only; ``runtime_env`` is
+    ``folder`` is the project's, None where it has nothing that nodes need; ``runtime_env`` is
     what the project asks for, as Ray takes it.
     """
 
@@ -45,9 +45,11 @@ class Shipment:
 
     @classmethod
     def of(cls, project: "Project") -> "Shipment":
-        """What the nodes of this project need."""
+        """What the nodes of this project need: its own classes, and what it lets others reach."""
         has_nodes = any(root != BUILTIN_ROOT for root in project.registry.roots)
-        return cls(project.root if has_nodes else None, project.settings.runtime_env)
+        has_reach = bool({"data", "local_requests"} & project.settings.model_fields_set)
+        folder = project.root if has_nodes or has_reach else None
+        return cls(folder, project.settings.runtime_env)
 
     def packed(self, archive: Path) -> dict[str, Any] | None:
         """The ``runtime_env`` of a connection; the project is packed into ``archive`` (.zip).

@@ -1,17 +1,21 @@
-"""The rules about secrets: ``{"$env": "NAME"}`` among constants, values, defaults, triggers."""
+"""The rules about secrets: ``{"$env": "NAME"}`` among constants, values, defaults, triggers, and
+what should be one.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rayflow_dagster.secrets import KEY, name_problem
+from rayflow_dagster.secrets import KEY, literal_secret, name_problem
 
 from .findings import Finding
 from .resolved import Node, ResolvedFlow
 
+_SEEN = ", which every reader of the flow sees"
+
 
 def secrets(flow: ResolvedFlow) -> Iterator[Finding]:
-    """The form of every reference, and whether its variable is set here."""
+    """The form of every reference, whether its variable is set here, and what should be one."""
     for node in flow.nodes.values():
         for what, name, value in _values(node):
             for problem, severity in _problems(value):
@@ -20,9 +24,15 @@ def secrets(flow: ResolvedFlow) -> Iterator[Finding]:
     for kind in ("schedules", "sensors"):
         triggers: Any = flow.data.get(kind)
         for at, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
-            given = trigger.get("inputs") if isinstance(trigger, dict) else None
-            for problem, severity in _problems(given):
-                yield Finding("secret", f"flow key {kind}[{at}].inputs: {problem}", severity)
+            if not isinstance(trigger, dict):
+                continue
+            place = f"flow key {kind}[{at}]"
+            for problem, severity in _problems(trigger.get("inputs")):
+                yield Finding("secret", f"{place}.inputs: {problem}", severity)
+            shown = literal_secret(str(trigger.get("path")))
+            if shown is not None:
+                remedy = "let the package that opens it find that in the environment"
+                yield Finding("secret", f"{place}.path: has {shown}{_SEEN}; {remedy}", "warning")
 
 
 def _values(node: Node) -> Iterator[tuple[str, str, Any]]:
@@ -42,6 +52,11 @@ def _problems(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for item in value:
             yield from _problems(item)
+    elif isinstance(value, str) and (shown := literal_secret(value)):
+        yield (
+            f'has {shown}{_SEEN}; write {{"{KEY}": "NAME"}}, and set the environment variable NAME',
+            "warning",
+        )
 
 
 def _reference_problems(name: Any) -> Iterator[tuple[str, Any]]:

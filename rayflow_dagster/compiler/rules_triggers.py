@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError as PydanticError
 
+from rayflow_dagster.errors import ProjectError
 from rayflow_dagster.port_types import accepts, fits, parse_type
 from rayflow_dagster.preview import preview, preview_typed
-from rayflow_dagster.secrets import secrets_in
+from rayflow_dagster.reach import Reach
+from rayflow_dagster.secrets import secrets_in, without_passwords
 from rayflow_dagster.suggest import did_you_mean, listed
-from rayflow_dagster.values import protocol_problem
+from rayflow_dagster.values import is_url, local_or_url, protocol_problem
 
 from .cron import cron_problem
 from .findings import Finding
@@ -89,6 +91,22 @@ def poll_checks(flow: ResolvedFlow, root: Path) -> Iterator[Finding]:
             yield Finding("poll_check", f"flow key {where}.check: {problem}")
 
 
+def sensor_files(flow: ResolvedFlow, root: Path) -> Iterator[Finding]:
+    """Every ``file`` sensor looks where the project lets flows use files."""
+    try:
+        declared, reach = declared_triggers(flow.data), Reach.of(root)
+    except (PydanticError, ProjectError):
+        return  # which ``triggers`` reports, and whoever opens the project
+    for where, trigger in _placed(declared):
+        path = local_or_url(trigger.path) if isinstance(trigger, FileSensor) else ""
+        if not path or is_url(path):
+            continue
+        try:
+            reach.pattern(path)
+        except PermissionError as error:
+            yield Finding("sensor_files", f"flow key {where}.path: {error}")
+
+
 def _placed(declared: Triggers) -> Iterator[tuple[str, Trigger]]:
     for kind, items in (("schedules", declared.schedules), ("sensors", declared.sensors)):
         for index, trigger in enumerate(items):
@@ -152,7 +170,8 @@ def _times(where: str, schedule: Schedule, declared: Triggers) -> Iterator[Findi
 def _readable(where: str, sensor: FileSensor) -> Iterator[Finding]:
     problem = protocol_problem(sensor.path)
     if problem is not None:  # where the sensor looks, the package may be installed
-        yield Finding("trigger", f"flow key {where}.path: {problem}", severity="warning")
+        text = f"flow key {where}.path: {without_passwords(problem)}"
+        yield Finding("trigger", text, severity="warning")
 
 
 def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None) -> Iterator[str]:

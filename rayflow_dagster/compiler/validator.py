@@ -32,7 +32,8 @@ class FlowValidator:
     ``findings`` and ``warnings`` are those of the last call of ``validate``. ``node_loader`` knows
     the node classes; by default the built-in ones and a ``nodes`` package in the working folder.
     ``allow_runtime_env`` is the project's word on whether a flow may set Ray's ``runtime_env``;
-    ``folder`` is the project's, in which the classes of ``poll`` sensors are looked up, if at all.
+    ``folder`` is the project's, if it is known: it has the classes of ``poll`` sensors, and says
+    which files its flows may use.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class FlowValidator:
         yield from self._check(flow)
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        own = (self._known_classes, self._runtime_env, self._poll_checks)
+        own = (self._known_classes, self._runtime_env, self._by_folder)
         general = (*rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES, *rules_assets.ASSETS)
         for rule in (*own, *general, *rules_secrets.SECRETS, *rules_triggers.TRIGGERS):
             yield from rule(flow)
@@ -130,9 +131,10 @@ class FlowValidator:
         if not self.allow_runtime_env:
             yield from rules_options.no_runtime_env(flow)
 
-    def _poll_checks(self, flow: ResolvedFlow) -> Iterator[Finding]:
+    def _by_folder(self, flow: ResolvedFlow) -> Iterator[Finding]:
         if self.folder is not None:
             yield from rules_triggers.poll_checks(flow, self.folder)
+            yield from rules_triggers.sensor_files(flow, self.folder)
 
     def _class_problem(self, node: Node) -> str | None:
         try:

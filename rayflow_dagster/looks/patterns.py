@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from rayflow_dagster.values import local_or_url
+
 _MAGIC = re.compile(r"[*?\[]")
 _VISIBLE = r"(?!\.)"
 _FOLDER = rf"(?:{_VISIBLE}[^/]++/)"
@@ -25,7 +27,7 @@ class Pattern:
 
         Nothing is looked up. Only ``path`` is a pattern, ``root`` is taken as it is.
         """
-        scheme, mark, below = path.removeprefix("file://").rpartition("://")
+        scheme, mark, below = local_or_url(path).rpartition("://")
         names = below.split("/")
         literal = 0
         while literal < len(names) - 1 and not _MAGIC.search(names[literal]):
@@ -36,7 +38,7 @@ class Pattern:
         start = "/".join(names[:literal]) + ("/" if literal == 1 and not names[0] else "")
         if mark:
             return cls(f"{scheme}://{start}", rest)
-        return cls(os.path.abspath(root / os.path.expanduser(start)), rest)
+        return cls(os.path.abspath(root / start), rest)
 
     @property
     def is_url(self) -> bool:

@@ -106,6 +106,9 @@ def test_a_project_without_nodes_of_its_own_is_not_shipped(folder, tmp_path):
     (folder / "pyproject.toml").write_text('[tool.rayflow_dagster.runtime_env]\npip = ["polars"]\n')
     assert Shipment.of(Project.at(folder)) == Shipment(folder.resolve(), {"pip": ["polars"]})
     assert Shipment.of(Project.at(tmp_path)) == Shipment(None)
+    # Its built-in nodes read there what they may use.
+    (tmp_path / "pyproject.toml").write_text('[tool.rayflow_dagster]\ndata = ["/mnt/in"]\n')
+    assert Shipment.of(Project.at(tmp_path)) == Shipment(tmp_path.resolve())
 
 
 # --- in a worker ---------------------------------------------------------------------------------

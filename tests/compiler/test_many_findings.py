@@ -315,6 +315,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         MANY,
     ),
     "several_returns": (returns, 1),
+    "sensor_files": (lambda: sensors(type="file", path="flows/*.json"), MANY),
     "single_start": (lambda: each_node("start"), 1),
     "skipped_source": (skipped, NODES // 2 - 5),
     "timezone": (wrong_zones, SOME),
@@ -365,7 +366,7 @@ SHAPES: list[Callable[[], Flow]] = [
     lambda: writers(NODES // 2, NODES // 2),
     lambda: scheduled(start=ports(MANY)),
     lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(SOME)]),
-    lambda: sensors(type="file", path="a/*.csv", inputs={"x": "{{ fil.path }} {{ file.pth }}"}),
+    lambda: sensors(type="file", path="inbox/*.csv", inputs={"x": "{{ fil.path }} {{ file.pth }}"}),
     lambda: many_edges(lambda at: data_edge(f"n{at % NODES}", "r", into=f"x{at}"), edges=EDGES),
     lambda: many_edges(
         lambda at: data_edge(f"n{at % 100}", f"n{at % 7}", into=f"x{at}"), edges=EDGES

@@ -213,7 +213,7 @@ SCHEDULE = """mutation($it: ScheduleSelector!, $at: Float) {
 
 def tried_flow(overlap: str) -> dict[str, Any]:
     """A flow that a trigger of each kind starts."""
-    sensors = [{"type": "file", "path": "flows/*.json", "settle": 0}, {"type": "inbox"}]
+    sensors = [{"type": "file", "path": "inbox/*.json", "settle": 0}, {"type": "inbox"}]
     return flow_of(
         {},
         schedules=[{"cron": "@daily", "overlap": overlap}],
@@ -235,6 +235,8 @@ def dry_run(server: Webserver, flow: str) -> list[bool]:
 
 
 def test_a_dry_run_changes_nothing(changing: Webserver, project: Path) -> None:
+    (project / "inbox").mkdir(exist_ok=True)
+    (project / "inbox" / "arrived.json").touch()
     overlaps = {f"tried_{overlap}": overlap for overlap in ("allow", "skip", "queue", "cancel")}
     for name, overlap in overlaps.items():
         (project / "flows" / f"{name}.json").write_text(json.dumps(tried_flow(overlap)))

@@ -1,12 +1,18 @@
+import gzip
 import json
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from rayflow_dagster.nodes.io.http_request import HttpRequestNode
 from rayflow_dagster.testing import run_node_locally
+
+PACKED = 1_000_000
+LONGER = {"short": 1, "drip": 1_000_000}
+"""How much longer an answer says that it is than it turns out."""
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -22,10 +28,16 @@ class Echo(BaseHTTPRequestHandler):
         self.send_header("X-Twice", "one")
         self.send_header("X-Twice", "two")
         content = "Zoë".encode("latin-1") if kind == "latin" else json.dumps(sent).encode()
+        if kind == "gzip":
+            content = gzip.compress(b"a" * PACKED)
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Type", "text/plain; charset=latin-1")
-        self.send_header("Content-Length", str(len(content) + (kind == "short")))
+        self.send_header("Content-Length", str(len(content) + LONGER.get(kind, 0)))
         self.end_headers()
-        self.wfile.write(content)
+        while kind == "drip":
+            time.sleep(0.05)
+            self.wfile.write(b" ")
+        self.wfile.write(b"" if kind == "304" else content)
 
     do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names that http.server calls
 
@@ -56,8 +68,11 @@ def other_url():
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
+def _project(monkeypatch, tmp_path):
+    """The working folder is a project that may send requests to this machine."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.rayflow_dagster]\nlocal_requests = true\n")
 
 
 def send(url, **inputs):
@@ -85,7 +100,8 @@ def test_text_is_sent_as_it_is(url):
 def test_headers_are_sent_and_may_replace_the_content_type(url):
     headers = {"content-type": "text/csv", "X-Number": 5}
     _, sent = send(url, method="POST", body="a,b", headers=headers)
-    assert sent["headers"]["Content-Type"] == "text/csv"
+    assert sent["headers"]["content-type"] == "text/csv"
+    assert "Content-Type" not in sent["headers"]
     assert sent["headers"]["X-Number"] == "5"
 
 
@@ -107,17 +123,25 @@ def test_a_redirect_is_followed(url):
     assert status == 200
 
 
-def test_a_redirect_to_another_server_does_not_carry_the_password_along(url, other_url):
-    headers = {"authorization": "Bearer secret", "X-Kept": "yes"}
+def test_a_redirect_to_another_server_carries_nothing_along_that_may_be_a_secret(url, other_url):
+    secrets = {"Authorization": "Bearer secret", "X-Key": "secret", "Cookie": "a=b"}
+    headers = {**secrets, "Accept-Language": "nl"}
     _, here = send(f"{url}/302/{url}/", headers=headers)
     _, there = send(f"{url}/302/{other_url}/", headers=headers)
-    assert here["headers"]["Authorization"] == "Bearer secret"
-    assert "Authorization" not in there["headers"]
-    assert there["headers"]["X-Kept"] == "yes"
+    assert headers.items() <= here["headers"].items()
+    assert not secrets.keys() & there["headers"].keys()
+    assert there["headers"]["Accept-Language"] == "nl"
+
+
+def test_a_redirect_is_an_answer_where_none_is_followed(url):
+    outputs = run_node_locally(
+        HttpRequestNode, url=f"{url}/302//end", constants={"FOLLOW_REDIRECTS": False}
+    )
+    assert (outputs["status"], outputs["headers"]["location"]) == (302, "/end")
 
 
 def test_a_redirect_out_of_http_is_not_followed(url):
-    with pytest.raises(ConnectionError, match="unknown url type: ftp"):
+    with pytest.raises(ConnectionError, match=r"failed: ftp://127\.0\.0\.1/x"):
         run_node_locally(HttpRequestNode, url=f"{url}/302/ftp://127.0.0.1/x")
 
 
@@ -144,8 +168,36 @@ def test_a_server_that_is_not_there_fails_with_the_address_but_not_the_query():
 def test_a_server_that_does_not_answer_fails_after_the_timeout():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with pytest.raises(ConnectionError, match="failed: timed out"):
+        with pytest.raises(ConnectionError, match=r"failed: not done after 0\.1 seconds"):
             run_node_locally(HttpRequestNode, url=url, constants={"TIMEOUT": 0.1})
+
+
+def test_a_server_that_never_ends_its_answer_fails_after_the_timeout(url):
+    with pytest.raises(ConnectionError, match="failed: not done after 1 seconds"):
+        run_node_locally(HttpRequestNode, url=f"{url}/drip", constants={"TIMEOUT": 1.0})
+
+
+def test_a_packed_answer_is_unpacked_and_one_that_is_too_long_then_is_refused(url):
+    assert run_node_locally(HttpRequestNode, url=f"{url}/gzip")["body"] == "a" * PACKED
+    with pytest.raises(ConnectionError, match=r"longer than 1,000 bytes \(MAX_BYTES\)"):
+        run_node_locally(HttpRequestNode, url=f"{url}/gzip", constants={"MAX_BYTES": 1000})
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"])
+def test_this_machine_is_not_asked_unless_the_project_allows_it(url, tmp_path, name, monkeypatch):
+    (tmp_path / "pyproject.toml").unlink()
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(ConnectionError, match=r"of the machine itself .* local_requests"):
+        run_node_locally(HttpRequestNode, url=url.replace("127.0.0.1", name))
+
+
+def test_a_proxy_may_be_of_this_machine_and_is_not_asked_for_it(url, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").unlink()
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("http_proxy", url)
+    assert send("http://nowhere.example/")[1]["method"] == "GET"
+    with pytest.raises(ConnectionError, match="localhost is an address of the machine itself"):
+        send("http://localhost/")
 
 
 def test_an_answer_that_breaks_off_fails(url):

@@ -41,6 +41,13 @@ def test_format_looks_at_nothing_but_the_values(template):
         run_node_locally(FormatNode, template=template, values={"x": "text", "y": 1})
 
 
+@pytest.mark.parametrize("template", ["{x:>1001}", "{y:.9999999999f}", "{x:{wide}}"])
+def test_format_fills_up_no_memory(template):
+    values = {"x": "text", "y": 1, "wide": 10**9}
+    with pytest.raises(ValueError, match=r"is wider than 1,000"):
+        run_node_locally(FormatNode, template=template, values=values)
+
+
 def test_format_shows_a_broken_template():
     with pytest.raises(ValueError, match=r"template '\{count': expected '\}'"):
         run_node_locally(FormatNode, template="{count", values={"count": 1})

@@ -17,6 +17,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.triggers import AnySensor
 from rayflow_dagster.defs._dagster import RUN_KEY_TAG
+from rayflow_dagster.secrets import without_passwords
 
 from .overlap import SENSOR_TAG, Choice, Overlapping
 from .starts import Start, Target, told_plainly
@@ -67,7 +68,7 @@ def build_sensor(
                 dynamic_partitions_requests=target.new_parts(requests) or None,
             )
         reason = choice.reason or "; ".join(started.values()) or seen.nothing
-        return SensorResult(skip_reason=SkipReason(reason), cursor=seen.cursor)
+        return SensorResult(skip_reason=SkipReason(without_passwords(reason)), cursor=seen.cursor)
 
     return sensor_definition(target.job, sensor, name, evaluate)
 

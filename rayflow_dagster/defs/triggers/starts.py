@@ -13,8 +13,8 @@ from rayflow_dagster.compiler.templates import fill
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.names import PROJECT_TAG
 from rayflow_dagster.engine.inputs import input_problems
-from rayflow_dagster.errors import InvalidInputsError, RayflowError
-from rayflow_dagster.secrets import has_secret, secrets_in
+from rayflow_dagster.errors import InvalidInputsError, RayflowError, TriggerError
+from rayflow_dagster.secrets import has_secret, secrets_in, without_passwords
 from rayflow_dagster.types import NodeMetadata
 
 Context = TypeVar("Context")
@@ -23,15 +23,22 @@ Result = TypeVar("Result")
 
 def told_plainly(evaluate: Callable[[Context], Result]) -> Callable[[Context], Result]:
     """Have a tick that fails with an error of ours show its message, and not the way to it:
-    Dagster lists all frames of an error, in the UI and in the daemon's log, at every tick.
+    Dagster lists all frames of an error, in the UI and in the daemon's log, at every tick. The
+    password of a URL is not shown at all.
     """
 
     @wraps(evaluate)
     def evaluating(context: Context) -> Result:
         try:
             return evaluate(context)
-        except RayflowError as error:
-            raise error.with_traceback(None) from None
+        except Exception as error:
+            text = str(error)
+            shown = without_passwords(text)
+            if shown != text:
+                raise TriggerError(shown) from None
+            if isinstance(error, RayflowError):
+                raise error.with_traceback(None) from None
+            raise
 
     return evaluating
 

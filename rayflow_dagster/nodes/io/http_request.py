@@ -1,30 +1,27 @@
 import json
-from http.client import HTTPException, HTTPMessage
-from typing import IO, Any
-from urllib.error import HTTPError
-from urllib.parse import urljoin, urlsplit, urlunsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
+import os
+import socket
+from ipaddress import ip_address
+from typing import Any
 
 from rayflow_dagster.node import RayflowNode
+from rayflow_dagster.reach import Reach, is_local, names_local
 
-_SECRETS = ("Authorization", "Cookie", "Proxy-authorization")
+_SENT_ANYWHERE = frozenset(
+    {"accept", "accept-encoding", "accept-language", "connection", "content-encoding"}
+    | {"content-length", "content-type", "host", "transfer-encoding", "user-agent"}
+)
+"""Headers that a redirect to another server keeps. Any other may be a key to the first."""
+_PART = 2**16
 
 
 class HttpRequestNode(RayflowNode):
     """Send an HTTP request. The answer's status is an output: 404 or 500 do not fail the node.
 
     A body of text is sent as it is, anything else as JSON. The answer's header names are in lower
-    case. TIMEOUT is how many seconds to wait for the server to connect, or to go on sending.
+    case. TIMEOUT is how many seconds the whole exchange may take, and MAX_BYTES how long the
+    answer's body may be. A redirect is followed, unless FOLLOW_REDIRECTS is false; another server
+    gets only headers that are no secrets.
     """
 
     icon = "fa-globe"
@@ -38,93 +35,147 @@ class HttpRequestNode(RayflowNode):
     outputs = {"status": int, "headers": dict, "body": str}
 
     TIMEOUT = 30.0
+    MAX_BYTES = 50_000_000
+    FOLLOW_REDIRECTS = True
 
-    def process(self, url: str, method: str, headers: dict[str, Any], body: Any) -> dict[str, Any]:
-        request = _request(url, method, headers, body)
+    async def process(
+        self, url: str, method: str, headers: dict[str, Any], body: Any
+    ) -> dict[str, Any]:
+        import aiohttp  # takes half a second, which only workers that need it spend
+
+        method, shown = method.upper(), _checked(url)
+        content, content_type = _encoded(body)
+        guard = _Guard(Reach.here())
         try:
-            with _open(request, self.TIMEOUT) as answer:
-                content = answer.read()
-        except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", None) or error or type(error).__name__
-            raise ConnectionError(f"{request.method} {_shown(url)} failed: {reason}") from error
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(socket_factory=guard.new_socket),
+                    timeout=aiohttp.ClientTimeout(total=self.TIMEOUT),
+                    middlewares=[guard.watch],
+                    skip_auto_headers=["Content-Type"],
+                    trust_env=True,
+                ) as session,
+                session.request(
+                    method,
+                    url,
+                    headers=_merged(content_type, headers),
+                    data=content,
+                    allow_redirects=self.FOLLOW_REDIRECTS,
+                ) as answer,
+            ):
+                received = await self._read(answer)
+        except TimeoutError:
+            raise ConnectionError(
+                f"{method} {shown} failed: not done after {self.TIMEOUT:g} seconds (TIMEOUT)"
+            ) from None
+        except (OSError, aiohttp.ClientError) as error:
+            reason = guard.refused or _reason(error)
+            raise ConnectionError(f"{method} {shown} failed: {reason}") from error
+        names = dict.fromkeys(map(str.lower, answer.headers))
         return {
             "status": answer.status,
-            "headers": _headers(answer.headers),
-            "body": _text(content, answer.headers.get_content_charset()),
+            "headers": {name: ", ".join(answer.headers.getall(name)) for name in names},
+            "body": _text(received, answer.charset),
         }
 
+    async def _read(self, answer: Any) -> bytes:
+        received = bytearray()
+        async for part in answer.content.iter_chunked(_PART):
+            received += part
+            if len(received) > self.MAX_BYTES:
+                raise OSError(f"the answer is longer than {self.MAX_BYTES:,} bytes (MAX_BYTES)")
+        return bytes(received)
 
-def _request(url: str, method: str, headers: dict[str, Any], body: Any) -> Request:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{_shown(url)!r} is not an address: write http://... or https://...")
-    if parts.username is not None:
-        raise ValueError(
-            f"{_shown(url)!r}: a user name in an address is not sent; use an Authorization header"
+
+class _Guard:
+    """Looks at each request of an exchange before it is sent, and at each address before it is
+    connected to: a name may stand for any address.
+    """
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._first: Any = None
+        self._has_proxy = False
+        self.refused = ""
+        """Why an address was not connected to."""
+
+    async def watch(self, request: Any, send: Any) -> Any:
+        """A middleware of aiohttp: called for the request, and for each that a redirect makes."""
+        self._first = self._first or request.url.origin()
+        if request.url.origin() != self._first:
+            for name in {name for name in request.headers if name.lower() not in _SENT_ANYWHERE}:
+                del request.headers[name]
+        self._has_proxy = request.proxy is not None
+        if self._has_proxy and names_local(request.url.host):
+            self._refuse(request.url.host)
+        return await send(request)
+
+    def new_socket(self, address: Any) -> socket.socket:
+        """A socket for an address as ``getaddrinfo`` gives it.
+
+        Raises:
+            OSError: it is an address of this machine, and not that of the proxy.
+        """
+        family, kind, protocol, _, (host, *_) = address
+        if not self._has_proxy and is_local(ip_address(host.partition("%")[0])):
+            self._refuse(host)
+        return socket.socket(family, kind, protocol)
+
+    def _refuse(self, host: str) -> None:
+        if self._reach.local_requests:
+            return
+        self.refused = (
+            f"{host} is an address of the machine itself or of its link, which a flow may "
+            "send requests to only where pyproject.toml says so: local_requests = true in "
+            "[tool.rayflow_dagster]"
         )
-    if not url.isascii():
-        raise ValueError(f"{_shown(url)!r} has characters that must be percent-encoded")
-    content, content_type = _encoded(body)
-    request = Request(url, data=content, method=method.upper())
-    for name, value in {**content_type, **headers}.items():
-        request.add_header(name, str(value))
-    return request
+        raise OSError(self.refused)
 
 
-def _encoded(body: Any) -> tuple[bytes | None, dict[str, str]]:
-    """The bytes to send, and the header that says what they are."""
+def _reason(error: BaseException) -> str:
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else str(error) or type(error).__name__
+
+
+def _checked(url: str) -> str:
+    """The address for messages: without user and query, where secrets stand.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from yarl import URL
+
+    try:
+        parsed = URL(url)
+    except ValueError as error:
+        raise ValueError(f"the url is no address: {error}") from None
+    shown = str(parsed.with_user(None).with_query(None)) if parsed.host else url.partition("?")[0]
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"{shown!r} is not an address: write http://... or https://...")
+    if parsed.user is not None or parsed.password is not None:
+        raise ValueError(
+            f"{shown!r}: a user name in an address is not sent; use an Authorization header"
+        )
+    return shown
+
+
+def _encoded(body: Any) -> tuple[bytes | None, str]:
+    """The bytes to send, and the type that they are of."""
     match body:
         case None:
-            return None, {}
+            return None, ""
         case str():
-            return body.encode(), {"Content-type": "text/plain; charset=utf-8"}
+            return body.encode(), "text/plain; charset=utf-8"
         case bytes():
-            return body, {"Content-type": "application/octet-stream"}
-    return json.dumps(body, allow_nan=False).encode(), {"Content-type": "application/json"}
+            return body, "application/octet-stream"
+    return json.dumps(body, allow_nan=False).encode(), "application/json"
 
 
-def _shown(url: str) -> str:
-    """The address for messages: without user and query, where secrets stand."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _open(request: Request, timeout: float) -> Any:
-    # Not build_opener(): that one would also follow a redirect to ftp.
-    opener = OpenerDirector()
-    for handler in (
-        ProxyHandler(),
-        HTTPHandler(),
-        HTTPSHandler(),
-        HTTPDefaultErrorHandler(),
-        _Redirects(),
-        HTTPErrorProcessor(),
-        UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    try:
-        return opener.open(request, timeout=timeout)
-    except HTTPError as answer:
-        return answer  # any status is an answer, and urllib's error is one, with body and all
-
-
-class _Redirects(HTTPRedirectHandler):
-    """Follows redirects, and keeps secrets meant for one server from another."""
-
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> Request | None:
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        here, there = urlsplit(req.full_url), urlsplit(urljoin(req.full_url, newurl))
-        if following and (here.scheme, here.netloc) != (there.scheme, there.netloc):
-            for name in _SECRETS:
-                following.remove_header(name)
-        return following
-
-
-def _headers(message: HTTPMessage) -> dict[str, str]:
-    names = dict.fromkeys(map(str.lower, message.keys()))
-    return {name: ", ".join(message.get_all(name, [])) for name in names}
+def _merged(content_type: str, headers: dict[str, Any]) -> dict[str, str]:
+    given = {name: str(value) for name, value in headers.items()}
+    if not content_type or "content-type" in map(str.lower, given):
+        return given
+    return {"Content-Type": content_type, **given}
 
 
 def _text(content: bytes, charset: str | None) -> str:

@@ -1,14 +1,19 @@
+import re
 from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Any
 
 from rayflow_dagster.node import RayflowNode
 
+MAX_WIDTH = 1000
+"""Characters that a field may be filled up to, and digits behind a point."""
+
 
 class FormatNode(RayflowNode):
     """Fill values into a template: "{count} words" with {"count": 3} gives "3 words".
 
-    Number formats work as in Python ("{price:.2f}"); write {{ and }} for literal braces.
+    Number formats work as in Python ("{price:.2f}"), with widths up to 1,000; write {{ and }} for
+    literal braces.
     """
 
     icon = "fa-quote-right"
@@ -24,11 +29,16 @@ class FormatNode(RayflowNode):
 
 
 class _NamesOnly(Formatter):
-    """Looks fields up by name only.
+    """Looks fields up by name only, and bounds their widths.
 
     ``str.format`` also follows attributes, and ``{x.__class__.__init__.__globals__}`` would let a
-    template read everything in the process.
+    template read everything in the process; ``{x:9999999999}`` would fill its memory.
     """
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if any(int(digits) > MAX_WIDTH for digits in re.findall(r"\d+", format_spec)):
+            raise ValueError(f"{format_spec!r} is wider than {MAX_WIDTH:,}")
+        return str(super().format_field(value, format_spec))
 
     def get_field(
         self, field_name: str, _args: Sequence[Any], kwargs: Mapping[str, Any]

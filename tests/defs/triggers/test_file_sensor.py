@@ -2,6 +2,7 @@
 
 import os
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dagster import DagsterInstance, build_sensor_context
 from defs.triggers.triggered import Ticks, flow_of, load, started
 
 from rayflow_dagster.defs.triggers.file_sensor import LISTINGS
+from rayflow_dagster.errors import TriggerError
 
 INPUTS = {"path": "str", "size": "int", "mtime": "float", "name": "str"}
 
@@ -38,6 +40,28 @@ def put(folder: Path, name: str, age: float, text: str = "a,b\n") -> Path:
 def fresh_listings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ticks of a test follow one another faster than listings age."""
     monkeypatch.setattr("rayflow_dagster.defs.triggers.file_sensor.MAX_AGE", -1.0)
+
+
+def test_a_password_in_a_url_is_in_no_tick(tmp_path: Path, memory: DagsterInstance) -> None:
+    quiet = watching(path="memory://ada:s3cret@shop/inbox/*.csv")
+    failing = watching(path="nothing://ada:s3cret@shop/inbox/*.csv")
+    repository = load(tmp_path, {"quiet": quiet, "failing": failing})
+    ticks = Ticks(repository, "quiet_file", memory)
+    assert ticks.inputs() == []
+    assert ticks.skipped == "no new files match memory://ada:***@shop/inbox/*.csv"
+    with pytest.raises(TriggerError) as failed:
+        Ticks(repository, "failing_file", memory).tick()
+    assert "ada:***@shop" in str(failed.value)
+    assert "s3cret" not in "".join(traceback.format_exception(failed.value))
+
+
+def test_files_outside_of_the_data_folders_start_nothing(
+    tmp_path: Path, memory: DagsterInstance
+) -> None:
+    repository = load(tmp_path, {"take": watching(path="flows/*.json")})
+    assert "lies in none of the folders that flows may use files of" in str(
+        repository.get_job("take").description
+    )
 
 
 def test_a_complete_file_starts_one_run_and_one_that_grows_waits(

@@ -75,14 +75,14 @@ def test_skip_starts_one_when_none_of_its_own_goes_on(
 
 
 def test_skip_starts_one_run_of_a_sensors_tick(tmp_path: Path, instance: DagsterInstance) -> None:
-    repository = load(tmp_path / "p", {"report": waiting("skip", tmp_path / "in")})
+    repository = load(tmp_path / "p", {"report": waiting("skip", tmp_path / "p" / "inbox")})
     ticks = Ticks(repository, "report_file", instance)
     assert ticks.inputs() == [{"name": "0.txt"}]
     assert ticks.inputs() == []
 
 
 def test_queue_marks_the_runs_for_the_limit_of_the_instance(tmp_path: Path) -> None:
-    repository = load(tmp_path / "p", {"report": waiting("queue", tmp_path / "in")})
+    repository = load(tmp_path / "p", {"report": waiting("queue", tmp_path / "p" / "inbox")})
     with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
         requests = Ticks(repository, "report_file", instance).tick()
     assert [inputs_of(each)["name"] for each in requests] == ["0.txt", "1.txt", "2.txt"]
@@ -95,7 +95,7 @@ def test_queue_marks_the_runs_for_the_limit_of_the_instance(tmp_path: Path) -> N
 def test_an_instance_without_the_limit_is_told_what_to_add(
     tmp_path: Path, instance: DagsterInstance, overlap: str
 ) -> None:
-    repository = load(tmp_path / "p", {"report": waiting(overlap, tmp_path / "in")})
+    repository = load(tmp_path / "p", {"report": waiting(overlap, tmp_path / "p" / "inbox")})
     ticks = Ticks(repository, "report_file", instance)
     with pytest.raises(Exception, match="tag_concurrency_limits") as caught:
         ticks.tick()
@@ -116,7 +116,7 @@ def submitted(instance: DagsterInstance, job: JobDefinition, request: RunRequest
 
 
 def test_cancel_ends_the_run_that_goes_on_when_the_newest_is_submitted(tmp_path: Path) -> None:
-    repository = load(tmp_path / "p", {"report": waiting("cancel", tmp_path / "in")})
+    repository = load(tmp_path / "p", {"report": waiting("cancel", tmp_path / "p" / "inbox")})
     with kept_instance(tmp_path / "home", ONE_AT_A_TIME) as instance:
         job = job_of(repository, "report")
         mine = record(instance, job, DagsterRunStatus.QUEUED, BY_SENSOR)
@@ -143,7 +143,7 @@ def test_cancel_by_a_schedule_ends_a_run_when_its_successor_is_submitted(tmp_pat
 def test_cancel_tells_a_coordinator_that_cannot_end_runs(tmp_path: Path) -> None:
     settings = {"module": "dagster", "class": "QueuedRunCoordinator"}
     queued = {"run_coordinator": {**ONE_AT_A_TIME["run_coordinator"], **settings}}
-    repository = load(tmp_path / "p", {"report": waiting("cancel", tmp_path / "in")})
+    repository = load(tmp_path / "p", {"report": waiting("cancel", tmp_path / "p" / "inbox")})
     with (
         kept_instance(tmp_path / "home", queued) as instance,
         pytest.raises(ProjectError, match="PromptRunCoordinator"),
