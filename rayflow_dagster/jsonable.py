@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
+from .encodable import plain_json
 from .preview import preview
 from .values import number_problem
 
@@ -112,6 +113,5 @@ def _text(text: str, room: int) -> str | None:
 
 
 def _quoted(value: Any, indent: int | None = None) -> str:
-    """What ``json.dumps`` gives, fit to be stored and sent: half characters are escapes."""
-    quoted = json.dumps(value, ensure_ascii=False, indent=indent)
-    return quoted.encode("utf-8", "backslashreplace").decode()
+    """What ``json.dumps`` gives, fit to be stored, sent and shown."""
+    return plain_json(json.dumps(value, ensure_ascii=False, indent=indent))

@@ -135,8 +135,9 @@ def graph(flow: str, svg: bool) -> None:
       rayflow-dagster graph order_check --svg > order_check.svg
     """
     from .graph import draw_flow
+    from .terminal import say
 
-    click.echo(draw_flow(flow, as_svg=svg))
+    say(draw_flow(flow, as_svg=svg))
 
 
 @main.command()

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Sequence
 
-import click
-
 from rayflow_dagster.actors import cluster
 from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings, Resident
 
 from .group import Refused
+from .terminal import say
 
 
 def print_status() -> None:
@@ -16,13 +15,13 @@ def print_status() -> None:
     address, running = cluster.existing_address(), cluster.status()
     residents = cluster.residents()
     if address is not None:
-        click.echo(f"RAY_ADDRESS names an existing cluster, which answers: {address}")
+        say(f"RAY_ADDRESS names an existing cluster, which answers: {address}")
     if running is not None:
-        click.echo(_described(running))
+        say(_described(running))
     elif address is None:
-        click.echo("the embedded Ray is not running")
+        say("the embedded Ray is not running")
     for resident in residents:
-        click.echo(f"  resident {resident.name} on {resident.machine}")
+        say(f"  resident {resident.name} on {resident.machine}")
 
 
 def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
@@ -34,7 +33,7 @@ def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
     before = cluster.status()
     running = cluster.start(RaySettings(num_cpus=num_cpus, idle_seconds=idle_seconds))
     already = " already" if before and before.pid == running.pid else ""
-    click.echo(_described(running, already))
+    say(_described(running, already))
     if num_cpus not in (None, running.num_cpus):
         raise Refused(
             f"it has {running.num_cpus} CPU slots, not {num_cpus}: --cpus counts only when Ray "
@@ -47,7 +46,7 @@ def stop_ray() -> None:
     address = cluster.existing_address()
     if address is not None:
         ended = cluster.end_residents()
-        click.echo(
+        say(
             f"the cluster at {address} is not ours to stop; of it ended: {_named(ended)}. For the "
             "embedded Ray unset RAY_ADDRESS"
         )
@@ -56,7 +55,7 @@ def stop_ray() -> None:
     stopped = cluster.stop()
     with_them = f", and with it {_named(residents)}" if stopped and residents else ""
     state = "is stopped" if stopped else "was not running"
-    click.echo(f"the embedded Ray {state}{with_them}")
+    say(f"the embedded Ray {state}{with_them}")
 
 
 def _named(residents: Sequence[Resident]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from rayflow_dagster.encodable import plain
 from rayflow_dagster.errors import RayflowError
 
 STOPPED = 130
@@ -37,15 +38,18 @@ def shown_as_messages() -> Iterator[None]:
     """Errors of the project, of files and Ctrl-C as click's own exceptions."""
     try:
         yield
+    except click.ClickException as error:
+        error.message = plain(error.message)  # type: ignore[misc]
+        raise
     except RayflowError as error:
-        raise Refused(str(error)) from error
+        raise Refused(plain(str(error))) from error
     except KeyboardInterrupt:
         click.echo("Stopped.", err=True)
         raise click.exceptions.Exit(STOPPED) from None
     except OSError as error:
         if error.errno == errno.EPIPE or error.filename is None:
             raise
-        raise Refused(f"{error.filename}: {error.strerror}") from error
+        raise Refused(plain(f"{error.filename}: {error.strerror}")) from error
 
 
 def _show_any_character() -> None:

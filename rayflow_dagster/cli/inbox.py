@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from rayflow_dagster.defs.jobs import job_name
 from rayflow_dagster.defs.triggers.inbox_sensor import inbox_folder
 from rayflow_dagster.inbox.app import build_app
@@ -24,6 +22,7 @@ from .group import Refused
 from .home import use_home
 from .inbox_runs import DagsterRuns
 from .recorded import open_instance
+from .terminal import say
 
 SECRET = "RAYFLOW_INBOX_SECRET"
 LEAST_SECRET = 16
@@ -69,9 +68,9 @@ def serve_inbox(options: InboxOptions) -> None:
             endpoint = Endpoint(store, flows, DagsterRuns(instance), options.limits)
             server = build_server(build_app(endpoint, secret, options.limits))
             names = ", ".join(sorted(table.takes)) or "none yet"
-            click.echo(f"taking requests at {address_of(listening)} for the flows: {names}")
+            say(f"taking requests at {address_of(listening)} for the flows: {names}")
             for name, problem in sorted(table.broken.items()):
-                click.echo(f"Warning: the flow '{name}': {problem}", err=True)
+                say(f"Warning: the flow '{name}': {problem}", err=True)
             server.run(sockets=[listening])
 
 
@@ -85,7 +84,7 @@ def read_secret(file: str | None) -> str:
         where = f"--secret-file {file}"
         secret = Path(file).read_text(encoding="utf-8", errors="replace").strip()
         if Path(file).stat().st_mode & 0o077:
-            click.echo(f"Warning: {file} can be read by other users; chmod 600 it", err=True)
+            say(f"Warning: {file} can be read by other users; chmod 600 it", err=True)
     else:
         where = SECRET
         secret = os.environ.get(SECRET, "").strip()
@@ -119,7 +118,7 @@ def _listening(host: str, port: int) -> socket.socket:
 def _warn_if_open(listening: socket.socket) -> None:
     host = listening.getsockname()[0]
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        click.echo(
+        say(
             f"Warning: {host} can be reached from other machines, and the secret and the inputs "
             "travel in plain text; put a proxy with TLS in front, and let only it in",
             err=True,

@@ -15,7 +15,7 @@ from rayflow_dagster.project import Project
 from rayflow_dagster.types import EXEC_OUT, NodeMetadata
 
 from .flows import shown
-from .terminal import one_line, open_console, plain, styled, value_text
+from .terminal import one_line, open_console, styled, value_text
 
 
 def list_nodes(*, as_json: bool) -> None:
@@ -89,7 +89,7 @@ def _print(console: Console, nodes: list[NodeMetadata], problems: list[str]) -> 
                 console.print(styled(f"  {title:<10}", "dim"), end="")
                 console.print(one_line(text))
     for problem in problems:
-        console.print(styled("broken", "bold red"), plain(problem))
+        console.print(styled("broken", "bold red"), problem)
     console.print(f"{len(nodes)} nodes" + (f", {len(problems)} broken" if problems else ""))
 
 

@@ -4,8 +4,10 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from rayflow_dagster.encodable import plain
+
 from .report import RAN, NodeReport, RunReport
-from .terminal import indented, one_line, plain, styled, value_text
+from .terminal import indented, one_line, styled, value_text
 
 FEW_LINES = 10
 INDENT = " " * 10
@@ -154,11 +156,11 @@ def _print_faults(errors: Console, report: RunReport, *, verbose: bool) -> None:
         name = f" ({one_line(node.label)})" if node.label != node.id else ""
         fault = node.fault.text if node.fault else ""
         line = Text("Error: ", style="bold red")
-        errors.print(line.append(f"node '{node.id}'{name}: {plain(fault)}", style="default"))
+        errors.print(line.append(f"node '{node.id}'{name}: {fault}", style="default"))
         _print_details(errors, node, verbose=verbose)
     if report.error and not failed and not report.stopped:
         line = Text("Error: ", style="bold red")
-        errors.print(line.append(plain(report.error), style="default"))
+        errors.print(line.append(report.error, style="default"))
 
 
 def _print_details(errors: Console, node: NodeReport, *, verbose: bool) -> None:

@@ -28,6 +28,7 @@ from .flows import FLOWS
 from .group import Refused
 from .home import FOLDER, VARIABLE, use_home
 from .recorded import open_instance
+from .terminal import say
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AGE = re.compile(r"(?P<count>\d{1,9})(?P<unit>[hdw])")
@@ -242,20 +243,20 @@ class _Report:
         self._found.append(found)
         verb = "would remove" if self.dry else "removed"
         size = size_text(found.size)
-        click.echo(f"{verb} the values of run {found.run_id}, {size}: {reason} ({found.path})")
+        say(f"{verb} the values of run {found.run_id}, {size}: {reason} ({found.path})")
 
     def problem(self, root: str, error: Exception) -> None:
         self.has_problems = True
-        click.echo(f"Error: {root} could not be pruned: {type(error).__name__}: {error}", err=True)
+        say(f"Error: {root} could not be pruned: {type(error).__name__}: {error}", err=True)
 
     def end(self) -> None:
         if not self._found:
-            click.echo("nothing to remove")
+            say("nothing to remove")
             return
         files = sum(found.files for found in self._found)
         size = sum(found.size for found in self._found)
         would = "would be " if self.dry else ""
-        click.echo(f"{files} file{'' if files == 1 else 's'}, {size_text(size)} {would}removed")
+        say(f"{files} file{'' if files == 1 else 's'}, {size_text(size)} {would}removed")
 
 
 def size_text(size: int) -> str:

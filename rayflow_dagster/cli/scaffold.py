@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from rayflow_dagster.compiler.registry import NodeRoot
 from rayflow_dagster.project import DEFAULT_PACKAGE, Project
 from rayflow_dagster.values import write_whole
@@ -15,6 +13,7 @@ from rayflow_dagster.values import write_whole
 from .flows import shown
 from .group import Refused
 from .templates import KEPT, PROJECT, PYTEST_SETTINGS, node_source, node_test_source
+from .terminal import say
 
 _PYTEST_FILES = ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "conftest.py")
 
@@ -33,12 +32,12 @@ def init_project(folder: str) -> None:
     if "pyproject.toml" in kept:
         contents |= _pytest_settings(root)
     _tell_written(write_new(contents))
-    click.echo("\nNow try:")
+    say("\nNow try:")
     if root.resolve() != Path.cwd():
-        click.echo(f"  cd {shlex.quote(str(folder))}")
-    click.echo("  rayflow-dagster run hello -i name=Ada")
-    click.echo("  rayflow-dagster dev")
-    click.echo("  pytest")
+        say(f"  cd {shlex.quote(str(folder))}")
+    say("  rayflow-dagster run hello -i name=Ada")
+    say("  rayflow-dagster dev")
+    say("  pytest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +79,10 @@ def write_node(path: str) -> None:
     contents |= dict.fromkeys(_missing_packages(project, node), "")
     contents |= _pytest_settings(project.root)
     _tell_written(write_new(contents))
-    click.echo(f"\nIn a flow its type is {node.module}.{node.class_name}. Its test runs with:")
+    say(f"\nIn a flow its type is {node.module}.{node.class_name}. Its test runs with:")
     if project.root != Path.cwd():
-        click.echo(f"  cd {shown(project.root)}")
-    click.echo(f"  python -m pytest {test.relative_to(project.root)}")
+        say(f"  cd {shown(project.root)}")
+    say(f"  python -m pytest {test.relative_to(project.root)}")
 
 
 def place_node(project: Project, path: str) -> NewNode:
@@ -147,7 +146,7 @@ def _missing_folders(folder: Path) -> list[Path]:
 
 def _tell_written(files: Iterable[Path]) -> None:
     for file in sorted(files):
-        click.echo(f"wrote {shown(file)}")
+        say(f"wrote {shown(file)}")
 
 
 def _project_of(file: Path) -> Project:

@@ -1,17 +1,16 @@
-"""Text for terminals: values, labels and log lines as they may be shown."""
+"""Text for terminals: whatever is told there goes through ``say`` or a console of here, which make
+it plain.
+"""
 
-import re
 from contextlib import suppress
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.text import Text
 
-from rayflow_dagster.encodable import encodable
+from rayflow_dagster.encodable import plain
 from rayflow_dagster.jsonable import json_text, jsonable
-
-# Escape sequences in a label or log line must not reach the terminal; newline and tab may.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class _Console(Console):
@@ -23,16 +22,27 @@ class _Console(Console):
         with suppress(SystemExit):
             super().on_broken_pipe()
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts, plain."""
+        super().print(*map(_plain, objects), **options)
+
+
+def _plain(told: Any) -> Any:
+    if isinstance(told, str):
+        return plain(told)
+    if isinstance(told, Text) and plain(told.plain) != told.plain:
+        return Text(plain(told.plain), style=told.style)
+    return told
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write a line to standard output, or to standard error."""
+    click.echo(plain(text), err=err)
+
 
 def open_console(*, stderr: bool = False) -> Console:
     """A console on today's standard output, without markup and without guessing at colours."""
     return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """``text`` with control characters and half characters made visible."""
-    text = encodable(text.replace("\r\n", "\n"))
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def one_line(text: str) -> str:

@@ -16,7 +16,7 @@ from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
 from .flows import find_flows, shown
-from .terminal import indented, open_console, plain, styled
+from .terminal import indented, open_console, styled
 
 STYLES = {"error": "bold red", "warning": "yellow"}
 
@@ -143,7 +143,7 @@ def _print_file(console: Console, file: CheckedFile) -> None:
         if count
     )
     worst = "bold red" if counts["error"] else "yellow" if counts["warning"] else "green"
-    console.print(f"{plain(shown(file.path))}: ", end="")
+    console.print(f"{shown(file.path)}: ", end="")
     console.print(styled(said or "ok", worst))
     for finding in file.findings:
         console.print(styled(f"  {finding.severity}", STYLES[finding.severity]), end=" ")
