@@ -1,6 +1,6 @@
 """What an actor answered, or why it did not: replies, failures, and the futures they settle."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
@@ -20,13 +20,6 @@ START_SECONDS = 60.0
 """How long ``create_actor`` waits for an actor to come up."""
 
 T = TypeVar("T")
-
-
-def requested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``ray_options`` is a request for resources."""
-    names = ("num_cpus", "num_gpus", "memory", "resources")
-    asked = {name: options[name] for name in names if options.get(name) is not None}
-    return {"num_cpus": 1, **asked}
 
 
 def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeReply:

@@ -1,7 +1,8 @@
 """What the connected cluster has, what others wait for in it, and what it can never give."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import ray
 
@@ -12,11 +13,15 @@ from rayflow_dagster.errors import ClusterError
 # under "resources" or by their own names.
 Request = Mapping[str, float | Mapping[str, float]]
 
-_RAY_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+T = TypeVar("T", bound=Hashable)
 
+_RAY_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 _MOST_NAMED = 10
 """How many nodes an error names."""
+GRACE_SECONDS = 60.0
+"""How long what waits may wait for a machine that left to come back: a reboot, a network that is
+away for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,26 @@ class Machines:
         """Whether an actor that asks for this could ever be on a machine; also if it is unknown."""
         machine = self.by_id.get(machine_id)
         return machine is None or _fits(_resources(request), machine)
+
+    def may_run(self, request: Request) -> bool:
+        """Whether an actor that asks for this could ever be on some machine, now or one to come."""
+        wanted = _resources(request)
+        return self.autoscales or any(_fits(wanted, each) for each in self.by_id.values())
+
+
+@dataclass(slots=True)
+class Stranded:
+    """What waits and can run nowhere since machines have left, and since when."""
+
+    _since: dict[Hashable, float] = field(default_factory=dict)
+
+    def look(self, waiting: Mapping[T, Request], machines: Machines, now: float) -> list[T]:
+        """Those of ``waiting`` that no machine could run for ``GRACE_SECONDS`` in a row, as far as
+        the looks tell. ``waiting``: whoever waits -> its request; ``now`` in seconds.
+        """
+        stranded = [each for each, request in waiting.items() if not machines.may_run(request)]
+        self._since = {each: self._since.get(each, now) for each in stranded}
+        return [each for each in stranded if now - self._since[each] >= GRACE_SECONDS]
 
 
 def look_around() -> Machines:
@@ -65,22 +90,27 @@ def check_feasible(requests: Mapping[str, Request]) -> None:
     with an autoscaler may grow, so there nothing is refused. Raises ClusterError naming the nodes
     that cannot run.
     """
-    if _ray.autoscales():
-        return
-    machines = list(_live_machines().values())
-    problems = [
-        f"node '{name}' asks for {_listed(wanted)}"
-        for name, wanted in ((name, _resources(request)) for name, request in requests.items())
-        if not any(_fits(wanted, machine) for machine in machines)
-    ]
-    if problems:
-        has = "; ".join(_listed(machine) for machine in machines) or "no live machine"
-        more = len(problems) - _MOST_NAMED
-        named = problems[:_MOST_NAMED] + ([f"and {more} nodes more"] if more > 0 else [])
-        raise ClusterError(
-            f"{'; '.join(named)}: no machine of the Ray cluster at {_ray.gcs_address()} can "
-            f"ever satisfy that. It has {has}. Ask for less, or use a larger cluster"
-        )
+    machines = Machines(_live_machines(), autoscales=_ray.autoscales())
+    refused = {name: each for name, each in requests.items() if not machines.may_run(each)}
+    if refused:
+        raise ClusterError(_refusal(refused, machines, "can ever satisfy that"))
+
+
+def stranded(name: str, request: Request, machines: Machines) -> ClusterError:
+    """The error for a node that waited for a machine until none was left that could run it."""
+    away = f"can satisfy that any more, and none came back within {GRACE_SECONDS:g} s"
+    return ClusterError(_refusal({name: request}, machines, away))
+
+
+def _refusal(refused: Mapping[str, Request], machines: Machines, why: str) -> str:
+    named = [f"node '{name}' asks for {_listed(_resources(refused[name]))}" for name in refused]
+    more = len(named) - _MOST_NAMED
+    named = named[:_MOST_NAMED] + ([f"and {more} nodes more"] if more > 0 else [])
+    has = "; ".join(_listed(machine) for machine in machines.by_id.values()) or "no live machine"
+    return (
+        f"{'; '.join(named)}: no machine of the Ray cluster at {_ray.gcs_address()} {why}. "
+        f"It has {has}. Ask for less, or use a larger cluster"
+    )
 
 
 def _resources(request: Request) -> dict[str, float]:

@@ -134,6 +134,22 @@ class Lease:
         return None
 
     @property
+    def unserved(self) -> list[Request]:
+        """What waits for a worker: in a queue, or for an actor of its own to come up."""
+        starting = [own.request for own in self.workers if own.request and not own.is_up]
+        return [*self.queue, *self.own_queue, *starting]
+
+    def withdraw(self, request: Request) -> Worker | None:
+        """A request waits no more; returns the actor of its own that was coming up, to be ended."""
+        for queue in (self.queue, self.own_queue):
+            if request in queue:
+                queue.remove(request)
+        own = next((worker for worker in self.workers if worker.request is request), None)
+        if own is not None:
+            self.forget(own)
+        return own
+
+    @property
     def has_more_to_do(self) -> bool:
         """Whether ``next_step`` may have something, whatever the time."""
         return bool(self.queue or self.own_queue or self._spare)

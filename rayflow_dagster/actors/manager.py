@@ -25,13 +25,13 @@ from rayflow_dagster.values import StoredValue
 from rayflow_dagster.variables import GlobalVariableStore
 
 from . import cluster
-from .answers import START_SECONDS, call, fail, fetched, not_started, requested, settle, succeed
+from .answers import START_SECONDS, call, fail, fetched, not_started, settle, succeed
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
 from .hand import Hand
 from .pool import WorkerPool, end
-from .requests import NodeSpec, Request
+from .requests import NodeSpec, Request, requested
 from .resident_nodes import ResidentNodes
 from .variables import StoreProxy
 from .worker import NodeWorker, WorkerSettings
@@ -97,7 +97,7 @@ class ActorManager:
         for node_id, node in graph["nodes"].items():
             spec = self._specs[node_id] = NodeSpec.of(node_id, node)
             if spec.ray_options or self.needs_worker(node_id):
-                asked[node_id] = requested(spec.ray_options)
+                asked[node_id] = spec.resources
         if asked:
             cluster.check_feasible(asked)
         if starts_early:

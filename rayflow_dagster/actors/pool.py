@@ -20,8 +20,8 @@ from ray.actor import ActorHandle
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
 
-from .answers import call, fail, lost, not_started, requested, settle, succeed
-from .feasible import Machines, look_around
+from .answers import call, fail, lost, not_started, settle, succeed
+from .feasible import Machines, Stranded, look_around, stranded
 from .hand import Hand
 from .lease import Lease, Step, Worker
 from .requests import NodeSpec, Request
@@ -57,6 +57,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         hand.meanwhile = self.pump
         self._machines = Machines()
+        self._stranded = Stranded()
         self._looked = float("-inf")
         self._lease = Lease(fits=self._fits)
         self._reserved: dict[str, Request] = {}
@@ -120,8 +121,7 @@ class WorkerPool:
     def _fail_waiting(self, error: BaseException) -> None:
         with self._lock:
             self._settle_first()
-            starting = [own.request for own in self._lease.workers if own.request and not own.is_up]
-            waiting = [*self._lease.queue, *self._lease.own_queue, *starting]
+            waiting = self._lease.unserved
             self._lease.queue.clear()
             self._lease.own_queue.clear()
         for request in waiting:
@@ -172,9 +172,21 @@ class WorkerPool:
             self._lease.slots = self._machines.cpus
             self._lease.autoscales = self._machines.autoscales
             self._lease.waiting = self._machines.waiting
+        self._fail_stranded(now)
+
+    def _fail_stranded(self, now: float) -> None:
+        """Fail what waits for a machine that has left for good; Ray would wait for ever."""
+        with self._lock:
+            asked = {request: request.spec.resources for request in self._lease.unserved}
+            failed = self._stranded.look(asked, self._machines, now)
+            workers = [self._lease.withdraw(request) for request in failed]
+        for request, worker in zip(failed, workers, strict=True):
+            fail(request.future, stranded(request.node_id, asked[request], self._machines))
+            if worker is not None:
+                end_worker(worker)
 
     def _fits(self, request: Request, place: str) -> bool:
-        return self._machines.may_stand(requested(request.spec.ray_options), place)
+        return self._machines.may_stand(request.spec.resources, place)
 
     def _steps(self) -> Iterator[Step]:
         while True:

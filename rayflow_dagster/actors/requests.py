@@ -19,6 +19,13 @@ all async nodes share, or on its resident actor."""
 DEFAULT_TTL = 600.0
 
 
+def requested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``ray_options`` is a request for resources."""
+    names = ("num_cpus", "num_gpus", "memory", "resources")
+    asked = {name: options[name] for name in names if options.get(name) is not None}
+    return {"num_cpus": 1, **asked}
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
     """One node. ``packed`` is its ``Job``; ``ttl`` the seconds after which a resident ends."""
@@ -52,6 +59,11 @@ class NodeSpec:
     def cpus(self) -> float:
         """The CPU slots that an actor of its own takes."""
         return float(self.ray_options.get("num_cpus", 1))
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What its actor asks of a machine. A resident keeps no CPU slot between its runs."""
+        return requested(self.ray_options) | ({"num_cpus": 0} if self.place == "resident" else {})
 
 
 @dataclass(slots=True, eq=False)

@@ -7,8 +7,10 @@ resources it holds until it ends, as what it keeps there does.
 
 import hashlib
 import json
+import logging
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,9 +20,10 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from rayflow_dagster.errors import NodeExecutionError
+from rayflow_dagster.errors import NodeExecutionError, describe
 
 from .answers import call, fail, not_started, settle
+from .feasible import Stranded, look_around, stranded
 from .hand import Hand
 from .pool import end
 from .requests import NodeSpec, Request
@@ -30,6 +33,7 @@ from .worker import WorkerSettings
 
 _RESIDENT: Any = ray.remote(ResidentActor)
 _MOST_DEATHS = 20
+_LOOK_SECONDS = 5.0  # how often one that waits looks whether its actor can stand anywhere
 _PAUSE_SECONDS = 0.05  # an actor that ends keeps its name for some milliseconds
 
 Handle = ActorHandle[Any]
@@ -118,8 +122,24 @@ class ResidentNodes:
 
     def _asked(self, handle: Handle, turn: _Turn, digest: str) -> LeaseAnswer:
         lease: Any = handle.lease.remote(turn.ticket, digest, turn.request.spec.ttl)
+        waiting = Stranded()
+        while not ray.wait([lease], timeout=_LOOK_SECONDS)[0]:
+            self._check_place(turn, waiting)
         answer: LeaseAnswer = ray.get(lease)
         return answer
+
+    def _check_place(self, turn: _Turn, waiting: Stranded) -> None:
+        """Raises ClusterError when the machine that the actor waits for has left for good."""
+        request = turn.request
+        try:
+            machines = look_around()
+        except Exception as error:  # only a help, as in the pool
+            logging.getLogger(__name__).debug("cannot look at the cluster: %s", describe(error))
+            return
+        if waiting.look({request: request.spec.resources}, machines, time.monotonic()):
+            if turn.handle is not None:
+                turn.handle.withdraw.remote(turn.ticket)
+            raise stranded(request.node_id, request.spec.resources, machines)
 
     def _found(self, spec: NodeSpec, digest: str) -> Handle:
         node_id = spec.call.node_id

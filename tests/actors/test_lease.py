@@ -154,3 +154,15 @@ def test_what_failed_or_was_cancelled_while_it_waited_does_not_begin():
     failed.future.set_exception(OSError())
     cancelled.future.cancel()
     assert [each.begin() for each in (failed, cancelled, waiting)] == [False, False, True]
+
+
+def test_what_is_withdrawn_waits_no_more_and_its_own_actor_is_given_out_to_be_ended():
+    lease, plain, [own, more] = Lease(2), request(), [request(num_cpus=1), request(num_cpus=1)]
+    lease.take(own)
+    assert done(lease) == ["start"]
+    lease.take(plain)
+    lease.take(more)
+    assert lease.unserved == [plain, more, own]
+    coming_up = lease.workers[0]
+    assert [lease.withdraw(each) for each in (plain, own, more)] == [None, coming_up, None]
+    assert (lease.unserved, lease.workers) == ([], [])
