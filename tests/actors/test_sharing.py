@@ -27,6 +27,7 @@ def new_manager(ray_session: None) -> Iterator[Callable[[], ActorManager]]:
             "start": node("start"),
             "pid": node(f"{ODD}GiveNode", values={"WHAT": "pid"}),
             "sleep": node("sleep", values={"SECONDS": 0.2, "value": 1}),
+            "whole": node(f"{ODD}GiveNode", values={"WHAT": "pid"}, ray={"num_cpus": 2}),
             "hangs": node(f"{ODD}HangNode", values={"path": "/nowhere"}),
             **{
                 name: node(f"{ODD}HangNode", values={"path": "/nowhere"}, ray={"num_cpus": 0.2})
@@ -34,7 +35,7 @@ def new_manager(ray_session: None) -> Iterator[Callable[[], ActorManager]]:
             },
             "return": node("return"),
         },
-        ",".join(f"start > {name}" for name in ["pid", "sleep", "hangs", *tenth])
+        ",".join(f"start > {name}" for name in ["pid", "sleep", "whole", "hangs", *tenth])
         + ", pid > return",
     )
     made: list[ActorManager] = []
@@ -87,13 +88,16 @@ def test_a_worker_is_reserved_when_one_is_there_and_not_before(new_manager, tmp_
     assert other.dispatch("pid", {}).result(PATIENCE).exception is None
 
 
-def test_a_worker_that_is_given_back_runs_another(new_manager):
+def test_others_get_the_workers_that_were_reserved_and_given_back(new_manager):
     manager = new_manager()
-    for node_id in ("pid", "tenth_1"):
+    for node_id in ("pid", "sleep"):
         manager.reserve(node_id).result(PATIENCE)
+    for node_id in ("pid", "sleep"):
         manager.give_back(node_id)
-    manager.reserve("sleep")
-    manager.give_back("sleep")
+    manager.reserve("whole").result(PATIENCE)  # an actor of its own, on both slots
+    manager.reserve("hangs")
+    for node_id in ("whole", "hangs"):
+        manager.give_back(node_id)
     assert manager.dispatch("pid", {}).result(PATIENCE).exception is None
 
 
