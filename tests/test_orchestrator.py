@@ -171,6 +171,23 @@ def test_what_a_node_returns_has_to_fit(what, text, local):
     assert text in execute(local, one_node("GiveNode", WHAT=what))["error"]
 
 
+def late(node_id: str, after: str) -> dict[str, Any]:
+    """Has an orchestrator, given this, begin a node only when another one has settled."""
+    settled = threading.Event()
+
+    class Late(InProcessActors):
+        def _run(self, each: str, *rest: Any) -> Any:
+            if each == node_id:
+                settled.wait(30)
+            return super()._run(each, *rest)
+
+    def on_settled(result: Any) -> None:
+        if result["node_id"] == after:
+            settled.set()
+
+    return {"connect": lambda o: Late(o, o.graph), "on_settled": on_settled}
+
+
 RACE = "start > slow, start > flaky, slow > return, slow.value - return.value"
 
 
@@ -187,19 +204,8 @@ def test_a_node_that_fails_after_a_return_is_not_tried_again(delay):
         },
         RACE,
     )  # fmt: skip
-    returned = threading.Event()
-
-    class Late(InProcessActors):
-        def _run(self, node_id: str, *rest: Any) -> Any:
-            if node_id == "flaky" and not delay:
-                returned.wait(30)
-            return super()._run(node_id, *rest)
-
-    def settled(result: Any) -> None:
-        if result["node_id"] == "return":
-            returned.set()
-
-    orchestrator = FlowOrchestrator(PROJECT, connect=lambda o: Late(o, o.graph), on_settled=settled)
+    when = {"connect": in_process} if delay else late("flaky", "return")
+    orchestrator = FlowOrchestrator(PROJECT, **when)
     outcome = execute(orchestrator, flow)
     assert (outcome["success"], outcome["result"]) == (True, {"value": None})
     assert outcomes(orchestrator)["flaky"] == "skipped"
@@ -216,18 +222,7 @@ def test_the_first_return_reached_gives_the_result():
         "start > slow, start.a - slow.value, slow > late, slow.value - late.late,"
         "start > early, start.a - early.early",
     )
-    returned = threading.Event()
-
-    class Late(InProcessActors):
-        def _run(self, node_id: str, *rest: Any) -> Any:
-            returned.wait(30)
-            return super()._run(node_id, *rest)
-
-    def settled(result: Any) -> None:
-        if result["node_id"] == "early":
-            returned.set()
-
-    orchestrator = FlowOrchestrator(PROJECT, connect=lambda o: Late(o, o.graph), on_settled=settled)
+    orchestrator = FlowOrchestrator(PROJECT, **late("slow", "early"))
     assert execute(orchestrator, flow, a=1)["result"] == {"early": 1}
 
 
