@@ -110,8 +110,9 @@ def test_files_are_left_out_as_gitignore_says(tmp_path: Path) -> None:
 def test_what_a_connected_process_asks(ray_session: None) -> None:
     address = _ray.gcs_address()
     _ray.ask_gcs(address, 10.0)
-    with pytest.raises(Exception, match=r"GCS|RPC|Unavailable|connect"):
-        _ray.ask_gcs("127.0.0.1:1", 1.0)
+    with pytest.raises(Exception, match="RPC error"):
+        # Where nothing listens at all, Ray would wait for forty seconds.
+        _ray.ask_gcs(f"127.0.0.1:{ray.nodes()[0]['NodeManagerPort']}", 1.0)
     drivers = _ray.other_drivers()
     assert drivers.live >= 1  # the keeper's
     assert drivers.newest

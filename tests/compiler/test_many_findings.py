@@ -367,7 +367,6 @@ SHAPES: list[Callable[[], Flow]] = [
     lambda: scheduled(start=ports(MANY)),
     lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(SOME)]),
     lambda: sensors(type="file", path="inbox/*.csv", inputs={"x": "{{ fil.path }} {{ file.pth }}"}),
-    lambda: many_edges(lambda at: data_edge(f"n{at % NODES}", "r", into=f"x{at}"), edges=EDGES),
     lambda: many_edges(
         lambda at: data_edge(f"n{at % 100}", f"n{at % 7}", into=f"x{at}"), edges=EDGES
     ),

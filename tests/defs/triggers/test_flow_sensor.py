@@ -129,11 +129,11 @@ def stored(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[DagsterInstance, RepositoryDefinition]]:
     """An instance whose runs a database has, and a flow that waits for ``first``. SQLite's is in
-    memory: on disk each of a thousand writes would wait for it.
+    memory: on disk each of hundreds of writes would wait for it.
     """
     folder = tmp_path_factory.mktemp("stored")
     flow = after(run="{{ run.run_id }}")
-    flow["sensors"][0]["max_per_tick"] = 20
+    flow["sensors"][0]["max_per_tick"] = 5
     repository = load(folder / "project", {"first": FIRST, "next": flow})
     if request.param == "sqlite":
         with DagsterInstance.ephemeral() as instance:
@@ -175,7 +175,7 @@ class Upstream:
     minutes=st.integers(0, 5),
     seed=st.integers(0, 2**32),
 )
-@example(counts=[3, 240, 3], minutes=2, seed=1)
+@example(counts=[3, 60, 3], minutes=2, seed=1)
 def test_each_run_that_ends_starts_one_run_whatever_the_order_and_number(
     stored: tuple[DagsterInstance, RepositoryDefinition],
     counts: list[int],
