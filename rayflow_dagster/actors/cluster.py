@@ -40,7 +40,6 @@ __all__ = [
     "disconnect",
     "end_residents",
     "existing_address",
-    "is_embedded",
     "on_lost",
     "residents",
     "start",
@@ -155,20 +154,6 @@ def on_lost(listener: Listener) -> Callable[[], None]:
     if lost is not None:
         listener(lost)
     return take_back
-
-
-def is_embedded() -> bool:
-    """Whether this process is connected to the embedded Ray, which shares this machine's disk.
-
-    False for every other cluster, even one whose machines all happen to be this one.
-    """
-    with _guard:
-        if not ray.is_initialized():
-            return False
-        if _process.connection is not None:
-            return _process.connection.shipment is None
-        running = embedded.status()
-        return running is not None and running.address == _ray.gcs_address()
 
 
 def start(settings: RaySettings | None = None) -> EmbeddedRay:

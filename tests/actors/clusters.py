@@ -1,10 +1,9 @@
-"""A Ray cluster of three machines, each a raylet with a loopback address of its own.
+"""A Ray cluster of two machines, each a raylet with a loopback address of its own.
 
-    127.0.0.2  the head, which runs no node
+    127.0.0.2  the head; 2 CPUs and the resource "special"
     127.0.0.3  2 CPUs; drivers connect here
-    127.0.0.4  2 CPUs and the resource "special"
 
-All want a token. Run as a program it is the cluster, until its input ends.
+Both want a token. Run as a program it is the cluster, until its input ends.
 """
 
 import json
@@ -63,7 +62,7 @@ class Machines:
 
 
 @contextmanager
-def three_machines() -> Iterator[Machines]:
+def two_machines() -> Iterator[Machines]:
     """Start the cluster; nothing of it is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="rfc-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -80,6 +79,8 @@ def three_machines() -> Iterator[Machines]:
                 "RAY_TMPDIR": name,
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+                # Of no use to any driver: each ships what its workers start with.
+                "RAY_prestart_worker_first_driver": "0",
             },
         )
         try:
@@ -107,9 +108,14 @@ def _serve() -> None:
 
     Path(os.environ["RAY_TMPDIR"], "ray").mkdir()
     cluster = Cluster()
-    head = cluster.add_node(num_cpus=0, node_ip_address="127.0.0.2", include_dashboard=False)
+    head = cluster.add_node(
+        num_cpus=2,
+        resources={"special": 1},
+        node_ip_address="127.0.0.2",
+        include_dashboard=False,
+        include_log_monitor=False,
+    )
     cluster.add_node(num_cpus=2, node_ip_address="127.0.0.3")
-    cluster.add_node(num_cpus=2, node_ip_address="127.0.0.4", resources={"special": 1})
     gcs = head.all_processes["gcs_server"][0].process.pid
     sys.stdout.write(json.dumps({"address": cluster.address, "gcs": gcs}) + "\n")
     sys.stdout.flush()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from clusters import Machines, three_machines
+from clusters import Machines, two_machines
 
 
 @pytest.fixture(scope="session")
@@ -12,5 +12,5 @@ def machines() -> Iterator[Machines]:
     """Up from the first test that asks for it; no test ends or damages it."""
     if sys.platform != "linux":
         pytest.skip("needs loopback addresses of their own")
-    with three_machines() as running:
+    with two_machines() as running:
         yield running

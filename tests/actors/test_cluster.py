@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,11 +42,30 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shared_ray() -> Iterator[embedded.EmbeddedRay]:
-    """One embedded Ray for the tests that neither end nor damage it."""
+    """One embedded Ray, started by a run, for the tests that neither end nor damage it."""
+    source = """
+import json, tempfile
+from pathlib import Path
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+
+nodes = [{"id": name, "type": name, "data": {}} for name in ("start", "return")]
+edge = {"id": "e", "source": "start", "target": "return", "sourceHandle": "exec_out",
+        "targetHandle": "exec_in", "type": "exec"}
+with tempfile.TemporaryDirectory() as folder:
+    Path(folder, "pyproject.toml").write_text("[tool.rayflow_dagster]\\nnum_cpus = 1\\n")
+    orchestrator = FlowOrchestrator(Project.at(Path(folder)))
+    orchestrator.load({"nodes": nodes, "edges": [edge]})
+    orchestrator.connect()
+    orchestrator.close()
+"""
     with pytest.MonkeyPatch.context() as patch:
         folders = private_folder()
         next(folders)
-        yield cluster.start(SETTINGS)
+        assert said(driver(source)) == ""
+        running = cluster.status()
+        assert running is not None
+        yield running
         next(folders, None)
         patch.undo()
 
@@ -68,69 +86,44 @@ def test_starting_twice_gives_the_same_ray(running: embedded.EmbeddedRay) -> Non
     assert cluster.status() == running
 
 
-@pytest.mark.usefixtures("running")
-def test_a_driver_joins_the_embedded_ray_and_prints_nothing() -> None:
-    source = """
-connect(RaySettings())
-connect(RaySettings())
-identity = ray.remote(lambda value: value)
-print(ray.get(identity.remote(41)), ray.cluster_resources()["CPU"])
-print(ray.get_runtime_context().namespace)
-print(is_embedded())
-disconnect()
-print(ray.is_initialized(), is_embedded())
-"""
-    assert said(driver(source)).split() == ["41", "1.0", "rayflow", "True", "False", "False"]
-
-
 def test_the_embedded_ray_that_a_run_starts_has_the_slots_of_the_project(
-    folder: Path, tmp_path: Path
+    running: embedded.EmbeddedRay,
 ) -> None:
-    (tmp_path / "pyproject.toml").write_text("[tool.rayflow_dagster]\nnum_cpus = 1\n")
-    source = f"""
-from pathlib import Path
-from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.project import Project
-
-nodes = [{{"id": name, "type": name, "data": {{}}}} for name in ("start", "return")]
-edge = {{"id": "e", "source": "start", "target": "return", "sourceHandle": "exec_out",
-        "targetHandle": "exec_in", "type": "exec"}}
-orchestrator = FlowOrchestrator(Project.at(Path({str(tmp_path)!r})))
-orchestrator.load({{"nodes": nodes, "edges": [edge]}})
-orchestrator.connect()
-orchestrator.close()
-print(status().num_cpus)
-"""
-    assert said(driver(source)).split() == ["1"]
+    assert running.num_cpus == 1
 
 
-def test_a_driver_given_the_embedded_address_joins_it(running: embedded.EmbeddedRay) -> None:
-    source = "connect(); print(ray.get_runtime_context().gcs_address)"
-    assert said(driver(source, RAY_ADDRESS=running.address)).strip() == running.address
-
-
-@pytest.mark.usefixtures("running")
-def test_connecting_leaves_signals_and_access_settings_as_they_were() -> None:
+def test_a_driver_joins_the_embedded_ray_again_and_again_and_prints_nothing(
+    running: embedded.EmbeddedRay,
+) -> None:
     source = """
 def access():
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
 
+def is_embedded():
+    return ray.get_runtime_context().gcs_address == status().address
+
 before = access()
 handler = lambda *_: None
 signal.signal(signal.SIGTERM, handler)
-connect()
+connect(RaySettings())
+connect(RaySettings())
 assert signal.getsignal(signal.SIGTERM) is handler
+identity = ray.remote(lambda value: value)
+print(ray.get(identity.remote(41)), ray.cluster_resources()["CPU"])
+print(ray.get_runtime_context().namespace, is_embedded())
 disconnect()
 assert access() == before
+print(ray.is_initialized())
+
+# Its address is not that of an existing cluster.
+os.environ["RAY_ADDRESS"] = status().address
 connect()
-print(ray.get(ray.put("again")))
-"""
-    assert said(driver(source, RAY_AUTH_TOKEN="someone else's")).strip() == "again"
+print(ray.get(ray.put("again")), is_embedded())
+disconnect()
 
-
-def test_a_connection_of_the_user_is_kept(running: embedded.EmbeddedRay) -> None:
-    source = f"""
-os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH={running.folder + "/token"!r})
+# A connection that the user has made.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=status().folder + "/token")
+del os.environ["RAY_ADDRESS"]
 connect()
 from rayflow_dagster.actors import cluster
 cluster._process.connection = None  # as if the user had made it
@@ -138,7 +131,8 @@ connect(RaySettings(address="127.0.0.1:1"))
 disconnect()
 print(ray.is_initialized(), is_embedded())
 """
-    assert said(driver(source)).split() == ["True", "True"]
+    told = said(driver(source, RAY_AUTH_TOKEN="someone else's")).splitlines()
+    assert told == ["41 1.0", "rayflow True", "False", "again True", "True True"]
 
 
 def test_the_token_is_for_its_user_only(running: embedded.EmbeddedRay) -> None:
@@ -206,32 +200,26 @@ except Exception as error:
 # --- addresses -----------------------------------------------------------------------------------
 
 
-def refusal(address: str) -> str:
-    source = f"""
-try:
-    connect(RaySettings(address={address!r}))
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-    return said(driver(source))
-
-
-def test_a_dead_address_is_refused() -> None:
-    text = refusal("127.0.0.1:1")
-    assert text.startswith("ClusterError nothing answers at Ray address")
-    assert "Ray takes '127.0.0.1:1' for" in text
-
-
-def test_an_address_where_something_else_answers_is_refused() -> None:
+def test_addresses_where_nothing_or_something_else_answers_are_refused() -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
         server.settimeout(PATIENCE)
         port = server.getsockname()[1]
-        process = driver(f"connect(RaySettings(address='127.0.0.1:{port}'))")
+        source = f"""
+for address in ("127.0.0.1:1", "127.0.0.1:{port}"):
+    try:
+        connect(RaySettings(address=address))
+    except Exception as error:
+        print(type(error).__name__, str(error).replace("\\n", " "))
+"""
+        process = driver(source)
         accepted, _peer = server.accept()
         accepted.sendall(b"220 mail.example.org ESMTP\r\n")
-        _out, err = process.communicate(timeout=PATIENCE)
+        nothing, other = said(process).splitlines()
         accepted.close()
-    assert "is not the head of a Ray cluster" in err
+    assert nothing.startswith("ClusterError nothing answers at Ray address")
+    assert "Ray takes '127.0.0.1:1' for" in nothing
+    assert other.startswith("ClusterError")
+    assert "is not the head of a Ray cluster" in other
 
 
 @pytest.mark.parametrize("address", ["somewhere", "host:port", ":6379", "host:0", "host:99999"])
@@ -273,25 +261,9 @@ def test_a_start_that_fails_shows_the_log() -> None:
 # --- starting and ending -------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("folder")
-def test_concurrent_starters_start_one_and_stop_ends_all_of_it() -> None:
-    source = f"connect({SETTINGS!r}); print(status().pid, flush=True); input()"
-    drivers = [driver(source), driver(source)]
-    pids = {int(process.stdout.readline()) for process in drivers if process.stdout}
-    keeper = cluster.status()
-    assert keeper is not None
-    assert pids == {keeper.pid}
-    for process in drivers:
-        process.communicate("\n", timeout=PATIENCE)
-
-    everything = family(keeper.pid)
-    assert cluster.stop()
-    assert eventually(lambda: not living(everything))
-    assert cluster.status() is None
-    assert not cluster.stop()
-
-
-def test_a_stale_record_is_not_believed_and_heals(folder: Path) -> None:
+def test_a_stale_record_is_not_believed_and_heals_and_the_keeper_ends_when_the_head_dies(
+    folder: Path,
+) -> None:
     stale = embedded.EmbeddedRay(os.getpid(), "127.0.0.1:1", 1, 0.0, str(folder))
     embedded.write_record(embedded.Folder(folder), stale)
     assert cluster.status() is None
@@ -302,41 +274,14 @@ def test_a_stale_record_is_not_believed_and_heals(folder: Path) -> None:
     record = json.loads((folder / "record.json").read_text())
     assert record["address"] == started.address != stale.address
 
-
-def test_it_ends_when_idle_but_not_while_a_driver_is_connected(folder: Path) -> None:
-    source = f"""
-connect({RaySettings(num_cpus=1, idle_seconds=0.5)!r})
-print("connected", flush=True)
-input()
-print(ray.get(ray.remote(lambda: "still up").remote()))
-"""
-    process = driver(source)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "connected\n"
-    keeper = cluster.status()
-    assert keeper is not None
-    everything = family(keeper.pid)
-    time.sleep(2)  # four times as long as it may idle
-    out, _err = process.communicate("\n", timeout=PATIENCE)
-    assert out == "still up\n"
-
+    everything = family(started.pid)
+    os.kill(process_named("gcs_server", everything), signal.SIGKILL)
     assert eventually(lambda: not living(everything))
-    assert cluster.status() is None
-    assert not (folder / "record.json").exists()
+    assert "gcs_server died" in (folder / "keeper.log").read_text()
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_killed_keeper_leaves_no_ray_process() -> None:
-    keeper = cluster.start(SETTINGS)
-    everything = family(keeper.pid)
-    assert len(everything) > 3
-    os.kill(keeper.pid, signal.SIGKILL)
-    assert eventually(lambda: not living(everything))
-    assert cluster.status() is None
-
-
-@pytest.mark.usefixtures("folder")
-def test_whoever_loses_the_embedded_ray_hears_that_the_next_run_starts_it() -> None:
+def test_a_killed_keeper_leaves_no_ray_process_and_whoever_lost_it_hears_what_starts_it() -> None:
     keeper = cluster.start(SETTINGS)
     source = """
 connect()
@@ -349,15 +294,11 @@ os._exit(0)
     process = driver("import threading" + source)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    everything = family(keeper.pid)
+    assert len(everything) > 3
     os.kill(keeper.pid, signal.SIGKILL)
+    assert eventually(lambda: not living(everything))
+    assert cluster.status() is None
     text = said(process)
     assert "It is the embedded Ray, which the next run starts again; launch the flow again" in text
     assert "gcs_server.out" not in text
-
-
-def test_the_keeper_ends_when_the_head_dies(folder: Path) -> None:
-    keeper = cluster.start(SETTINGS)
-    everything = family(keeper.pid)
-    os.kill(process_named("gcs_server", everything), signal.SIGKILL)
-    assert eventually(lambda: not living(everything))
-    assert "gcs_server died" in (folder / "keeper.log").read_text()

@@ -106,13 +106,22 @@ env_vars = { GREETING = "hello", BEGUN = "{folder}" }
 """
 RUN = """
 import asyncio, json, os, sys
+from pathlib import Path
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
 from rayflow_dagster.actors import cluster
+from rayflow_dagster.errors import ClusterError
 
 def run(flow):
-    orchestrator = FlowOrchestrator(Project.at(__import__("pathlib").Path.cwd()))
+    orchestrator = FlowOrchestrator(Project.at(Path.cwd()))
     return asyncio.run(orchestrator.execute_flow(flow, {}))
+
+def refusal(folder):
+    # Why a process that is connected for one project is not for another.
+    try:
+        cluster.connect(shipment=cluster.Shipment(folder, "another"))
+    except ClusterError as error:
+        return str(error)
 """
 
 
@@ -127,8 +136,11 @@ def write_project(folder: Path) -> None:
 
 
 def run(machines: Machines, project: Path, *flows: Any, before: str = "") -> list[Any]:
-    """What ``execute_flow`` answers to each flow, in a driver of its own without its noise."""
-    source = f"{RUN}\n{before}\nprint(json.dumps([run(flow) for flow in json.load(sys.stdin)]))"
+    """What ``execute_flow`` answers to each flow, in a driver of its own without its noise; then
+    why the driver is refused a connection for another project.
+    """
+    told = "[*(run(flow) for flow in json.load(sys.stdin)), refusal(Path('/another'))]"
+    source = f"{RUN}\n{before}\nprint(json.dumps({told}))"
     process = machines.driver(source, project)
     answers: list[Any] = json.loads(said(process, json.dumps(flows)))
     return answers
@@ -188,7 +200,7 @@ def reading_flow() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answers(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """Four flows, run by one driver."""
+    """Of four flows, run by one driver, and of a second project."""
     project = tmp_path_factory.mktemp("project")
     write_project(project)
     return run(machines, project, wide_flow(), array_flow(), greedy_flow(), whole_flow())
@@ -198,7 +210,7 @@ def test_a_wide_flow_spreads_over_the_machines_and_special_nodes_go_where_they_m
     assert answers[0]["error"] is None
     found = answers[0]["result"]
     assert len({found[name] for name in WIDE}) == 2
-    assert found["special"] == "127.0.0.4"
+    assert found["special"] == "127.0.0.2"
 
 
 def test_a_large_array_made_on_one_machine_is_used_on_another(answers):
@@ -216,7 +228,7 @@ def test_what_no_machine_has_is_refused_before_the_run(answers):
 
 def test_idle_workers_end_on_the_machine_that_a_node_needs(answers):
     assert answers[3]["error"] is None
-    assert answers[3]["result"] == {"machine": "127.0.0.4"}
+    assert answers[3]["result"] == {"machine": "127.0.0.2"}
 
 
 def test_workers_without_the_project_find_it_where_it_was_shipped(machines, tmp_path):
@@ -224,13 +236,13 @@ def test_workers_without_the_project_find_it_where_it_was_shipped(machines, tmp_
     before = """
 connect = cluster.connect
 
-def connect_and_move(*arguments):
-    connect(*arguments)
+def connect_and_move(*arguments, **named):
+    connect(*arguments, **named)
     os.rename(os.getcwd(), os.getcwd() + "-moved")
 
 cluster.connect = connect_and_move
 """
-    (answer,) = run(machines, tmp_path / "project", reading_flow(), before=before)
+    answer, _refusal = run(machines, tmp_path / "project", reading_flow(), before=before)
     assert answer["error"] is None
     found = answer["result"]
     assert (found["text"], found["greeting"]) == ("some words", "hello")
@@ -238,35 +250,20 @@ cluster.connect = connect_and_move
     assert str(machines.folder) in found["package"]
 
 
-def test_a_second_project_in_one_process_is_refused(machines, tmp_path):
-    source = f"""
-from pathlib import Path
-from rayflow_dagster.actors import cluster
-from rayflow_dagster.errors import ClusterError
-
-one, two = (cluster.Shipment(Path({str(tmp_path)!r}, name)) for name in ("one", "two"))
-cluster.connect(shipment=one)
-cluster.connect(shipment=one)
-print(cluster.is_embedded())
-try:
-    cluster.connect(shipment=two)
-except ClusterError as error:
-    print(error)
-"""
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    embedded, refusal = said(machines.driver(source)).splitlines()
-    assert embedded == "False"
-    assert f"the cluster's workers have nothing of {tmp_path / 'two'}" in refusal
+def test_a_second_project_in_one_process_is_refused(answers):
+    assert "the cluster's workers have nothing of /another" in answers[4]
 
 
-@pytest.mark.parametrize("way", [[], ["--direct"]], ids=["recorded", "direct"])
-def test_the_command_line_prints_what_the_flow_says_and_no_noise(machines, tmp_path, way):
+def test_the_command_line_prints_what_the_flow_says_and_no_noise(machines, tmp_path):
+    """Recorded, then direct."""
     write_project(tmp_path)
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "reading.json").write_text(json.dumps(reading_flow()))
-    main = "import sys; from rayflow_dagster.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = machines.driver(main, tmp_path, arguments=["run", "reading", *way])
-    out = said(process)
-    assert "some words" in out
+    main = """
+from rayflow_dagster.cli import main
+main(["run", "reading"], standalone_mode=False)
+main(["run", "reading", "--direct"], standalone_mode=False)
+"""
+    out = said(machines.driver(main, tmp_path))
+    assert out.count("some words") == 2
     assert not [word for word in ("Warning", "WARNING", "ERROR", "pid=", "ray::") if word in out]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from clusters import PATIENCE, three_machines
+from clusters import PATIENCE, two_machines
 from drawing import draw, node
 
 pytestmark = [
@@ -89,7 +89,7 @@ def ended() -> Iterator[dict[str, Ended]]:
     The first still lives when Ray has ended a third one, which was not told.
     """
     sooner = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
-    with three_machines() as machines:
+    with two_machines() as machines:
         drivers = {
             "listening": machines.driver(LISTEN, **sooner),
             "running": machines.driver(RUN),

@@ -1,16 +1,14 @@
-"""Detached actors that outlive a run: they keep the embedded Ray, are listed, and can be ended."""
+"""When the embedded Ray ends, and the detached actors that outlive a run: they keep it, are listed,
+and can be ended."""
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clusters import PATIENCE, ROOT
-from processes import driver, eventually, family, living, private_folder, said
+from clusters import said as machines_said
+from processes import PATIENCE, driver, eventually, family, living, private_folder, said
 
 from rayflow_dagster.actors import cluster
 from rayflow_dagster.actors.cluster import RaySettings
@@ -40,44 +38,61 @@ def folder() -> Iterator[Path]:
     yield from private_folder()
 
 
-def cli(*arguments: str, **environment: str) -> str:
-    """What ``rayflow-dagster ray`` prints."""
-    command = [sys.executable, "-m", "rayflow_dagster", "ray", *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=PATIENCE,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+STATUS = ["ray", "status"]
+STOP = ["ray", "stop"]
 
 
-def test_a_resident_keeps_the_embedded_ray_until_it_ends_and_is_listed(folder):
+def cli(*commands: list[str]) -> str:
+    """Source that runs ``rayflow-dagster`` with these arguments, one after another."""
+    return f"""
+from rayflow_dagster.cli import main
+for arguments in {commands!r}:
+    main(arguments, standalone_mode=False)
+"""
+
+
+def test_it_ends_when_idle_but_not_while_a_driver_is_connected_or_a_resident_lives(folder):
+    """What each of them does takes many times as long as it may idle."""
     source = f"""{LEAVE}
-cluster.connect({RaySettings(num_cpus=1, idle_seconds=0.5)!r})
+cluster.connect({RaySettings(num_cpus=1, idle_seconds=0.1)!r})
+print(ray.get(ray.remote(lambda: "still up").remote()))
 leave("rayflow-variables-of-a-run-that-died")
 print(ray.get(leave(PREFIX + "-model").pid.remote()))
 """
-    pid = int(said(driver(source)))
+    up, pid = said(driver(source)).splitlines()
+    assert up == "still up"
     keeper = cluster.status()
     assert keeper is not None
     everything = family(keeper.pid)
-    assert "  resident rayflow-resident-model on 127.0.0.1\n" in cli("status")
-    time.sleep(2)  # four times as long as it may idle
+    assert "  resident rayflow-resident-model on 127.0.0.1\n" in said(driver(cli(STATUS)))
     assert cluster.status() == keeper
-    os.kill(pid, signal.SIGKILL)
+    os.kill(int(pid), signal.SIGKILL)
     assert eventually(lambda: not living(everything))
+    assert cluster.status() is None
+    assert not (folder / "record.json").exists()
     assert cluster.residents() == []
 
 
-def test_stop_names_the_residents_that_it_ends(folder):
-    said(driver(f"{LEAVE}\ncluster.connect(RaySettings(num_cpus=1))\nleave(PREFIX + '-model')"))
+def test_concurrent_starters_start_one_and_stop_ends_all_of_it_and_names_the_residents(folder):
+    settings = RaySettings(num_cpus=1)
+    source = f"""{LEAVE}
+cluster.connect({settings!r})
+print(cluster.status().pid, flush=True)
+"""
+    drivers = [driver(source + then) for then in ("input()", "leave(PREFIX + '-model')\ninput()")]
+    pids = {int(process.stdout.readline()) for process in drivers if process.stdout}
+    keeper = cluster.status()
+    assert keeper is not None
+    assert pids == {keeper.pid}
+    for process in drivers:
+        process.communicate("\n", timeout=PATIENCE)
+        assert process.returncode == 0
+
+    everything = family(keeper.pid)
     expected = "the embedded Ray is stopped, and with it 1 resident(s): rayflow-resident-model\n"
-    assert cli("stop") == expected
+    assert said(driver(cli(STOP, STOP))) == f"{expected}the embedded Ray was not running\n"
+    assert eventually(lambda: not living(everything))
+    assert cluster.status() is None
 
 
 def test_on_an_existing_cluster_residents_are_listed_and_ended_and_it_stays(machines):
@@ -85,20 +100,17 @@ def test_on_an_existing_cluster_residents_are_listed_and_ended_and_it_stays(mach
 cluster.connect()
 leave(PREFIX + "-model", resources={{"special": 0.1}})
 leave("of-somebody-else")
+cluster.disconnect()
+{cli(STATUS, STOP, STATUS)}
+cluster.connect()
+print(ray.get_actor('of-somebody-else', namespace='rayflow') is not None)
 """
-    said(machines.driver(source))
-    access = {
-        "RAY_ADDRESS": machines.address,
-        "RAY_AUTH_TOKEN_PATH": str(machines.folder / "token"),
-    }
-    listed = cli("status", **access)
+    told = machines_said(machines.driver(source))
+    listed, _, rest = told.partition(f"the cluster at {machines.address} is not ours to stop")
+    stopped, _, after = rest.partition("\n")
     assert f"RAY_ADDRESS names an existing cluster, which answers: {machines.address}" in listed
-    assert "  resident rayflow-resident-model on 127.0.0.4\n" in listed
+    assert "  resident rayflow-resident-model on 127.0.0.2\n" in listed
     assert "somebody" not in listed
-    stopped = cli("stop", **access)
-    assert f"the cluster at {machines.address} is not ours to stop" in stopped
     assert "1 resident(s): rayflow-resident-model" in stopped
-    assert "resident rayflow" not in cli("status", **access)
-    left = "from rayflow_dagster.actors import cluster\ncluster.connect()\n"
-    left += "print(ray.get_actor('of-somebody-else', namespace='rayflow') is not None)"
-    assert said(machines.driver(left)) == "True\n"
+    assert "resident rayflow" not in after
+    assert after.endswith("\nTrue\n")

@@ -10,7 +10,7 @@ import pytest
 from processes import driver, eventually, family, private_folder, process_named, said
 
 from rayflow_dagster.actors import cluster
-from rayflow_dagster.actors.cluster import RaySettings
+from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings
 
 pytestmark = [
     pytest.mark.ray,
@@ -24,9 +24,13 @@ print(ray.get(actor.pid.remote()))
 """
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    yield from private_folder()
+@pytest.fixture(scope="module")
+def keeper() -> Iterator[EmbeddedRay]:
+    """Of one Ray, which what its folder has does not keep from starting."""
+    for folder in private_folder():
+        (folder / "ray").mkdir()
+        (folder / "ray" / "session_that_is_no_folder").touch()
+        yield cluster.start(RaySettings(num_cpus=1))
 
 
 def _idle(keeper: int) -> int | None:
@@ -36,32 +40,25 @@ def _idle(keeper: int) -> int | None:
         return None
 
 
-def test_an_actor_of_the_next_driver_finds_a_process_that_is_up(folder: Path) -> None:
-    keeper = cluster.start(RaySettings(num_cpus=1)).pid
+def test_an_actor_of_the_next_driver_finds_a_process_that_is_up(keeper: EmbeddedRay) -> None:
     used = int(said(driver(RUN_AN_ACTOR)))
-    assert eventually(lambda: _idle(keeper) not in (None, used))
-    spare = _idle(keeper)
+    assert eventually(lambda: _idle(keeper.pid) not in (None, used))
+    spare = _idle(keeper.pid)
 
     assert int(said(driver(RUN_AN_ACTOR))) == spare
 
 
-def test_a_ray_outlives_a_raylet_that_pauses_and_helpers_that_die(folder: Path) -> None:
-    (folder / "ray").mkdir()
-    (folder / "ray" / "session_that_is_no_folder").touch()
-    keeper = cluster.start(RaySettings(num_cpus=1)).pid
+def test_a_ray_outlives_a_raylet_that_pauses_and_helpers_that_die(keeper: EmbeddedRay) -> None:
     for helper in ("log_monitor", "dashboard"):
-        os.kill(process_named(f"/{helper}.py", family(keeper)), signal.SIGKILL)
-    raylet = process_named("/raylet/raylet", family(keeper))
+        os.kill(process_named(f"/{helper}.py", family(keeper.pid)), signal.SIGKILL)
+    raylet = process_named("/raylet/raylet", family(keeper.pid))
     said(driver(RUN_AN_ACTOR))
     os.kill(raylet, signal.SIGSTOP)
     paused = "filling up the idle worker processes failed"
     try:
-        assert eventually(lambda: paused in (folder / "keeper.log").read_text())
+        assert eventually(lambda: paused in Path(keeper.folder, "keeper.log").read_text())
     finally:
         os.kill(raylet, signal.SIGCONT)
 
     assert said(driver(RUN_AN_ACTOR)).strip().isdigit()
-    running = cluster.status()
-    assert running is not None
-    assert running.pid == keeper
-    assert cluster.stop()
+    assert cluster.status() == keeper
