@@ -183,11 +183,18 @@ def installed(package: str) -> str | None:
 def embedded_ray(num_cpus: int | None = None) -> Iterator[None]:
     """This process is connected to an embedded Ray of its own, as the product starts it.
 
+    Within another, it is that one.
+
     Args:
         num_cpus: its worker slots; None for the machine's cores.
     """
+    import ray
+
     from rayflow_dagster.actors import cluster
 
+    if ray.is_initialized():
+        yield
+        return
     folder = tempfile.mkdtemp(prefix="rfb-", dir="/tmp")  # short, for Ray's sockets
     before = os.environ.get("RAYFLOW_RAY_DIR")
     os.environ["RAYFLOW_RAY_DIR"] = folder

@@ -11,6 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.py") if not file.stem.startswith("_"))
+RUN_HERE = ("direct", "arrays")
+RUN_QUICK = f"""
+import runpy, _bench
+with _bench.embedded_ray():
+    for name in {RUN_HERE}:
+        runpy.run_path(name + ".py", run_name="__main__")
+"""
+ROW = {"question": "a|b", "ours": 0.05, "theirs": 0.2, "target": 0.3, "unit": "s"}
+MACHINE = dict.fromkeys(("date", "cores", "system", "python", "dagster", "ray"), "x")
+FOUND = [{"name": "chain", "machine": MACHINE, "rows": [ROW], "notes": ["a note"]}]
 
 
 def run(*arguments: str) -> str:
@@ -27,52 +37,58 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def quick_result(name: str) -> dict[str, Any]:
-    """What a benchmark writes when it runs small."""
-    printed = run(f"{name}.py", "--quick")
-    assert "the figures mean nothing" in printed
-    document: dict[str, Any] = json.loads(
-        (ROOT / "out" / "benchmarks" / f"quick-{name}.json").read_text()
+@pytest.fixture(scope="module")
+def imported() -> dict[str, Any]:
+    """What one process that has imported all benchmarks tells: the text of each, the order of the
+    report, and the report of ``FOUND``.
+    """
+    texts = f"{{name: __import__(name).__doc__ or '' for name in {NAMES}}}"
+    told = f"dict(texts={texts}, order=_report.ORDER, table=_report.markdown({FOUND!r}))"
+    answer: dict[str, Any] = json.loads(
+        run("-c", f"import _report, json; print(json.dumps({told}))")
     )
-    return document
+    return answer
 
 
-def test_every_benchmark_is_told_of_in_the_docs_and_in_the_order_of_the_report() -> None:
+@pytest.fixture(scope="module")
+def quick() -> dict[str, dict[str, Any]]:
+    """What the benchmarks write when they run small, all in one process and on one Ray."""
+    printed = run("-c", RUN_QUICK, "--quick")
+    assert printed.count("the figures mean nothing") == len(RUN_HERE)
+    folder = ROOT / "out" / "benchmarks"
+    return {name: json.loads((folder / f"quick-{name}.json").read_text()) for name in RUN_HERE}
+
+
+def test_every_benchmark_is_told_of_in_the_docs_and_in_the_order_of_the_report(
+    imported: dict[str, Any],
+) -> None:
     told = (ROOT / "docs" / "benchmarks.md").read_text()
-    order = json.loads(run("-c", "import _report, json; print(json.dumps(_report.ORDER))"))
 
     assert [name for name in NAMES if f"`{name}.py`" not in told] == []
-    assert sorted(order) == NAMES
+    assert sorted(imported["order"]) == NAMES
 
 
-def test_every_benchmark_imports_and_says_what_it_compares() -> None:
-    imported = f"[__import__(name).__doc__ or '' for name in {NAMES}]"
-    texts = json.loads(run("-c", f"import json; print(json.dumps({imported}))"))
-
-    assert [name for name, text in zip(NAMES, texts, strict=True) if len(text) < 100] == []
+def test_every_benchmark_imports_and_says_what_it_compares(imported: dict[str, Any]) -> None:
+    assert [name for name, text in imported["texts"].items() if len(text) < 100] == []
 
 
-def test_the_report_is_one_table_of_what_was_measured() -> None:
-    row = {"question": "a|b", "ours": 0.05, "theirs": 0.2, "target": 0.3, "unit": "s"}
-    machine = dict.fromkeys(("date", "cores", "system", "python", "dagster", "ray"), "x")
-    found = [{"name": "chain", "machine": machine, "rows": [row], "notes": ["a note"]}]
-
-    table = run("-c", f"import _report; print(_report.markdown({found!r}))")
+def test_the_report_is_one_table_of_what_was_measured(imported: dict[str, Any]) -> None:
+    table = imported["table"]
 
     assert "| chain | a\\|b | 50.00 ms | 0.20 s | 0.25 | 0.3 | yes |" in table
     assert "chain: a note" in table
 
 
 @pytest.mark.ray
-def test_the_direct_benchmark_runs_small() -> None:
-    found = quick_result("direct")
+def test_the_direct_benchmark_runs_small(quick: dict[str, dict[str, Any]]) -> None:
+    found = quick["direct"]
 
     assert {row["target"] for row in found["rows"]} == {1.15, 1.3}
     assert all(row["ours"] and row["theirs"] for row in found["rows"])
 
 
 @pytest.mark.ray
-def test_the_benchmark_of_arrays_runs_small() -> None:
-    found = quick_result("arrays")
+def test_the_benchmark_of_arrays_runs_small(quick: dict[str, dict[str, Any]]) -> None:
+    found = quick["arrays"]
 
     assert len(found["measured"]["ours"]) == len(found["measured"]["bare"]) == 1

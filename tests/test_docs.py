@@ -51,17 +51,44 @@ def test_every_block_has_a_language_that_is_checked_or_says_why_not(page: Path):
 # Python
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=named)
-def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, ray_session: None):
-    script = tmp_path / "blocks.py"  # a file, since the source of node classes is read
-    script.write_text("\n".join(block.text for block in blocks(page, "python")))
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+RUN_EACH = """
+import contextlib, json, runpy, sys, traceback
+told = {}
+for script in sys.argv[1:]:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            runpy.run_path(script, run_name="__main__")
+    except BaseException:
+        told[script] = traceback.format_exc()
+print(json.dumps(told))
+"""
 
+
+@pytest.fixture(scope="module")
+def python_of_pages(
+    tmp_path_factory: pytest.TempPathFactory, ray_session: None
+) -> dict[Path, str | None]:
+    """What each page's Python raises. One process runs them all, since most of what a process costs
+    is what it imports.
+    """
+    folder = tmp_path_factory.mktemp("pages")
+    scripts = {page: folder / f"{page.stem}.py" for page in WITH_PYTHON}
+    for page, script in scripts.items():  # files, since the source of node classes is read
+        script.write_text("\n".join(block.text for block in blocks(page, "python")))
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
+        [sys.executable, "-c", RUN_EACH, *map(str, scripts.values())],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    return {page: told.get(str(script)) for page, script in scripts.items()}
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
+def test_the_python_of_a_page_runs(page: Path, python_of_pages: dict[Path, str | None]):
+    assert python_of_pages[page] is None
 
 
 # Flows, and parts of flows

@@ -21,7 +21,6 @@ from dagster import (
     evaluate_automation_conditions,
     execute_job,
     in_process_executor,
-    multiprocess_executor,
 )
 from dagster_runs import PROJECT, FlowRun, run_in_dagster, run_job
 from drawing import draw, node
@@ -194,20 +193,7 @@ def test_a_node_that_was_retried_reports_its_asset_once(memory: DagsterInstance)
 
 def job_of(flow: str) -> Any:
     """Dagster reconstructs the job by calling this again."""
-    executor = multiprocess_executor.configured({"max_concurrent": 1})
-    given = json.loads(flow)
-    own = given.pop("dagsters own executor", False)
-    return build_job(
-        given,
-        "test",
-        project=PROJECT,
-        executor_def=executor if own else None,
-        connect=None if own else in_process,
-    )
-
-
-def reconstructable(flow: dict[str, Any]) -> Any:
-    return build_reconstructable_job("test_assets", "job_of", (json.dumps(flow),))
+    return build_job(json.loads(flow), "test", project=PROJECT, connect=in_process)
 
 
 def keys_of(events: Any) -> list[str]:
@@ -219,7 +205,7 @@ def keys_of(events: Any) -> list[str]:
 
 
 def test_a_rerun_of_some_steps_reports_only_what_ran(instance: DagsterInstance) -> None:
-    job = reconstructable(sales())
+    job = build_reconstructable_job("test_assets", "job_of", (json.dumps(sales()),))
     first = execute_job(job, instance)
 
     options = ReexecutionOptions(first.run_id, step_selection=["Return"])
@@ -244,16 +230,6 @@ def test_the_in_process_executor_reports_the_same(memory: DagsterInstance) -> No
 
     assert shown(ours) == shown(theirs) != {}
     assert ours.of_step("Return") == theirs.of_step("Return")
-
-
-@pytest.mark.ray
-def test_the_multiprocess_executor_reports_the_same(
-    ray_session: None, instance: DagsterInstance
-) -> None:
-    result = execute_job(reconstructable({**sales(), "dagsters own executor": True}), instance)
-
-    assert result.success
-    assert keys_of(result.all_events) == ["raw/double", "sales"]
 
 
 LARGE = {

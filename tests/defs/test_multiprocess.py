@@ -1,4 +1,5 @@
-"""Dagster's multiprocess executor runs a flow too: a process per step, one variable store."""
+"""Dagster's multiprocess executor runs a flow too: a process per step, one variable store, the same
+assets."""
 
 import json
 from typing import Any
@@ -23,19 +24,20 @@ def job_of(flow: str) -> Any:
     return build_job(json.loads(flow), "test", project=PROJECT, executor_def=executor)
 
 
-def test_variables_and_outputs_cross_the_processes_of_a_run(
+def test_variables_and_outputs_cross_the_processes_of_a_run_and_assets_are_reported(
     ray_session: None, instance: DagsterInstance
 ) -> None:
     flow = draw(
         {
             "start": node("start", inputs={"first": "int"}),
             "set": node("variables.set_variable", values={"VARIABLE": "counter"}),
-            "count": node("flow_nodes.count_up.CountUpNode", values={"BY": 100}),
-            "get": node("variables.get_variable", values={"VARIABLE": "counter"}),
-            "return_": "return",
+            "count": node(
+                "flow_nodes.count_up.CountUpNode", values={"BY": 100}, asset={"key": "raw/count"}
+            ),
+            "return_": node("return", asset={"key": "counted"}),
         },
-        "start > set, start.first - set.value, set > count, count > get, get > return_,"
-        "get.value - return_.counter",
+        "start > set, start.first - set.value, set > count, count > return_,"
+        "count.value - return_.counter",
         variables={"counter": {"type": "int", "default": 0}},
     )
     job = build_reconstructable_job("test_multiprocess", "job_of", (json.dumps(flow),))
@@ -45,3 +47,9 @@ def test_variables_and_outputs_cross_the_processes_of_a_run(
     run = read_run(instance, result.run_id, compile_test_flow(flow))
     assert run.success
     assert run.result == {"counter": 1100}
+    reported = [
+        event.asset_key.to_user_string()
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key is not None
+    ]
+    assert sorted(reported) == ["counted", "raw/count"]

@@ -14,7 +14,12 @@ from dagster import DagsterInstance, DagsterRun
 from dagster._grpc.types import ExecuteRunArgs
 from drawing import draw, node
 
-DAGSTER = str(Path(sys.executable).with_name("dagster"))
+COMMANDS = """
+import json, sys
+from dagster._cli import create_dagster_cli
+for command in json.loads(sys.argv[1]):
+    create_dagster_cli()(command, standalone_mode=False)
+"""
 CODE = """
 from pathlib import Path
 from rayflow_dagster import build_definitions
@@ -57,64 +62,55 @@ class Machine:
     def write(self, name: str, text: str) -> None:
         (self.project / "flows" / f"{name}.json").write_text(text)
 
-    def dagster(self, *arguments: str) -> None:
-        subprocess.run([DAGSTER, *arguments], check=True, **self._where)
+    def dagster(self, *commands: list[str]) -> None:
+        """Commands of Dagster, one after the other, in one process."""
+        subprocess.run(
+            [sys.executable, "-c", COMMANDS, json.dumps(commands)], check=True, **self._where
+        )
 
 
-@pytest.fixture
-def here(tmp_path: Path, postgres_url: str) -> Machine:
-    return Machine(tmp_path / "here", postgres_url)
-
-
-@pytest.fixture
-def there(tmp_path: Path, postgres_url: str) -> Machine:
-    return Machine(tmp_path / "there", postgres_url)
-
-
-@pytest.fixture
-def instance(here: Machine) -> Iterator[DagsterInstance]:
+@pytest.fixture(scope="module")
+def instance(
+    tmp_path_factory: pytest.TempPathFactory, postgres_url: str, ray_session: None
+) -> Iterator[DagsterInstance]:
+    """Has a run of ``sum`` and one of ``half``: launched on one machine, which then has lost its
+    files, and executed on another, whose flows are not the same.
+    """
+    here = Machine(tmp_path_factory.mktemp("here"), postgres_url)
+    there = Machine(tmp_path_factory.mktemp("there"), postgres_url)
+    here.write("sum", json.dumps(SUM))
+    here.write("half", "{")
+    there.write("sum", json.dumps({**SUM, "edges": []}))
+    there.write("half", json.dumps(SUM))
     with DagsterInstance.from_config(str(here.home)) as instance:
+        config = json.dumps({"ops": {"start": {"config": {"a": 2}}}})
+        launch = ["job", "launch", "-m", "location", "-j"]
+        here.dagster([*launch, "sum", "--config-json", config], [*launch, "half"])
+        shutil.rmtree(here.project)
+        shutil.rmtree(here.home / "storage", ignore_errors=True)
+        for run in instance.get_runs():
+            assert run.job_code_origin is not None
+            command = ExecuteRunArgs(run.job_code_origin, run.run_id, None).get_command_args()
+            there.dagster(command[command.index("api") :])
         yield instance
 
 
-def run_there(
-    instance: DagsterInstance, here: Machine, there: Machine, job: str, **inputs: int
-) -> DagsterRun:
-    """Launch a run on one machine, lose its files, and execute it on the other."""
-    config = json.dumps({"ops": {"start": {"config": inputs}}} if inputs else {})
-    before = {run.run_id for run in instance.get_runs()}
-    here.dagster("job", "launch", "-m", "location", "-j", job, "--config-json", config)
-    shutil.rmtree(here.project)
-    shutil.rmtree(here.home / "storage", ignore_errors=True)
-    (run,) = (run for run in instance.get_runs() if run.run_id not in before)
-    assert run.job_code_origin is not None
-    command = ExecuteRunArgs(run.job_code_origin, run.run_id, None).get_command_args()
-    there.dagster(*command[command.index("api") :])
-    ended = instance.get_run_by_id(run.run_id)
-    assert ended is not None
-    return ended
+def run_of(instance: DagsterInstance, job: str) -> DagsterRun:
+    (run,) = (run for run in instance.get_runs() if run.job_name == job)
+    return run
 
 
 @pytest.mark.ray
-def test_the_flow_travels_with_the_run(
-    ray_session: None, instance: DagsterInstance, here: Machine, there: Machine
-) -> None:
-    here.write("sum", json.dumps(SUM))
-    there.write("sum", json.dumps({**SUM, "edges": []}))
-
-    run = run_there(instance, here, there, "sum", a=2)
+def test_the_flow_travels_with_the_run(instance: DagsterInstance) -> None:
+    run = run_of(instance, "sum")
 
     assert run.is_success, " ".join(map(str, instance.all_logs(run.run_id)))
     assert "4" in run.tags["rayflow/result"]
 
 
-def test_what_was_wrong_with_a_flow_travels_with_its_run(
-    instance: DagsterInstance, here: Machine, there: Machine
-) -> None:
-    here.write("half", "{")
-    there.write("half", json.dumps(SUM))
-
-    run = run_there(instance, here, there, "half")
+@pytest.mark.ray
+def test_what_was_wrong_with_a_flow_travels_with_its_run(instance: DagsterInstance) -> None:
+    run = run_of(instance, "half")
 
     told = " ".join(str(record) for record in instance.all_logs(run.run_id))
     assert run.is_failure
