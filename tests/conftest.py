@@ -26,7 +26,7 @@ RAYS = 3
 TOGETHER = {
     "tests/actors/test_existing_cluster.py": "machines",
     "tests/actors/test_residents_kept.py": "machines",
-    "tests/e2e/test_backfill.py": "e2e 1",
+    "tests/e2e/test_backfill.py": "e2e 2",
     "tests/e2e/test_inbox.py": "e2e 1",
     "tests/e2e/test_kept_variables.py": "e2e 1",
     "tests/e2e/test_triggers.py": "e2e 1",

@@ -1,4 +1,4 @@
-"""The embedded Ray that the end-to-end tests share. Nothing outlives it."""
+"""The embedded Ray and the server that the end-to-end tests share. Nothing outlives them."""
 
 import shutil
 import subprocess
@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from e2e.live_project import make_live_project, until
 from e2e.processes import family, left_after
-from e2e.webserver import environment
+from e2e.webserver import DEV, Webserver, environment
 
+ORDERS = """order_id,date,customer,country,product,quantity,unit_price
+O-1,2024-03-01,Ada,ES,pen,3,2.5
+O-2,2024-03-02,Bo,SE,ink,1,4.0
+O-3,2024-03-02,Cy,FR,pad,2,1.5
+O-4,2024-03-05,Di,ES,pad,2,1.5
+"""
 STOP_RAY = "from rayflow_dagster.actors import cluster; cluster.stop()"
 
 
@@ -27,3 +34,22 @@ def ray_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     assert started, "the tests have started no process"
     assert not left
+
+
+@pytest.fixture(scope="session")
+def live_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that tests may change while it is served."""
+    folder = tmp_path_factory.mktemp("live") / "project"
+    make_live_project(folder, ORDERS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dev(live_project: Path, ray_folder: Path) -> Iterator[Webserver]:
+    """``rayflow-dagster dev`` in that project, a daemon with it; nothing of it outlives Ctrl-C."""
+    with Webserver(live_project, live_project.parent / "home", ray_folder, DEV) as server:
+        until(lambda: "loaded again whenever" in server.log, server)
+        yield server
+        started = family(str(live_project))
+    assert started
+    assert not left_after(started, 30.0)

@@ -1,22 +1,13 @@
 """A backfill as the UI launches it, run by the real daemon."""
 
-from pathlib import Path
-
 import pytest
 from dagster import DagsterInstance
-from inbox.inbox_processes import daemon
 
-from e2e.example_project import example_project, results, runs_of
+from e2e.example_project import results, runs_of
 from e2e.webserver import REPOSITORY, Webserver
 
 pytestmark = pytest.mark.e2e
 
-ORDERS = """order_id,date,customer,country,product,quantity,unit_price
-O-1,2024-03-01,Ada,ES,pen,3,2.5
-O-2,2024-03-02,Bo,SE,ink,1,4.0
-O-3,2024-03-02,Cy,FR,pad,2,1.5
-O-4,2024-03-05,Di,ES,pad,2,1.5
-"""
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(
   backfillParams: $params) { __typename ... on LaunchBackfillSuccess { backfillId }
   ... on PythonError { message } } }"""
@@ -27,22 +18,20 @@ PARTITIONS = """query($repo: RepositorySelector!) { partitionSetsOrError(
 
 
 def test_a_backfill_runs_each_of_its_days_and_the_others_stay(
-    tmp_path: Path, ray_folder: Path, monkeypatch: pytest.MonkeyPatch
+    dev: Webserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project, home = example_project(tmp_path / "project", ORDERS), tmp_path / "home"
-    with Webserver(project, home, ray_folder) as server, daemon(project, home, ray_folder):
-        (found,) = server.query(PARTITIONS, repo=REPOSITORY)["results"]
-        selector = {"repositorySelector": REPOSITORY, "partitionSetName": found["name"]}
-        days = ["2024-03-01", "2024-03-02", "2024-03-03"]
-        params = {"selector": selector, "partitionNames": days}
-        answer = server.query(BACKFILL, params=params)
-        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+    (found,) = dev.query(PARTITIONS, repo=REPOSITORY)["results"]
+    selector = {"repositorySelector": REPOSITORY, "partitionSetName": found["name"]}
+    days = ["2024-03-01", "2024-03-02", "2024-03-03"]
+    params = {"selector": selector, "partitionNames": days}
+    answer = dev.query(BACKFILL, params=params)
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
 
-        monkeypatch.setenv("DAGSTER_HOME", str(home))
-        with DagsterInstance.get() as instance:
-            given = results(instance, "daily_sales", 3)
-            tagged = {run.tags["dagster/partition"] for run in runs_of(instance, "daily_sales")}
-        (found,) = server.query(PARTITIONS, repo=REPOSITORY)["results"]
+    monkeypatch.setenv("DAGSTER_HOME", str(dev.home))
+    with DagsterInstance.get() as instance:
+        given = results(instance, "daily_sales", 3)
+        tagged = {run.tags["dagster/partition"] for run in runs_of(instance, "daily_sales")}
+    (found,) = dev.query(PARTITIONS, repo=REPOSITORY)["results"]
 
     assert sorted((each["day"], each["count"], each["revenue"]) for each in given) == [
         ("2024-03-01", 1, 7.5),

@@ -1,13 +1,16 @@
-"""Runs that a real webserver launches with the settings of this project."""
+"""Runs that a real ``rayflow-dagster dev`` launches with the settings of this project."""
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.live_project import until
 from e2e.processes import family, left_after
-from e2e.webserver import Webserver
+from e2e.webserver import DEV, Webserver
 
 pytestmark = pytest.mark.e2e
 
@@ -42,16 +45,21 @@ defs = Definitions(jobs=[of(speak), of(crash), of(wait)])
 
 @pytest.fixture(scope="module")
 def webserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
-    """Serves hand-written jobs. Its code server and its fork server end with it."""
+    """``rayflow-dagster dev`` with hand-written jobs. It is killed at the end, and nothing outlives
+    it: no server, no daemon, no fork server.
+    """
     project = tmp_path_factory.mktemp("by_hand") / "project"
     project.mkdir()
     (project / "definitions.py").write_text(DEFINITIONS)
     shutil.copy(ROOT / "workspace.yaml", project)
-    with Webserver(project, project.parent / "home", project / "no-ray") as server:
+    with Webserver(project, project.parent / "home", project / "no-ray", DEV) as server:
+        until(lambda: "loaded again whenever" in server.log, server)
         yield server
         started = family(str(project))
-    assert len(started) > 2
-    assert not left_after(started, 20.0)
+        assert server.process is not None
+        os.kill(server.process.pid, signal.SIGKILL)
+    assert len(started) > 4
+    assert not left_after(started, 60.0)
 
 
 def test_a_run_is_forked_and_its_output_captured(webserver: Webserver) -> None:

@@ -1,10 +1,12 @@
 """The example flows, started by the real daemon; their results are read back."""
 
+import contextlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,31 @@ def recorded(home: Path) -> Iterator[DagsterInstance]:
             yield instance
 
 
+@dataclass
+class Daemon:
+    """The daemon of the project."""
+
+    project: Path
+    home: Path
+    ray_folder: Path
+    process: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def start(self) -> None:
+        self.process.enter_context(daemon(self.project, self.home, self.ray_folder))
+
+    def end(self) -> None:
+        self.process.close()
+
+
+@pytest.fixture(scope="module")
+def running(project: Path, home: Path, ray_folder: Path) -> Iterator[Daemon]:
+    """Is up when a test begins and when it ends."""
+    started = Daemon(project, home, ray_folder)
+    started.start()
+    yield started
+    started.end()
+
+
 def switch_on(project: Path, flow: str, kind: str, /, **keys: Any) -> None:
     """Have a flow's first trigger on from the start, with these keys changed or, if it has none,
     these alone.
@@ -94,21 +121,21 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def test_every_file_and_every_order_starts_one_run_though_the_daemon_restarts(
-    project: Path, home: Path, recorded: DagsterInstance, ray_folder: Path
+    project: Path, recorded: DagsterInstance, running: Daemon
 ) -> None:
     files = [put(project, "one.csv", ORDERS)]
-    with daemon(project, home, ray_folder):
-        assert len(results(recorded, "arrived_orders", 1)) == 1
-        results(recorded, "new_orders", 2)
+    assert len(results(recorded, "arrived_orders", 1)) == 1
+    results(recorded, "new_orders", 2)
+    running.end()
     files.append(put(project, "two.csv", ORDERS + MORE))
     with (project / "data" / "orders.csv").open("a") as orders:
         orders.write(MORE)
-    with daemon(project, home, ray_folder):
-        arrived = results(recorded, "arrived_orders", 2)
-        new = results(recorded, "new_orders", 3)
-        wait_until(ticked(recorded, 5))
-        assert len(runs_of(recorded, "arrived_orders")) == 2
-        assert len(runs_of(recorded, "new_orders")) == 3
+    running.start()
+    arrived = results(recorded, "arrived_orders", 2)
+    new = results(recorded, "new_orders", 3)
+    wait_until(ticked(recorded, 5))
+    assert len(runs_of(recorded, "arrived_orders")) == 2
+    assert len(runs_of(recorded, "new_orders")) == 3
     assert [(each["path"], each["revenue"]) for each in arrived] == [
         (str(files[0]), 11.5),
         (str(files[1]), 14.5),
@@ -121,11 +148,10 @@ def test_every_file_and_every_order_starts_one_run_though_the_daemon_restarts(
 
 
 def test_a_schedule_starts_a_flow_and_its_success_starts_another(
-    project: Path, home: Path, recorded: DagsterInstance, ray_folder: Path
+    recorded: DagsterInstance, running: Daemon
 ) -> None:
-    with daemon(project, home, ray_folder):
-        first = results(recorded, "nightly_revenue", 1)[0]
-        share = results(recorded, "sales_share", 1)[0]
+    first = results(recorded, "nightly_revenue", 1)[0]
+    share = results(recorded, "sales_share", 1)[0]
     assert first["revenue"] in (11.5, 14.5)  # an order came with the other test
     assert first["at"].endswith(("+01:00", "+02:00"))
     assert share == {"share": first["revenue"] / 10_000}
@@ -136,10 +162,9 @@ def test_a_schedule_starts_a_flow_and_its_success_starts_another(
 
 
 def test_runs_of_a_schedule_keep_variables_for_the_next(
-    project: Path, home: Path, recorded: DagsterInstance, ray_folder: Path
+    recorded: DagsterInstance, running: Daemon
 ) -> None:
-    with daemon(project, home, ray_folder):
-        counted = [each["visits"] for each in results(recorded, "visits", 1)]
+    counted = [each["visits"] for each in results(recorded, "visits", 1)]
     assert counted == list(range(1, len(counted) + 1))
     kept = kept_variables(recorded, "visits", str(project)).read()
     assert kept["last_visitor"].value == "Ada"

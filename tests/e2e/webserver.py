@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 WEBSERVER = (sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml")
+DEV = (sys.executable, "-m", "rayflow_dagster", "dev", "-w", "workspace.yaml")
 LOCATION = "definitions.py"
 REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
 START_SECONDS = 90.0
