@@ -9,6 +9,7 @@ import errno
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,14 +18,41 @@ from rayflow_dagster.encodable import plain
 from rayflow_dagster.errors import RayflowError
 
 STOPPED = 130
+ENV_FILE = Path(".env")
 
 
 class Refused(click.ClickException):
     """Something that the user can mend: shown as one message, exit code 1."""
 
 
+class _Command(click.Command):
+    """Runs as Dagster's own commands do: with the ``.env`` file of the working folder."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was typed."""
+        with contextlib.ExitStack() as stack:
+            if ENV_FILE.exists():  # else no command needs dagster for this
+                _read_env_file(stack)
+            return super().invoke(ctx)
+
+
+def _read_env_file(stack: contextlib.ExitStack) -> None:
+    from rayflow_dagster.instance._dagster import local_environment
+
+    try:
+        stack.enter_context(local_environment())
+    except (OSError, ValueError) as error:  # not UTF-8, or what no variable can have
+        raise Refused(
+            f"{ENV_FILE.absolute()} cannot be read: {error}; each line of it is NAME=value, in "
+            "UTF-8"
+        ) from error
+
+
 class CommandGroup(click.Group):
     """Shows the project's errors and the system's as messages instead of tracebacks."""
+
+    command_class = _Command
+    group_class = type
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was typed."""

@@ -5,6 +5,7 @@ Tests named ``test_*_internals.py`` in ``tests/instance`` fail loudly when one o
 
 import contextlib
 import hashlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +72,7 @@ __all__ = [
     "explain_exit",
     "foreign_code",
     "initialise_shard",
+    "local_environment",
     "open_instance",
     "pack_instance",
     "report_lost",
@@ -121,6 +123,15 @@ def event_type_of(event: EventLogEntry) -> str | None:
 def pack_instance(instance: DagsterInstance) -> str:
     """A text from which another process opens the same instance."""
     return serialize_value(instance.get_ref())
+
+
+def local_environment() -> contextlib.AbstractContextManager[None]:
+    """What Dagster's own commands run in: what the ``.env`` file of the working directory sets is
+    set, over what was set before, until the block ends.
+    """
+    from dagster._cli.utils import _inject_local_env_file
+
+    return _inject_local_env_file(logging.getLogger(__name__))
 
 
 @contextlib.contextmanager
