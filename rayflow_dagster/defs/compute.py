@@ -32,6 +32,7 @@ from rayflow_dagster.types import NodeResult
 from ._dagster import record_handled, steps_of_this_process
 from .assets import materializations
 from .compiled import CompiledFlow
+from .hooks import show_values_to_hooks
 from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
@@ -46,6 +47,7 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     """The computation of every op: run the node, then yield its outputs and exec outputs."""
     session: RunSession = getattr(context.resources, SESSION)
     node_id = session.flow.nodes[context.op_handle.name]
+    show_values_to_hooks(session, context)
     result = yield from _run(session, context, node_id, inputs)
     session.settled(result)
     with optional("showing what a node logged and printed"):

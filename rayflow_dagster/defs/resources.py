@@ -178,6 +178,10 @@ class RunSession:
         """The worker that was reserved for a step is not needed after all."""
         self._manager.give_back(self.flow.nodes[step_key])
 
+    def fetch(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The values themselves, where ``values`` has object refs. Waits for them."""
+        return self._manager.fetch(values).result()
+
     @property
     def _manager(self) -> Dispatcher:
         manager = self.orchestrator.actor_manager

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ from dagster import (
     DagsterInvalidDefinitionError,
     Definitions,
     GraphDefinition,
+    HookContext,
     In,
     OpDefinition,
     OpExecutionContext,
@@ -334,3 +335,21 @@ def test_the_daemon_logs_a_tick_under_the_number_that_it_has_recorded_it_under(
 
 def _no_work(_context: OpExecutionContext, _inputs: Any) -> Any:
     yield from ()
+
+
+def test_a_hook_context_asks_for_the_items_of_what_was_captured_once() -> None:
+    asked: list[Any] = []
+
+    def opening(outputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        asked.append(outputs)
+        return {handle: f"opened {value}" for handle, value in outputs.items()}
+
+    captured = _dagster.steps._OpenedWhenAsked(opening)
+    captured[StepOutputHandle("step", "result")] = "ref"
+    context: Any = SimpleNamespace(
+        _step_execution_context=SimpleNamespace(step_output_capture=captured)
+    )
+
+    for _ in range(2):
+        assert HookContext.op_output_values.fget(context) == {"result": "opened ref"}
+    assert asked == [{StepOutputHandle("step", "result"): "ref"}]

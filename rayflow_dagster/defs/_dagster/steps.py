@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -30,6 +30,30 @@ def trigger_hooks(
 ) -> Iterator[DagsterEvent]:
     """Run the hooks of a settled step."""
     return _trigger_hook(step_context, events)
+
+
+Opening = Callable[[Mapping[Any, Any]], Mapping[Any, Any]]
+
+
+class _OpenedWhenAsked(dict[Any, Any]):
+    """What Dagster captures of a step's outputs; ``HookContext`` asks for it by ``items``."""
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__()
+        self._opening = opening
+        self._opened: Mapping[Any, Any] | None = None
+
+    def items(self) -> ItemsView[Any, Any]:  # type: ignore[override]
+        if self._opened is None:  # once for all hooks: the step has ended
+            self._opened = self._opening(dict(super().items()))
+        return self._opened.items()
+
+
+def open_outputs_for_hooks(context: OpExecutionContext, opening: Opening) -> None:
+    """Have the hooks of this step, if it has any, see what ``opening`` makes of its outputs."""
+    step = context.get_step_execution_context()
+    if step._step_output_capture is not None:
+        step._step_output_capture = _OpenedWhenAsked(opening)
 
 
 def run_with_plan(
