@@ -74,7 +74,8 @@ class _Stream:
 class Captured:
     """Standard output and error of one node."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strays: bool) -> None:
+        self.takes_strays = strays
         self._streams = [_spare.pop() if _spare else _Stream() for _ in range(2)]
         self.out, self.err = (stream.text for stream in self._streams)
         self._texts = "", ""
@@ -120,15 +121,18 @@ class _Router:
 def _stream_of(name: str, original: TextIO) -> TextIO:
     mine = _mine.get()
     if mine not in _running:  # a task of the node may outlive it
-        mine = _running[0] if len(_running) == 1 else None
+        mine = _running[0] if len(_running) == 1 and _running[0].takes_strays else None
     return original if mine is None else getattr(mine, name)
 
 
 @contextmanager
-def captured_output() -> Iterator[Captured]:
-    """Keep what this node prints inside the block; blocks may overlap, in tasks or threads."""
+def captured_output(*, strays: bool = True) -> Iterator[Captured]:
+    """Keep what this node prints inside the block; blocks may overlap, in tasks or threads.
+
+    ``strays``: also what threads print that are in no block, while this is the only one.
+    """
     with _guard:
-        captured = Captured()
+        captured = Captured(strays=strays)
         if not _running:
             _before.append((sys.stdout, sys.stderr))
             out: Any = _Router(sys.stdout, "out")

@@ -28,8 +28,10 @@ from rayflow_dagster.optional import optional
 from rayflow_dagster.preview import preview
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import NodeResult
+from rayflow_dagster.values import is_inline, store_value
 
 from ._dagster import record_handled, steps_of_this_process
+from .apart import Apart
 from .assets import materializations
 from .compiled import CompiledFlow
 from .hooks import show_values_to_hooks
@@ -38,7 +40,7 @@ from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
 from .resources import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
-from .storage import step_folder
+from .storage import place_metadata, step_folder
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
@@ -182,7 +184,7 @@ def _raisable(node_id: str, error: BaseException) -> BaseException:
 
 def _outputs(
     session: RunSession, context: OpExecutionContext, node_id: str, result: NodeResult
-) -> Iterator[Output[Any]]:
+) -> Iterator[Any]:
     ports = session.flow.ports[node_id]
     is_return = node_id in session.flow.graph["return_nodes"]
     about = _about(result)
@@ -193,16 +195,31 @@ def _outputs(
     for port, value in result["outputs"].items():
         if is_return:
             _show_result(session, node_id, value)
-            yield Output(value, RESULT, metadata={**_result_metadata(value), **about})
+            shown = yield from _stored_result(session, context, node_id, value)
+            yield Output(value, RESULT, metadata={**_result_metadata(value), **about, **shown})
             continue
         place = result.get("details", {}).get("stored", {}).get(port)
-        shown = result.get("details", {}).get("previews", {}).get(port)
-        metadata = {"preview": MetadataValue.text(shown if shown is not None else preview(value))}
+        text = result.get("details", {}).get("previews", {}).get(port)
+        metadata = {"preview": MetadataValue.text(text if text is not None else preview(value))}
         if not result.get("exec_fired"):
             metadata |= about
         yield Output(NodeOutput(value, place), ports.outputs[port], metadata=metadata)
     for port in result.get("exec_fired", ()):
         yield Output(None, ports.exec_outputs[port], metadata={**about, "exec output": port})
+
+
+def _stored_result(
+    session: RunSession, context: OpExecutionContext, node_id: str, value: Any
+) -> Generator[Any, None, dict[str, Any]]:
+    """Store the result of a flow where the IO manager finds it; the metadata that say so. The step
+    is parked meanwhile, as the place may be slow.
+    """
+    if is_inline(value):
+        return {}
+    folder = step_folder(session.values_root, session.run.run_id, session.flow.steps[node_id])
+    storing = Apart("rayflow-store").do(lambda: store_value(folder, RESULT, value))
+    yield from wait_for(storing, context.job_name)
+    return dict(place_metadata(storing.result()))
 
 
 def _about(result: NodeResult) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from rayflow_dagster.values import StoredValue, is_inline, store_value, stored_e
 
 from .names import ABSENT, SESSION
 from .resources import RunSession
-from .storage import inline_metadata, place_metadata, step_folder
+from .storage import PLACE, inline_metadata, place_metadata, step_folder
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
-    """An output of a node as its op yields it; RETURN's op yields the result itself.
+    """An output of a node as its op yields it; RETURN's op yields the result itself, with its place
+    in the metadata.
 
     ``value`` is a small plain value, an object ref, or one of START's inputs; ``place`` is where
     an actor has stored what the ref stands for.
@@ -59,7 +60,8 @@ class FlowIOManager(IOManager):
         if isinstance(obj, Absent):
             return
         if not isinstance(obj, NodeOutput):
-            self._store(context, obj, None)
+            place = None if is_inline(obj) else str(context.output_metadata[PLACE].value)
+            self._store(context, obj, place)
             return
         if self._session.is_durable:
             self._store(context, obj.value, obj.place)

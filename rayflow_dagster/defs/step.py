@@ -8,8 +8,6 @@ from typing import Any
 
 from dagster import DagsterEvent
 
-from rayflow_dagster.actors.capture import captured_output
-
 from ._dagster import DagsterExecutionInterruptedError, StepExecutionContext, StepLogs
 from .parking import PARKING, Parking
 
@@ -32,6 +30,11 @@ class StepInFlight:
         self.parking = Parking(self.logs)
         self.variables.run(PARKING.set, self.parking)
 
+    @property
+    def is_retried(self) -> bool:
+        """Whether it has ended to be tried again."""
+        return any(event.is_step_up_for_retry for event in self.seen)
+
     def advance(self) -> DagsterEvent | None:
         """The step's next event; None when it has ended."""
         return self.variables.run(next, self.events, None)
@@ -45,15 +48,3 @@ class StepInFlight:
         except (StopIteration, DagsterExecutionInterruptedError):
             return None
         return event
-
-
-@contextlib.contextmanager
-def redirected(logs: StepLogs) -> Iterator[None]:
-    """Send what hooks print to their step's output."""
-    with captured_output() as captured:
-        yield
-    out, err = captured.texts()
-    if out:
-        logs.write(out)
-    if err:
-        logs.write(err, error=True)

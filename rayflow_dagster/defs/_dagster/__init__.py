@@ -42,6 +42,7 @@ from .runs import (
 from .steps import (
     cache_resources,
     engine_event,
+    has_hooks,
     interrupted_event,
     open_outputs_for_hooks,
     parked_event,
@@ -79,6 +80,7 @@ __all__ = [
     "engine_event",
     "freeze",
     "frozen_texts",
+    "has_hooks",
     "interrupted_event",
     "is_tick",
     "is_wrapper",

@@ -25,6 +25,11 @@ def step_events(step_context: StepExecutionContext) -> Iterator[DagsterEvent]:
     return dagster_event_sequence_for_step(step_context)
 
 
+def has_hooks(step_context: StepExecutionContext) -> bool:
+    """Whether hooks run when the step has settled."""
+    return bool(step_context.job_def.get_all_hooks_for_handle(step_context.node_handle))
+
+
 def trigger_hooks(
     step_context: StepExecutionContext, events: Sequence[DagsterEvent]
 ) -> Iterator[DagsterEvent]:
