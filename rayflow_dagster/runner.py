@@ -23,8 +23,9 @@ from .preview import preview
 from .resolving import Resolver, SecretVariables, shown_error
 from .sealed import handed_on, seal
 from .secrets import Mask
+from .storing import store_value
 from .types import LogRecord, NodeMetadata, RunDetails
-from .values import check_seen, is_inline, is_url, store_value
+from .values import check_seen, is_inline, is_url
 from .variables import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000

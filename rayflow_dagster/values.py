@@ -1,4 +1,4 @@
-"""Values at rest: which travel inline, how the others are stored and found again, and what comes
+"""Values at rest: which travel inline, where the others are stored and found again, and what comes
 out of all of it as it went in.
 
 A small plain value (JSON, up to ``INLINE_BYTES``) costs no object and no file: it goes from
@@ -137,34 +137,18 @@ def numbers_problem(value: Any) -> str | None:
     return next(filter(None, map(number_problem, chain([value], inside))), None)
 
 
-def store_value(folder: str | Path, name: str, value: Any) -> str:
-    """Write ``value`` as ``folder/name.pkl`` and return that path or URL.
-
-    It appears whole or not at all. ``folder`` is a path or an fsspec URL.
-
-    Raises:
-        OSError: the disk is full or not writable; nothing is left behind.
-    """
-    place = join(str(folder), f"{name}.pkl")
-    if is_url(place):
-        return store_bytes(place, cloudpickle.dumps(value, protocol=5))
-    with _renamed(Path(place)) as file:
-        cloudpickle.dump(value, file, protocol=5)
-    return place
-
-
-def store_bytes(place: str, content: bytes) -> str:
+def store_bytes(place: str, content: bytes | memoryview) -> str:
     """Write ``content`` to a path or URL, whole or not at all, and return it.
 
     Raises:
-        OSError: as ``store_value``.
+        OSError: the disk is full or not writable; nothing is left behind.
     """
     if not is_url(place):
         return str(write_whole(Path(place), content))
     # In one piece: an object store would show what a broken-off upload had written.
     filesystem, path = file_system(place)
     filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-    filesystem.pipe_file(path, content)
+    filesystem.pipe_file(path, bytes(content))
     return place
 
 
@@ -259,14 +243,19 @@ def make_folder(place: str) -> None:
         raise StorageError(f"values cannot be stored at {place}: {error}") from None
 
 
+def run_folder(step_folder: str) -> str:
+    """The run's folder or URL, of that of one of its steps (``<run>/steps/<step>``)."""
+    return os.path.dirname(os.path.dirname(step_folder))
+
+
 def check_seen(folder: str) -> None:
-    """Refuse to store what a step gives where nobody would find it: two levels above ``folder``
-    stands what the run's process made, on every machine that sees the same storage.
+    """Refuse to store what a step gives where nobody would find it: the folder of its run is what
+    the run's process made, on every machine that sees the same storage.
 
     Raises:
         OSError: this machine does not see it.
     """
-    run = os.path.dirname(os.path.dirname(folder))
+    run = run_folder(folder)
     if not is_url(folder) and not os.path.isdir(run):
         raise OSError(
             f"machine {socket.gethostname()} does not see {run}, which the run's process made; "
@@ -289,7 +278,7 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
-def write_whole(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes | memoryview) -> Path:
     """Write a file under another name and rename it: a full disk leaves no partial file."""
     with _renamed(path) as file:
         file.write(content)

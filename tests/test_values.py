@@ -4,7 +4,6 @@ import enum
 import importlib.util
 import json
 import math
-import threading
 from collections import OrderedDict
 
 import fsspec
@@ -21,28 +20,8 @@ from rayflow_dagster.values import (
     local_or_url,
     read_bytes,
     store_bytes,
-    store_value,
-    stored_exists,
     write_whole,
 )
-
-
-def test_a_stored_value_is_found_again(tmp_path):
-    path = store_value(tmp_path / "run" / "node", "value", {"a": [1, 2]})
-    assert path == str(tmp_path / "run" / "node" / "value.pkl")
-    assert stored_exists(path)
-    assert StoredValue(path).load() == {"a": [1, 2]}
-
-
-def test_a_value_is_stored_at_a_url_and_found_again():
-    place = store_value("memory://bucket/run/node", "value", {"a": (1, 2)})
-    try:
-        assert place == "memory://bucket/run/node/value.pkl"
-        assert stored_exists(place)
-        assert StoredValue(place).load() == {"a": (1, 2)}
-        assert not stored_exists("memory://bucket/run/node/other.pkl")
-    finally:
-        fsspec.filesystem("memory").rm("/bucket", recursive=True)
 
 
 def test_bytes_are_stored_at_paths_and_urls_alike(tmp_path):
@@ -133,12 +112,6 @@ def test_a_value_that_contains_itself_is_an_object_of_its_own():
     endless = []
     endless.append(endless)
     assert not is_inline(endless)
-
-
-def test_a_value_that_cannot_be_pickled_leaves_nothing_behind(tmp_path):
-    with pytest.raises(TypeError):
-        store_value(tmp_path, "value", threading.Lock())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):

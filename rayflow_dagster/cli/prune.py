@@ -22,6 +22,7 @@ from rayflow_dagster.compiler.flow import parse_flow
 from rayflow_dagster.defs.storage import VARIABLES, values_root
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
+from rayflow_dagster.storing import PARTS
 from rayflow_dagster.values import file_system
 
 from .flows import FLOWS
@@ -33,7 +34,7 @@ from .terminal import say
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AGE = re.compile(r"(?P<count>\d{1,9})(?P<unit>[hdw])")
 _UNITS = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
-_STEPS = "steps"
+_FOLDERS = {"steps", PARTS}
 _PAGE = 1000
 
 
@@ -189,7 +190,7 @@ def _run_folders(filesystem: Any, root: str) -> Iterator[tuple[str, str]]:
 def _is_ours(filesystem: Any, path: str) -> bool:
     """Whether a folder holds what a run of ours stores, and nothing else."""
     names = {_name(entry) for entry in filesystem.ls(path, detail=False)}
-    return all(name == _STEPS or VARIABLES in name for name in names)
+    return all(name in _FOLDERS or VARIABLES in name for name in names)
 
 
 def _name(path: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 from dagster import InitResourceContext, InputContext, IOManager, OutputContext
 
 from rayflow_dagster.errors import DataNotAvailableError
-from rayflow_dagster.values import StoredValue, is_inline, store_value, stored_exists
+from rayflow_dagster.storing import store_value
+from rayflow_dagster.values import StoredValue, is_inline, stored_exists
 
 from .names import ABSENT, SESSION
 from .resources import RunSession

@@ -24,7 +24,8 @@ from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, NodeLoadError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.values import StoredValue, store_value
+from rayflow_dagster.storing import store_value
+from rayflow_dagster.values import StoredValue
 from rayflow_dagster.variables import Snapshot
 
 pytestmark = pytest.mark.ray

@@ -42,6 +42,8 @@ def store_values(root: Path, run_id: str | None = None) -> Path:
     folder = root / (run_id or str(uuid.uuid4()))
     (folder / "steps" / "add").mkdir(parents=True)
     (folder / "steps" / "add" / "result.pkl").write_bytes(b"x" * 1500)
+    (folder / "parts").mkdir()
+    (folder / "parts" / "digest").write_bytes(b"x" * 500)
     (folder / "variables.pkl").write_bytes(b"x" * 500)
     return folder
 
@@ -64,8 +66,8 @@ def test_values_of_a_deleted_run_go_and_those_of_a_known_one_stay(typed, instanc
     gone, known = store_values(values), store_values(values, add_run(instance))
     result = typed("prune")
     assert result.exit_code == 0
-    assert f"removed the values of run {gone.name}, 2.0 kB: its run is gone" in result.output
-    assert "2 files, 2.0 kB removed" in result.output
+    assert f"removed the values of run {gone.name}, 2.5 kB: its run is gone" in result.output
+    assert "3 files, 2.5 kB removed" in result.output
     assert not gone.exists()
     assert known.exists()
     assert typed("prune").output == "nothing to remove\n"
@@ -75,7 +77,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(typed, instance, values):
     gone = store_values(values)
     result = typed("prune", "--dry-run")
     assert f"would remove the values of run {gone.name}" in result.output
-    assert "2 files, 2.0 kB would be removed" in result.output
+    assert "3 files, 2.5 kB would be removed" in result.output
     assert (gone / "variables.pkl").exists()
 
 

@@ -3,12 +3,15 @@ somebody reads them.
 """
 
 import gc
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dagster import DagsterInstance
 from dagster_runs import TESTS, run_job
 from drawing import draw, node
+from odd_nodes.frames import ROWS
 
 from rayflow_dagster.actors import _ray
 from rayflow_dagster.defs import resources
@@ -47,6 +50,39 @@ def test_large_values_arrive_without_a_copy(
     run = run_job(job, flow, {}, memory)
 
     assert run.result == {"shared": True, "sum": 200_000 * 199_999 / 2}
+
+
+@pytest.mark.parametrize("kind", ["array", "table", "frame"])
+def test_a_value_that_three_nodes_and_return_hand_on_is_stored_once(
+    ray_session: None, memory: DagsterInstance, kind: str, tmp_path: Path
+) -> None:
+    passes = [f"pass{each}" for each in range(3)]
+    line = ["start", "make", *passes, "return"]
+    drawing = draw(
+        {
+            "start": "start",
+            "make": node("odd_nodes.frames.MakeLargeNode", label="Make", values={"KIND": kind}),
+            **{name: node("flow_nodes.identity.IdentityNode") for name in passes},
+            "return": "return",
+        },
+        ", ".join(
+            [" > ".join(pair) for pair in pairwise(line)]
+            + [f"{one}.value - {two}.value" for one, two in pairwise(line[1:])]
+        ),
+        settings={"storage": str(tmp_path)},
+    )
+
+    run = run_job(
+        build_job(drawing, "test", project=PROJECT),
+        compile_flow(drawing, "test", PROJECT),
+        {},
+        memory,
+    )
+
+    assert run.success
+    assert len(run.result["value"]) == ROWS
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(sizes) < 1.2 * 8 * ROWS
 
 
 def test_an_object_is_released_after_its_last_reader(
