@@ -24,11 +24,14 @@ _EVERY_ADDRESS = {"0.0.0.0": HOST, "::": "::1"}
 
 @dataclass(frozen=True, slots=True)
 class WatchOrder:
-    """What the process is told. ``parent`` is the process that it ends with."""
+    """What the process is told. ``parent`` is the process that it ends with, ``stored`` the folder
+    where runs store values.
+    """
 
     parent: int
     url: str
     root: str
+    stored: str
     more: list[str]
 
     def to_text(self) -> str:
@@ -59,12 +62,12 @@ def run_dev(
     """
     root = Project.around(Path.cwd()).root
     watched = [str(_existing(path)) for path in more]
-    use_home(root)
+    stored = use_home(root) / "storage" / "rayflow"
     listening = host or HOST
     if port is None:
         port = PORT if is_free(listening, PORT) else _free_port(listening)
     if is_free(listening, port):  # else Dagster says so and ends, and another one answers there
-        _start_watcher(url_of(listening, port), root, watched)
+        _start_watcher(url_of(listening, port), root, stored, watched)
     address = ["--port", str(port), *(["--host", host] if host else [])]
     sys.stdout.flush()
     _heed_signals()
@@ -110,7 +113,7 @@ def _existing(path: str) -> Path:
     return found
 
 
-def _start_watcher(url: str, root: Path, more: list[str]) -> None:
-    order = WatchOrder(os.getpid(), url, str(root), more)
+def _start_watcher(url: str, root: Path, stored: Path, more: list[str]) -> None:
+    order = WatchOrder(os.getpid(), url, str(root), str(stored), more)
     command = [sys.executable, "-P", "-m", f"{__package__}.dev_watcher", order.to_text()]
     subprocess.Popen(command, stdin=subprocess.DEVNULL)

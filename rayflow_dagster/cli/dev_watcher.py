@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 from rayflow_dagster.optional import optional
 
 from .dev import WatchOrder
 from .orphans import Children
+from .space import much_stored
 from .terminal import one_line
 from .watched import Changes, ProjectFiles, told
 from .workspace import Loaded, UnreachableError, Workspace
@@ -32,14 +34,25 @@ def main() -> None:
     files = ProjectFiles(Path(order.root), [Path(path) for path in order.more])
     watcher = Watcher(files, Workspace(order.url))
     services = Children(order.parent)
+    Thread(target=_tell_of_much, args=(Path(order.stored),), daemon=True).start()
     while os.getppid() == order.parent:
         services.remember()
         time.sleep(LOOK_SECONDS)
         with optional("looking for saved files"):
             for line in watcher.look():
-                sys.stdout.write(f"rayflow-dagster: {line}\n")
-                sys.stdout.flush()
+                _tell(line)
     services.end()  # a dagster dev that was killed leaves its webserver and daemon running
+
+
+def _tell_of_much(stored: Path) -> None:
+    with optional("looking how much space stored values take"):
+        if told := much_stored(stored):
+            _tell(told)
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"rayflow-dagster: {line}\n")
+    sys.stdout.flush()
 
 
 class Watcher:

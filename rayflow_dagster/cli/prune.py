@@ -29,9 +29,9 @@ from .flows import FLOWS
 from .group import Refused
 from .home import FOLDER, VARIABLE, use_home
 from .recorded import open_instance
+from .space import RUN_ID, size_text
 from .terminal import say
 
-_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AGE = re.compile(r"(?P<count>\d{1,9})(?P<unit>[hdw])")
 _UNITS = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 _FOLDERS = {"steps", PARTS}
@@ -183,7 +183,7 @@ def _run_folders(filesystem: Any, root: str) -> Iterator[tuple[str, str]]:
         return
     for entry in entries:
         name = _name(entry["name"])
-        if entry["type"] == "directory" and _RUN_ID.fullmatch(name):
+        if entry["type"] == "directory" and RUN_ID.fullmatch(name):
             yield name, entry["name"]
 
 
@@ -258,18 +258,6 @@ class _Report:
         size = sum(found.size for found in self._found)
         would = "would be " if self.dry else ""
         say(f"{files} file{'' if files == 1 else 's'}, {size_text(size)} {would}removed")
-
-
-def size_text(size: int) -> str:
-    """A number of bytes for people: ``512 bytes``, ``1.2 MB``."""
-    if size < 1000:
-        return f"{size} byte{'' if size == 1 else 's'}"
-    shown = float(size)
-    for unit in ("kB", "MB", "GB"):
-        shown /= 1000
-        if shown < 1000:
-            return f"{shown:.1f} {unit}"
-    return f"{shown / 1000:.1f} TB"
 
 
 def _date(seconds: float) -> str:

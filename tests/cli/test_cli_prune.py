@@ -11,8 +11,9 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from rayflow_dagster.cli.flows import FlowFile
 from rayflow_dagster.cli.progress import NoProgress
-from rayflow_dagster.cli.prune import PastRun, Rules, past_runs, size_text
+from rayflow_dagster.cli.prune import PastRun, Rules, past_runs
 from rayflow_dagster.cli.recorded import RecordedRunner
+from rayflow_dagster.cli.space import MUCH, much_stored, size_text
 from rayflow_dagster.testing import in_process
 
 FINISHED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -196,3 +197,31 @@ def test_runs_are_read_page_by_page(instance, monkeypatch):
 )  # fmt: skip
 def test_sizes_are_for_people(size, text):
     assert size_text(size) == text
+
+
+def test_values_that_take_little_are_not_told_of(values: Path) -> None:
+    assert much_stored(values) is None
+    store_values(values)
+    assert much_stored(values) is None
+
+
+def test_values_that_take_much_are_told_of_with_what_removes_them(values: Path) -> None:
+    take_much_space(values)
+    told = much_stored(values)
+    assert told is not None
+    assert told.startswith(f"stored values of 2 runs take 5.0 GB in {values}; ")
+    assert "rayflow-dagster prune" in told
+
+
+def test_only_what_prune_would_look_at_counts(values: Path) -> None:
+    take_much_space(values).rename(values / "flows")
+    assert much_stored(values) is None
+
+
+def take_much_space(values: Path) -> Path:
+    """A file as large as what is told of, with nothing in it, so that the disk has room."""
+    store_values(values)
+    run = store_values(values)
+    with (run / "parts" / "digest").open("wb") as file:
+        file.truncate(MUCH)
+    return run

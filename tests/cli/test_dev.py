@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from rayflow_dagster.cli.dev import is_free, url_of
+from rayflow_dagster.cli.dev import WatchOrder, is_free, url_of
 from rayflow_dagster.cli.dev_watcher import Watcher
 from rayflow_dagster.cli.orphans import Children
+from rayflow_dagster.cli.space import MUCH
 from rayflow_dagster.cli.watched import Changes, ProjectFiles, told
 from rayflow_dagster.cli.workspace import UnreachableError, Workspace
 
@@ -353,6 +355,22 @@ def test_it_can_be_ended_when_a_script_has_started_it_in_the_background(project:
             os.close(process)
     assert not int(ignored[1], 16) & 1 << signal.SIGINT - 1
     assert ended
+
+
+def test_stored_values_that_take_much_space_are_told_of(tmp_path: Path) -> None:
+    file = tmp_path / "stored" / str(uuid.uuid4()) / "parts" / "digest"
+    file.parent.mkdir(parents=True)
+    with file.open("wb") as made:
+        made.truncate(MUCH)  # a file with nothing in it
+    nobody = "http://127.0.0.1:1"
+    order = WatchOrder(os.getpid(), nobody, str(tmp_path), str(tmp_path / "stored"), [])
+    command = [sys.executable, "-m", "rayflow_dagster.cli.dev_watcher", order.to_text()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        told = watching.stdout.readline()
+        watching.kill()
+    assert told.startswith("rayflow-dagster: stored values of 1 run take 5.0 GB in ")
+    assert "rayflow-dagster prune" in told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
