@@ -164,12 +164,13 @@ class _Listener:
             DagsterEventType.STEP_START.value: self._start,
             DagsterEventType.STEP_RESTARTED.value: self._start,
             DagsterEventType.STEP_OUTPUT.value: self._output,
+            DagsterEventType.HANDLED_OUTPUT.value: self._stored,
             DagsterEventType.STEP_SUCCESS.value: self._succeed,
             DagsterEventType.STEP_FAILURE.value: self._fail,
             DagsterEventType.STEP_SKIPPED.value: self._skip,
             DagsterEventType.STEP_UP_FOR_RETRY.value: self._retry,
             DagsterEventType.LOGS_CAPTURED.value: self._note_printed,
-            DagsterEventType.ENGINE_EVENT.value: self._note_handled,
+            DagsterEventType.ENGINE_EVENT.value: self._engine_event,
         }
 
     def error(self, status: DagsterRunStatus) -> str | None:
@@ -211,6 +212,7 @@ class _Listener:
     def _start(self, node: NodeReport, entry: EventLogEntry) -> None:
         self._started[node.id] = entry.timestamp
         node.attempts += 1
+        node.times = {}
         self._watcher.started(node)
 
     def _output(self, node: NodeReport, entry: EventLogEntry) -> None:
@@ -221,10 +223,19 @@ class _Listener:
         names = {name: port for port, name in self._flow.ports[node.id].exec_outputs.items()}
         if data.output_name in names:
             node.fired.append(names[data.output_name])
-        found = {name: data.metadata[word] for name, word in WORDS.items() if word in data.metadata}
-        if found:
-            node.times = {name: float(str(seconds.value)) for name, seconds in found.items()}
-            node.seconds = node.times.get("process", node.seconds)
+        self._note_times(node, data.metadata)
+
+    def _note_times(self, node: NodeReport, metadata: Mapping[str, Any]) -> None:
+        found = {name: metadata[word] for name, word in WORDS.items() if word in metadata}
+        node.times |= {name: float(str(seconds.value)) for name, seconds in found.items()}
+        node.seconds = node.times.get("process", node.seconds)
+
+    def _stored(self, node: NodeReport, entry: EventLogEntry) -> None:
+        """What the run's process has stored, which is told when it has."""
+        data: Any = entry.dagster_event and entry.dagster_event.event_specific_data
+        if data and WORDS["storing"] in data.metadata:
+            seconds = float(str(data.metadata[WORDS["storing"]].value))
+            node.times["storing"] = node.times.get("storing", 0.0) + seconds
 
     def _succeed(self, node: NodeReport, entry: EventLogEntry) -> None:
         if node.id in self._flow.graph["return_nodes"] and self._returned is None:
@@ -252,10 +263,12 @@ class _Listener:
             fault = fault_of(node.id, step_error(entry.dagster_event), None)
             self._watcher.retrying(node, fault.text)
 
-    def _note_handled(self, node: NodeReport, entry: EventLogEntry) -> None:
+    def _engine_event(self, node: NodeReport, entry: EventLogEntry) -> None:
+        """That a failure was handled, or where the time of a failed node went."""
         if entry.dagster_event is not None:
-            error = entry.dagster_event.engine_event_data.error
-            node.handled = fault_of(node.id, error, None) if error else node.handled
+            data = entry.dagster_event.engine_event_data
+            node.handled = fault_of(node.id, data.error, None) if data.error else node.handled
+            self._note_times(node, data.metadata)
 
     def _note_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
         # What was printed can be read once its stream is closed: just after this event.

@@ -59,7 +59,7 @@ class NodeReport:
     is_return: bool = False
     attempts: int = 0
     duration: float | None = None
-    times: Mapping[str, float] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Its JSON form."""

@@ -28,9 +28,9 @@ from rayflow_dagster.optional import optional
 from rayflow_dagster.preview import preview
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import NodeResult
-from rayflow_dagster.values import is_inline, store_value
+from rayflow_dagster.values import is_inline
 
-from ._dagster import record_handled, steps_of_this_process
+from ._dagster import record_about, record_handled, steps_of_this_process
 from .apart import Apart
 from .assets import materializations
 from .compiled import CompiledFlow
@@ -40,7 +40,7 @@ from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
 from .resources import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
-from .storage import place_metadata, step_folder
+from .storage import step_folder, stored
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
@@ -55,6 +55,8 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     with optional("showing what a node logged and printed"):
         _report_output(context, result)
     if result["status"] == "error":
+        with optional("telling where the time of a failed node went"):
+            _tell_about(context, result)
         raise _failure(result)
     if "handled" in result:
         with optional("telling of a handled failure"):
@@ -152,6 +154,12 @@ def _failure(result: NodeResult) -> BaseException:
     return _with_inputs(result, error)
 
 
+def _tell_about(context: OpExecutionContext, result: NodeResult) -> None:
+    """Record what an output would have told of where the node ran and of its time."""
+    if about := _about(result):
+        record_about(context, f"Node '{result['node_id']}' ran and failed", about)
+
+
 def _tell_handled(context: OpExecutionContext, result: NodeResult, error: BaseException) -> None:
     """Record the event that tells of a failure that the node's ``error`` output has taken."""
     own = original_of(error)
@@ -217,9 +225,9 @@ def _stored_result(
     if is_inline(value):
         return {}
     folder = step_folder(session.values_root, session.run.run_id, session.flow.steps[node_id])
-    storing = Apart("rayflow-store").do(lambda: store_value(folder, RESULT, value))
+    storing = Apart("rayflow-store").do(lambda: stored(folder, RESULT, value))
     yield from wait_for(storing, context.job_name)
-    return dict(place_metadata(storing.result()))
+    return storing.result()
 
 
 def _about(result: NodeResult) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from typing import Any
 from dagster import InitResourceContext, InputContext, IOManager, OutputContext
 
 from rayflow_dagster.errors import DataNotAvailableError
-from rayflow_dagster.storing import store_value
 from rayflow_dagster.values import StoredValue, is_inline, stored_exists
 
 from .names import ABSENT, SESSION
 from .resources import RunSession
-from .storage import PLACE, inline_metadata, place_metadata, step_folder
+from .storage import PLACE, inline_metadata, place_metadata, step_folder, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,11 @@ class FlowIOManager(IOManager):
         if place is None and is_inline(value):
             context.add_output_metadata(inline_metadata(value))
             return
-        folder = step_folder(self._session.values_root, context.run_id, context.step_key)
-        place = place or store_value(folder, context.name, value)
-        context.add_output_metadata(place_metadata(place))
+        if place is None:
+            folder = step_folder(self._session.values_root, context.run_id, context.step_key)
+            context.add_output_metadata(stored(folder, context.name, value))
+        else:
+            context.add_output_metadata(place_metadata(place))
 
     def load_input(self, context: InputContext) -> NodeInput | Absent:
         """The value of the output that the input is wired from.

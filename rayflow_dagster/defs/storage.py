@@ -8,6 +8,7 @@ never sees the bytes of a large one.
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterEventType, DagsterInstance, MetadataValue
 
+from rayflow_dagster.storing import store_value
+from rayflow_dagster.timing import WORDS
 from rayflow_dagster.values import StoredValue, join, local_or_url
 
 from ._dagster import run_database_url
@@ -76,6 +79,18 @@ def inline_metadata(value: Any) -> dict[str, MetadataValue[Any]]:
 def place_metadata(place: str) -> dict[str, MetadataValue[Any]]:
     """How an event says where a value is."""
     return {PLACE: MetadataValue.path(place)}
+
+
+def stored(folder: str, name: str, value: Any) -> dict[str, MetadataValue[Any]]:
+    """Store a value as ``name`` in a folder; how an event says where it is, and how long that took.
+
+    Raises:
+        OSError: the disk is full or not writable; no unfinished file is left behind.
+    """
+    asked = time.monotonic()
+    place = store_value(folder, name, value)
+    seconds = round(time.monotonic() - asked, 6)
+    return {**place_metadata(place), WORDS["storing"]: MetadataValue.float(seconds)}
 
 
 class StoredOutputs:

@@ -29,7 +29,8 @@ def odd_flow(project: Path) -> str:
     for each in flow["nodes"]:
         each["data"] = {**each.get("data", {}), "label": f"{each['id']} {ODD}"}
     (project / "flows" / "odd.json").write_text(json.dumps(flow))
-    (project / "flows" / f"wrong{ODD}.json").write_text(json.dumps({"name": f"wrong {ODD}", "nodes": [ODD]}))
+    wrong = {"name": f"wrong {ODD}", "nodes": [ODD]}
+    (project / "flows" / f"wrong{ODD}.json").write_text(json.dumps(wrong))
     (project / "nodes").mkdir(exist_ok=True)
     (project / "nodes" / f"wrong{ODD}.py").write_text("class (")
     return "odd"

@@ -151,6 +151,27 @@ def test_where_a_nodes_time_went_adds_up_to_its_duration(run):
     assert slow["attempts"] == 1
 
 
+def test_where_the_time_of_a_node_that_failed_went_adds_up_to_its_duration(run):
+    report, _ = run("failing_node", value=1)
+    (failed,) = report.of("failed")
+    told = failed.as_dict()
+
+    assert list(told["times"]) == ["waiting", "loading", "process", "storing"]
+    assert told["times"]["process"] == told["seconds"] > 0
+    assert told["duration"] >= sum(told["times"].values()) - 1e-5
+
+
+def test_what_return_stores_is_told_where_its_time_went(flow_of: Open):
+    runner = RUNNERS["recorded"](flow_of("parallel_join"), in_process)
+    report = runner.run({"value": "x" * 5000}, Watched())
+    told = {node.id: node.as_dict() for node in report.nodes}
+
+    for each in (told["start"], told["return"]):  # what the run's own process stores
+        assert each["times"]["storing"] > 0
+        assert each["duration"] >= sum(each["times"].values()) - 1e-5
+    assert told["return"]["times"]["loading"] > 0
+
+
 def test_attempts_are_counted(run):
     report, _ = run("retry_then_success", value="x")
 

@@ -94,9 +94,18 @@ def engine_event(
 
 def record_handled(context: OpExecutionContext, message: str, error: BaseException) -> None:
     """Record a warning at the step of ``context``, with an error's traceback."""
-    step = context.get_step_execution_context()
     raised: Any = (type(error), error, error.__traceback__)
     told = serializable_error_info_from_exc_info(raised)
+    _record(context, logging.WARNING, message, EngineEventData.engine_error(told))
+
+
+def record_about(context: OpExecutionContext, message: str, about: Mapping[str, Any]) -> None:
+    """Record metadata at the step of ``context``, which has no output to put it on."""
+    _record(context, logging.INFO, message, EngineEventData(metadata=about))
+
+
+def _record(context: OpExecutionContext, level: int, message: str, data: EngineEventData) -> None:
+    step = context.get_step_execution_context()
     event = DagsterEvent(
         event_type_value=DagsterEventType.ENGINE_EVENT.value,
         job_name=step.job_name,
@@ -104,10 +113,10 @@ def record_handled(context: OpExecutionContext, message: str, error: BaseExcepti
         node_handle=step.step.node_handle,
         step_kind_value=step.step.kind.value,
         logging_tags=step.event_tags,
-        event_specific_data=EngineEventData.engine_error(told),
+        event_specific_data=data,
         message=message,
     )
-    step.log.log_dagster_event(logging.WARNING, message, event)
+    step.log.log_dagster_event(level, message, event)
 
 
 def interrupted_event(job_context: PlanExecutionContext, steps: Sequence[str]) -> DagsterEvent:
