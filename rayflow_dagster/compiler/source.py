@@ -4,7 +4,7 @@ import ast
 import builtins
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from rayflow_dagster.metadata import Attributes, build_metadata, fires_one_outpu
 from rayflow_dagster.port_types import loaded_class, type_text
 from rayflow_dagster.types import NodeMetadata
 
+from .bindings import UNKNOWN, Names, bound
+
 DECLARATIONS = frozenset(
     {"inputs", "outputs", "exec_input", "exec_output", "exec_outputs", "exec_exclusive"}
     | {"ray_options", "resident", "resident_ttl", "description", "icon", "category"}
 )
 PORTS = ("inputs", "outputs")
-UNKNOWN = "?"
 MAIN_TEST = ast.unparse(ast.parse("__name__ == '__main__'", mode="eval"))
 # Members that metadata is told from by other ways than a literal, or that change what is declared.
 _SPECIAL = frozenset({"process", "__doc__", "__slots__", "__init_subclass__", "__class_getitem__"})
@@ -66,7 +67,7 @@ def read_module(file: Path, module: str) -> Mapping[str, ClassSource]:
             tree = ast.parse(file.read_bytes(), filename=str(file))
     except (MemoryError, RecursionError):
         raise ValueError("it is nested too deep for Python") from None
-    names = _Names()
+    names = Names()
     found: dict[str, ClassSource] = {}
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef):
@@ -87,58 +88,6 @@ def read_module(file: Path, module: str) -> Mapping[str, ClassSource]:
     return found
 
 
-class _Names(dict[str, str]):
-    """What the names of a module or class body stand for so far: class paths and modules.
-
-    ``UNKNOWN`` is what only running the code tells. A name that is not there is a builtin.
-    """
-
-    before: "_Names | None" = None
-    """The names before the last ``import *``, which mostly leaves them what they are."""
-
-    def bind(self, statement: ast.stmt, module: str) -> None:
-        """Note the names that a statement of the body binds."""
-        match statement:
-            case ast.Import(names=aliases):
-                for alias in aliases:
-                    name = alias.asname or alias.name.partition(".")[0]
-                    self[name] = alias.name if alias.asname else name
-            case ast.ImportFrom(names=[ast.alias(name="*")]):
-                self.before = _Names(self)
-                self.update(dict.fromkeys([*self, *vars(builtins)], UNKNOWN))
-            case ast.ImportFrom(names=aliases):
-                package = _absolute(statement, module)
-                for alias in aliases:
-                    self[alias.asname or alias.name] = f"{package}.{alias.name}"
-            case ast.ClassDef(name=name):
-                self[name] = f"{module}.{name}"
-            case _:
-                self.update(dict.fromkeys(_bound(statement), UNKNOWN))
-
-
-def _bound(statement: ast.AST) -> Iterator[str]:
-    """The names that any part of a statement binds. Those of its functions do not count, but for
-    global ones.
-    """
-    inner = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-        yield statement.name
-    for node in ast.walk(statement):
-        match node:
-            case ast.Global(names=names):
-                yield from names
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if not inner:
-                yield name
-            case ast.alias(name=name, asname=other) if not inner:
-                yield from vars(builtins) if name == "*" else [other or name.partition(".")[0]]
-            case ast.ClassDef(name=name) if not inner:
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if not inner:
-                yield name
-            case ast.ExceptHandler(name=str() as name) | ast.MatchAs(name=str() as name):
-                yield name
-
-
 def _mentioned(node: ast.AST) -> set[str]:
     """The names that stand in a piece of code."""
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
@@ -152,31 +101,25 @@ def _is_main_guard(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.If) and ast.unparse(statement.test) == MAIN_TEST
 
 
-def _absolute(statement: ast.ImportFrom, module: str) -> str:
-    if not statement.level:
-        return statement.module or ""
-    base = module.split(".")[: -statement.level]
-    return ".".join([*base, *([statement.module] if statement.module else [])])
-
-
-def _read_class(statement: ast.ClassDef, file: Path, module: str, names: _Names) -> ClassSource:
+def _read_class(statement: ast.ClassDef, file: Path, module: str, names: Names) -> ClassSource:
     attributes: Attributes = {"__doc__": ast.get_docstring(statement, clean=False)}
     is_readable = not statement.decorator_list and not statement.keywords
-    inside = _Names(names)
+    inside = Names(names)
     for member in statement.body:
         try:
             attributes |= _read_member(member, inside, module)
         except _UNREADABLE:
             is_readable = False
-        inside.update(dict.fromkeys(_bound(member), UNKNOWN))
+        inside.update(dict.fromkeys(bound(member), UNKNOWN))
     bases = tuple(_base(base, names) for base in statement.bases)
-    if UNKNOWN in bases and names.before is not None:
+    if UNKNOWN in bases:
         is_readable = False
-        bases = tuple(_base(base, names.before) for base in statement.bases)
+        guessed = names.guessed()
+        bases = tuple(_base(base, guessed) for base in statement.bases)
     return ClassSource(file, module, statement.name, bases, attributes, is_readable)
 
 
-def _read_member(member: ast.stmt, names: _Names, module: str) -> Attributes:
+def _read_member(member: ast.stmt, names: Names, module: str) -> Attributes:
     """What a statement of a class body gives the class, as far as metadata is told from it.
 
     Raises:
@@ -209,7 +152,7 @@ def _about_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Attribu
 
 
 def _assigned(
-    targets: Sequence[ast.expr], value: ast.expr, names: _Names, module: str
+    targets: Sequence[ast.expr], value: ast.expr, names: Names, module: str
 ) -> Attributes:
     told: Attributes = {}
     for target in targets:

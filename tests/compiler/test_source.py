@@ -145,3 +145,22 @@ def test_source_alone_tells_what_is_written_plainly(source: str) -> None:
             return  # no order of its bases
         assert loader.registry.is_readable(path), source
         assert loader.registry.metadata(path) == inspect_class(loaded, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    from rayflow_dagster import RayflowNode\nexcept ImportError:\n    raise",
+        "try:\n    from rayflow_dagster import RayflowNode\nexcept ImportError:\n"
+        "    RayflowNode = object",
+        "try:\n    from rayflow_dagster import RayflowNode\nfinally:\n    pass\nfrom math import *",
+    ],
+)
+def test_a_class_whose_base_is_imported_in_a_try_is_a_node(text: str) -> None:
+    found = dict(_found(f"{text}\nclass A(RayflowNode):\n    inputs = {{'x': int}}"))
+    assert found == {"A": ["x"]}
+
+
+def _found(source: str) -> Iterator[tuple[str, list[str]]]:
+    for loader, path in _each_class(source):
+        yield path.rpartition(".")[2], list(loader.get_node_metadata(path)["inputs"])
