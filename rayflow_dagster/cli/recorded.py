@@ -4,7 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,7 @@ class RecordedRunner:
         self._compiled = compile_flow(
             flow.raw, title, flow.project, file=flow.path, connect=connect
         )
-        refused = refused_beside(self._compiled, flow.path)
-        if refused:
+        if refused := refused_beside(self._compiled, flow.path):
             raise ValidationError(refused, title)
         self._job = build_compiled_job(self._compiled, flow.raw, flow_executor)
         self._path = flow.path.resolve()
@@ -87,11 +86,13 @@ class RecordedRunner:
         root = self._compiled.project.root
         home = use_home(root)
         started = time.perf_counter()
-        with open_instance(home) as instance, _started_early(self._job):
+        with ExitStack() as opened:
+            instance = opened.enter_context(open_instance(home))
+            tags = {**_tags(root, self._path), **self._part(inputs, instance)}
+            opened.enter_context(_started_early(self._job))
             record_dead(instance)  # what a launcher does when it starts; there may be none
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
-            tags = {**_tags(root, self._path), **self._part(inputs, instance)}
             run = create_run(self._job, instance, config, tags)
             listener = _Listener(self._compiled, instance, run.run_id, watcher)
             with executing(instance, run.run_id):

@@ -9,6 +9,13 @@ import pytest
 from cli_flows import flow_with_inputs, write_flow
 from dagster import DagsterInstance
 
+from rayflow_dagster.cli.flows import open_flow
+from rayflow_dagster.cli.progress import NoProgress
+from rayflow_dagster.cli.recorded import RecordedRunner
+from rayflow_dagster.errors import InvalidInputsError
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.testing import InProcessActors, in_process
+
 
 def write_parted(project: Path, partitions: dict[str, Any]) -> None:
     flow = flow_with_inputs({"day": "str"})
@@ -51,6 +58,22 @@ def test_a_partition_that_is_not_there_is_one_message(ray_session, typed, projec
     assert result.stderr == (
         "Error: input 'day': there is no partition 'east' (known: north, south)\n"
     )
+
+
+def test_a_partition_that_is_not_there_is_refused_before_anything_is_started(
+    typed, project: Path
+) -> None:
+    write_parted(project, {"kind": "static", "values": ["north", "south"], "input": "day"})
+    started = []
+
+    def connect(orchestrator: FlowOrchestrator) -> InProcessActors:
+        started.append(orchestrator)
+        return in_process(orchestrator)
+
+    runner = RecordedRunner(open_flow("parted"), connect)
+    with pytest.raises(InvalidInputsError, match="there is no partition 'east'"):
+        runner.run({"day": "east"}, NoProgress())
+    assert started == []
 
 
 @pytest.mark.ray
