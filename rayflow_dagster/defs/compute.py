@@ -39,7 +39,7 @@ from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
-from .resources import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
+from .session import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
 from .storage import step_folder, stored
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
@@ -96,7 +96,7 @@ def _run(
 
 def _refuse_to_forget(session: RunSession) -> None:
     try:
-        session.refuse_to_forget()
+        session.variables.refuse_to_forget()
     except VariableError as error:
         raise Failure(str(error), allow_retries=False) from None
 

@@ -36,7 +36,7 @@ from ._dagster import (
 )
 from .apart import Apart
 from .hooks import run_hooks
-from .resources import RunSession
+from .session import RunSession
 from .step import StepInFlight
 
 POLL_SECONDS = 0.2
@@ -92,7 +92,7 @@ class Drive:
         """Connect to Ray before the first step, so that no step's duration has it in it."""
         yield engine_event(self._job, "Connecting to Ray", [])
         started = time.monotonic()
-        self._session.begin_variables()
+        self._session.variables.begin()
         self._session.connect(shares_variables=False)
         self._session.wait_until_up(ACTOR_SECONDS)
         seconds = time.monotonic() - started
@@ -175,7 +175,7 @@ class Drive:
         yield event
         self._active.handle_event(event)
         if event.is_step_success:
-            self._session.recorded(step.key)
+            self._session.variables.recorded(step.key)
         step.failed = step.failed or event.event_type_value == "STEP_FAILURE"
         self._failed = self._failed or step.failed
 
@@ -251,7 +251,7 @@ class Drive:
                 yield DagsterEvent.step_skipped_event(context)
         elif self._must_return():
             raise self._no_return()
-        kept = session.keep_variables()
+        kept = session.variables.keep()
         if kept:
             yield engine_event(self._job, f"Kept for the next run: {', '.join(kept)}", [])
 

@@ -30,7 +30,7 @@ from ._dagster import (
 )
 from .driving import Drive
 from .names import SESSION
-from .resources import RunSession
+from .session import RunSession
 
 
 class FlowExecutor(Executor):

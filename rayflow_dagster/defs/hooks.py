@@ -10,7 +10,7 @@ from rayflow_dagster.secrets import spelled
 
 from ._dagster import open_outputs_for_hooks, trigger_hooks
 from .io_manager import Absent, NodeOutput
-from .resources import RunSession
+from .session import RunSession
 from .step import StepInFlight
 
 

@@ -9,7 +9,7 @@ from rayflow_dagster.errors import DataNotAvailableError
 from rayflow_dagster.values import StoredValue, is_inline, stored_exists
 
 from .names import ABSENT, SESSION
-from .resources import RunSession
+from .session import RunSession
 from .storage import PLACE, inline_metadata, place_metadata, step_folder, stored
 
 

@@ -34,7 +34,7 @@ from .executor import flow_executor
 from .io_manager import build_io_manager
 from .names import ABSENT, AFTER_INPUT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
 from .ops import build_op, build_retry_policy, op_tags
-from .resources import HASH_TAG, session_resource
+from .session import HASH_TAG, session_resource
 
 if TYPE_CHECKING:
     from rayflow_dagster.actors.cluster import RaySettings

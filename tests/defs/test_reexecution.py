@@ -198,7 +198,7 @@ KILLED = """
 import os, signal, sys
 from dagster import DagsterInstance
 from defs.test_reexecution import _execute
-from rayflow_dagster.defs.resources import RunSession
+from rayflow_dagster.defs.session import RunSession
 import json
 
 settled = RunSession.settled

@@ -17,7 +17,7 @@ from rayflow_dagster.actors import _ray
 from rayflow_dagster.defs import resources
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
-from rayflow_dagster.defs.resources import RunSession
+from rayflow_dagster.defs.session import RunSession
 from rayflow_dagster.project import Project
 
 pytestmark = pytest.mark.ray
