@@ -157,7 +157,11 @@ class Drive:
     def _drive(self, step: StepInFlight) -> Iterator[DagsterEvent]:
         """Run a step until it parks or ends."""
         while True:
-            event = step.advance()
+            try:
+                event = step.advance()
+            except DagsterExecutionInterruptedError:  # the signal came while its op was at work
+                yield from self._interrupt()
+                return
             if event is None:
                 yield from self._ended(step)
                 return

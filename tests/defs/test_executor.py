@@ -25,7 +25,8 @@ from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run, run_in_d
 from drawing import draw, node
 
 from rayflow_dagster.defs.build import build_job
-from rayflow_dagster.testing import in_process
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.testing import InProcessActors, in_process
 
 MEET = "flow_nodes.meet.MeetNode"
 
@@ -181,6 +182,37 @@ def test_terminate_ends_running_nodes_and_starts_nothing_more(
     assert run.statuses == {
         "start": "completed", "stuck": "failed", "after": "pending", "return": "pending",
     }  # fmt: skip
+
+
+def test_terminate_while_a_step_is_at_work_ends_the_others_too(instance: DagsterInstance) -> None:
+    flow = draw(
+        {"start": "start", "waits": node("sleep", values={"SECONDS": 0.5}), "works": "sleep",
+         "return": "return"},
+        "start > waits, start > works, works > return",
+    )  # fmt: skip
+
+    class Terminated(InProcessActors):
+        def dispatch(self, node_id: str, *given: Any, **options: Any) -> Any:
+            if node_id == "works":
+                instance.report_run_canceling(run)
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().dispatch(node_id, *given, **options)
+
+    def connect(orchestrator: FlowOrchestrator) -> Terminated:
+        assert orchestrator.graph is not None
+        return Terminated(orchestrator, orchestrator.graph)
+
+    job = build_job(flow, "test", project=PROJECT, connect=connect)
+    run = instance.create_run_for_job(job)
+    execute_run(InMemoryJob(job), run, instance)
+
+    recorded = instance.get_run_by_id(run.run_id)
+    assert recorded is not None
+    assert recorded.status == DagsterRunStatus.CANCELED
+    ended = read_run(instance, run.run_id, compile_test_flow(flow))
+    assert (ended.statuses["waits"], ended.statuses["works"]) == ("failed", "failed")
+    errors = [e.step_failure_data.error for e in ended.events if e.is_step_failure]
+    assert {each and each.cls_name for each in errors} == {"DagsterExecutionInterruptedError"}
 
 
 def _hooks(seen: list[tuple[str, str]]) -> Any:
