@@ -157,11 +157,11 @@ def test_a_schedule_of_names_runs_for_each(tmp_path: Path, instance: DagsterInst
 def test_a_sensor_names_the_partition_and_adds_it_where_they_are_dynamic(
     tmp_path: Path, instance: DagsterInstance
 ) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "ada.csv").write_text("")
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "ada.csv").write_text("")
     sensor = {
         "type": "file",
-        "path": "in/*",
+        "path": "inbox/*",
         "settle": 0,
         "inputs": {"day": "{{ file.name }}"},
     }
@@ -179,9 +179,9 @@ def test_a_sensor_names_the_partition_and_adds_it_where_they_are_dynamic(
 def test_a_file_names_a_partition_whatever_bytes_its_name_has(
     tmp_path: Path, instance: DagsterInstance, name: bytes, key: str
 ) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / os.fsdecode(name)).write_text("")
-    sensor = {"type": "file", "path": "in/*", "settle": 0, "inputs": {"day": "{{ file.name }}"}}
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / os.fsdecode(name)).write_text("")
+    sensor = {"type": "file", "path": "inbox/*", "settle": 0, "inputs": {"day": "{{ file.name }}"}}
     flow = parted({"kind": "dynamic", "input": "day"}, sensors=[sensor])
     (request,) = Ticks(load(tmp_path, {"sales": flow}), "sales_file", instance).tick()
     assert request.partition_key == key
@@ -191,9 +191,9 @@ def test_a_file_names_a_partition_whatever_bytes_its_name_has(
 def test_a_file_whose_name_cannot_be_a_partition_is_named(
     tmp_path: Path, instance: DagsterInstance
 ) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a...b").write_text("")
-    sensor = {"type": "file", "path": "in/*", "settle": 0, "inputs": {"day": "{{ file.name }}"}}
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "a...b").write_text("")
+    sensor = {"type": "file", "path": "inbox/*", "settle": 0, "inputs": {"day": "{{ file.name }}"}}
     flow = parted({"kind": "dynamic", "input": "day"}, sensors=[sensor])
     ticks = Ticks(load(tmp_path, {"sales": flow}), "sales_file", instance)
     with pytest.raises(InvalidInputsError, match=r"a\.\.\.b: 'a\.\.\.b' cannot be a part"):

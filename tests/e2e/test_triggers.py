@@ -166,6 +166,6 @@ def test_runs_of_a_schedule_keep_variables_for_the_next(
 ) -> None:
     counted = [each["visits"] for each in results(recorded, "visits", 1)]
     assert counted == list(range(1, len(counted) + 1))
-    kept = kept_variables(recorded, "visits", str(project)).read()
+    kept = kept_variables(recorded, "visits", str(running.project)).read()
     assert kept["last_visitor"].value == "Ada"
     assert kept["visits"].value >= len(counted)
