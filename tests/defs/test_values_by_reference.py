@@ -14,7 +14,7 @@ from drawing import draw, node
 from odd_nodes.frames import ROWS
 
 from rayflow_dagster.actors import _ray
-from rayflow_dagster.defs import resources
+from rayflow_dagster.defs import session
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.defs.session import RunSession
@@ -99,7 +99,7 @@ def test_an_object_is_released_after_its_last_reader(
                 gc.collect()
                 seen.append((node_id, _ray.is_referenced(made[0])))
 
-    monkeypatch.setattr(resources, "RunSession", Watching)
+    monkeypatch.setattr(session, "RunSession", Watching)
     job = build_job(_flow("array", settings={"durable": False}), "test", project=PROJECT)
 
     run = run_job(job, compile_flow(_flow("array"), "test", PROJECT), {}, memory)
