@@ -10,9 +10,10 @@ Values cross as they would to an actor: a node gets copies, with read-only array
 be pickled is no output.
 """
 
+import heapq
+import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -136,7 +137,9 @@ class InProcessActors:
         self._free = workers
         self._closed = False
         self._lock = threading.Lock()
-        self._waiting: deque[Future[Any]] = deque()
+        self._waiting: list[tuple[int, int, Future[Any]]] = []
+        """(minus the node's priority, which in a row, what is done when a thread is free)."""
+        self._numbers = itertools.count()
         self._reserved: dict[str, Future[Any]] = {}
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="rayflow-node")
 
@@ -150,13 +153,14 @@ class InProcessActors:
 
     def reserve(self, node_id: str) -> "Future[Any]":
         """One of the threads, for the next ``dispatch`` of the node."""
-        self._reserved[node_id] = self._wait_for_one()
+        self._reserved[node_id] = self._wait_for_one(node_id)
         return self._reserved[node_id]
 
-    def _wait_for_one(self) -> "Future[Any]":
+    def _wait_for_one(self, node_id: str) -> "Future[Any]":
         waiting: Future[Any] = Future()
+        priority = self._graph["nodes"][node_id].get("priority", 0)
         with self._lock:
-            self._waiting.append(waiting)
+            heapq.heappush(self._waiting, (-priority, next(self._numbers), waiting))
         self._hand_out()
         return waiting
 
@@ -179,7 +183,7 @@ class InProcessActors:
             else:
                 self._freed()
 
-        (self._reserved.pop(node_id, None) or self._wait_for_one()).add_done_callback(start)
+        (self._reserved.pop(node_id, None) or self._wait_for_one(node_id)).add_done_callback(start)
         return running
 
     def _work(self, running: "Future[NodeReply]", *arguments: Any) -> None:
@@ -203,7 +207,7 @@ class InProcessActors:
             with self._lock:
                 if not (self._free and self._waiting):
                     return
-                reserved = self._waiting.popleft()
+                *_, reserved = heapq.heappop(self._waiting)
                 if not reserved.set_running_or_notify_cancel():
                     continue
                 self._free -= 1

@@ -2,9 +2,10 @@
 
 Pure bookkeeping, no Ray and no clock: whoever asks says what time it is. How many workers live at
 once is Ray's to say: a few more than there are may be asked for, and come up when a slot is free
-somewhere. Plain nodes share workers and are served in order; a node with options of its own gets
-an actor for one execution, and idle workers end where that may stand. Workers that nobody needs
-end soon, and one that has served for a while ends where others wait, so that runs share the slots.
+somewhere. Plain nodes share workers and are served by priority, then in order; a node with options
+of its own gets an actor for one execution, and idle workers end where that may stand. Workers that
+nobody needs end soon, and one that has served for a while ends where others wait, so that runs
+share the slots.
 """
 
 from collections import deque
@@ -88,12 +89,20 @@ class Lease:
     def take(self, request: Request) -> Worker | None:
         """An idle worker for ``request``, or None: then it stands in a queue."""
         if request.spec.place == "own":
-            self.own_queue.append(request)
+            self._stand_in(self.own_queue, request)
         elif self.idle and not self.queue:
             return self.idle.pop()
         else:
-            self.queue.append(request)
+            self._stand_in(self.queue, request)
         return None
+
+    @staticmethod
+    def _stand_in(queue: "deque[Request]", request: Request) -> None:
+        """Behind those of the same priority, before those of a lower one."""
+        at = len(queue)
+        while at and queue[at - 1].spec.priority < request.spec.priority:
+            at -= 1
+        queue.insert(at, request)
 
     def came_up(self, worker: Worker, place: str, now: float) -> None:
         """A worker is up, on the machine with this id."""

@@ -37,6 +37,7 @@ class NodeSpec:
     packed: bytes
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     ttl: float = DEFAULT_TTL
+    priority: int = 0
 
     @classmethod
     def of(cls, node_id: str, node: GraphNode) -> "NodeSpec":
@@ -53,7 +54,8 @@ class NodeSpec:
             place = "async"
         packed = Job(call, outputs).packed()
         ttl = float(node.get("resident_ttl", DEFAULT_TTL))
-        return cls(call, metadata, place, outputs, packed, options, ttl)
+        priority = node.get("priority", 0)
+        return cls(call, metadata, place, outputs, packed, options, ttl, priority)
 
     @property
     def cpus(self) -> float:

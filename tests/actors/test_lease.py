@@ -1,5 +1,7 @@
 """Which request gets which worker: decided without Ray."""
 
+from dataclasses import replace
+
 import pytest
 
 from rayflow_dagster.actors.lease import Lease, Step, Worker
@@ -35,6 +37,15 @@ def test_an_idle_worker_is_taken_at_once_and_otherwise_the_request_waits():
     assert lease.release(lease.workers[0], 0.0) is two
     assert lease.release(lease.workers[0], 0.0) is None
     assert lease.idle == lease.workers
+
+
+def test_a_request_of_a_higher_priority_goes_before_those_that_wait():
+    lease = Lease(workers=[Worker(is_up=True)])
+    waiting = [replace(request().spec, priority=each) for each in (0, 5, 0, 7, 5, -1)]
+    for spec in waiting:
+        lease.take(Request(spec, {}, None))
+    served = [lease.release(lease.workers[0], 0.0) for _ in waiting]
+    assert [each and each.spec for each in served] == [waiting[at] for at in (3, 1, 4, 0, 2, 5)]
 
 
 def test_nobody_overtakes_the_queue():

@@ -314,6 +314,25 @@ def test_the_node_of_higher_priority_starts_first(instance: DagsterInstance) -> 
     assert starts.index("high") < starts.index("low")
 
 
+def test_a_node_of_higher_priority_goes_before_those_that_wait_for_a_worker(
+    instance: DagsterInstance,
+) -> None:
+    flow = draw(
+        {"start": "start", "a": "sleep", "b": "sleep", "c": "sleep",
+         "high": node("sleep", priority=5), "return": "return"},
+        "start > a, start > b, start > c, a > high, high > return, c > return",
+    )  # fmt: skip
+
+    def one_worker(orchestrator: FlowOrchestrator) -> InProcessActors:
+        assert orchestrator.graph is not None
+        return InProcessActors(orchestrator, orchestrator.graph, workers=1)
+
+    run = run_in_dagster(flow, {}, instance, connect=one_worker)
+
+    starts = [e.step_key for e in run.events if e.event_type == DagsterEventType.STEP_START]
+    assert starts.index("high") < starts.index("c")
+
+
 def test_a_failure_leaves_what_waits_for_a_worker_unstarted(memory: DagsterInstance) -> None:
     nodes: dict[str, Any] = {"start": "start", "boom": "boom", "return": "return"}
     wires = "start > boom, boom > return"
