@@ -8,33 +8,24 @@ from typing import Any
 
 from pydantic import ValidationError as PydanticError
 
-from rayflow_dagster.errors import ProjectError
 from rayflow_dagster.port_types import accepts, fits, parse_type
 from rayflow_dagster.preview import preview, preview_typed
-from rayflow_dagster.reach import Reach
-from rayflow_dagster.secrets import secrets_in, without_passwords
+from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import did_you_mean, listed
-from rayflow_dagster.values import is_url, local_or_url, protocol_problem
 
 from .cron import cron_problem
 from .findings import Finding
 from .partitions import Partitions
-from .poll_check import poll_problem
 from .resolved import Node, ResolvedFlow
 from .rules_partitions import partition_problems
 from .templates import lone_template, template_names, template_problems
 from .triggers import (
     SENSORS,
-    FileSensor,
-    FlowSensor,
-    InboxSensor,
-    PollSensor,
     Schedule,
+    Sensor,
     Trigger,
     Triggers,
     declared_triggers,
-    known_templates,
-    template_type,
     trigger_names,
 )
 from .zones import zone_problem
@@ -51,8 +42,10 @@ MAX_MISSING = 10
 """Of one trigger, how many missing inputs are told."""
 
 
-def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
-    """The form of every trigger, and the inputs that it gives to START."""
+def triggers(flow: ResolvedFlow, root: Path | None) -> Iterator[Finding]:
+    """The form of every trigger, the inputs that it gives to START, and what it needs of the
+    project's folder, if that is known.
+    """
     try:
         declared = declared_triggers(flow.data)
     except PydanticError as error:
@@ -63,48 +56,15 @@ def triggers(flow: ResolvedFlow) -> Iterator[Finding]:
     for where, trigger in _placed(declared):
         if isinstance(trigger, Schedule):
             yield from _times(where, trigger, declared)
-        if isinstance(trigger, FileSensor):
-            yield from _readable(where, trigger)
         inputs = _inputs(where, trigger, flow, declared.bound_input)
         yield from (Finding("trigger_input", text) for text in inputs)
-        if isinstance(trigger, FlowSensor) and trigger.on != "success":
-            yield from _no_result(where, trigger)
+        for rule, key, text, severity in trigger.problems(root):
+            yield Finding(rule, f"flow key {where}.{key}: {text}", severity)
     if declared.partitions is not None:
         for problem in partition_problems(declared.partitions, flow):
             yield Finding("partitions", f"flow key partitions.{problem}")
     yield from _names(declared)
-    inboxes = [where for where, trigger in _placed(declared) if isinstance(trigger, InboxSensor)]
-    for where in inboxes[1:]:
-        message = f"flow key {where}: a flow has one inbox sensor, and {inboxes[0]} is one already"
-        yield Finding("trigger", message)
-
-
-def poll_checks(flow: ResolvedFlow, root: Path) -> Iterator[Finding]:
-    """The class of every ``poll`` sensor can be asked."""
-    try:
-        declared = declared_triggers(flow.data)
-    except PydanticError:
-        return  # which ``triggers`` reports
-    for where, trigger in _placed(declared):
-        problem = poll_problem(root, trigger.check) if isinstance(trigger, PollSensor) else None
-        if problem is not None:
-            yield Finding("poll_check", f"flow key {where}.check: {problem}")
-
-
-def sensor_files(flow: ResolvedFlow, root: Path) -> Iterator[Finding]:
-    """Every ``file`` sensor looks where the project lets flows use files."""
-    try:
-        declared, reach = declared_triggers(flow.data), Reach.of(root)
-    except (PydanticError, ProjectError):
-        return  # which ``triggers`` reports, and whoever opens the project
-    for where, trigger in _placed(declared):
-        path = local_or_url(trigger.path) if isinstance(trigger, FileSensor) else ""
-        if not path or is_url(path):
-            continue
-        try:
-            reach.pattern(path)
-        except PermissionError as error:
-            yield Finding("sensor_files", f"flow key {where}.path: {error}")
+    yield from _only_ones(declared)
 
 
 def _placed(declared: Triggers) -> Iterator[tuple[str, Trigger]]:
@@ -123,7 +83,8 @@ def _problem(item: Mapping[str, Any], flow: Mapping[str, Any]) -> str:
     for part in location[1:]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}"
     given = item["input"]
-    kinds = "file, flow, poll or inbox"
+    *others, last = SENSORS
+    kinds = f"{', '.join(others)} or {last}"
     match item["type"]:
         case "missing":
             return f"{place}: is missing"
@@ -167,13 +128,6 @@ def _times(where: str, schedule: Schedule, declared: Triggers) -> Iterator[Findi
         yield Finding("timezone", f"flow key {where}.timezone: {message}")
 
 
-def _readable(where: str, sensor: FileSensor) -> Iterator[Finding]:
-    problem = protocol_problem(sensor.path)
-    if problem is not None:  # where the sensor looks, the package may be installed
-        text = f"flow key {where}.path: {without_passwords(problem)}"
-        yield Finding("trigger", text, severity="warning")
-
-
 def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None) -> Iterator[str]:
     """What is wrong with the inputs that a trigger gives."""
     if len(flow.starts) != 1:
@@ -190,16 +144,16 @@ def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None)
             )
         else:
             yield from _value_problems(place, value, start.outputs[name], trigger)
-    if trigger_gives_all(trigger):
+    if trigger.gives_all:
         ignored = bound if isinstance(trigger, Schedule) else None
         yield from _missing(where, trigger, start, ignored)
 
 
 def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iterator[str]:
     yield from (f"{place}: {problem}" for problem in template_problems(value))
-    unknown = [name for name in template_names(value) if template_type(trigger, name) is None]
+    unknown = [name for name in template_names(value) if trigger.template_type(name) is None]
     for name in unknown:
-        known = known_templates(trigger)
+        known = list(trigger.templates)
         listed = ", ".join(f"{{{{ {each} }}}}" for each in known)
         choices = f"known: {listed}" if known else "this kind of sensor has no templates"
         yield (
@@ -209,18 +163,13 @@ def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iter
         return
     lone = lone_template(value)
     if lone is not None:
-        gives = template_type(trigger, lone) or "any"
+        gives = trigger.template_type(lone) or "any"
         if not fits(parse_type(gives), parse_type(kind)):
             yield f"{place}: {{{{ {lone} }}}} is {gives}, but START takes {kind}"
     elif not any(True for _ in template_names(value)) and not accepts(
         parse_type(kind), secrets_in(value)
     ):
         yield f"{place}: START takes {kind}, not {preview_typed(value, 80)}"
-
-
-def trigger_gives_all(trigger: Trigger) -> bool:
-    """Whether a run's inputs are those of the trigger alone."""
-    return getattr(trigger, "type", "schedule") not in ("poll", "inbox")
 
 
 def _missing(where: str, trigger: Trigger, start: Node, bound: str | None) -> Iterator[str]:
@@ -233,14 +182,17 @@ def _missing(where: str, trigger: Trigger, start: Node, bound: str | None) -> It
         )
 
 
-def _no_result(where: str, sensor: FlowSensor) -> Iterator[Finding]:
-    for name in template_names(sensor.inputs):
-        if name.startswith("result."):
-            yield Finding(
-                "trigger_input",
-                f"flow key {where}.inputs: {{{{ {name:.80} }}}} is there only if the flow has "
-                f'succeeded, and on is "{sensor.on}"; use on: "success", or leave it out',
-            )
+def _only_ones(declared: Triggers) -> Iterator[Finding]:
+    """Of some kinds a flow has one at most."""
+    first: dict[str, str] = {}
+    for where, trigger in _placed(declared):
+        if not isinstance(trigger, Sensor) or not trigger.is_only_one:
+            continue
+        other = first.setdefault(trigger.type, where)
+        if other != where:
+            kind = trigger.type
+            message = f"a flow has one {kind} sensor, and {other} is one already"
+            yield Finding("trigger", f"flow key {where}: {message}")
 
 
 def _names(declared: Triggers) -> Iterator[Finding]:
@@ -253,6 +205,3 @@ def _names(declared: Triggers) -> Iterator[Finding]:
                 "trigger_name",
                 f"flow key {where}.name: several triggers are named '{shown}'; give each its own",
             )
-
-
-TRIGGERS = (triggers,)

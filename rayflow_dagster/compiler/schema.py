@@ -94,13 +94,6 @@ ADDITIONS = {
         "schedules": "Times at which the flow starts by itself.",
         "sensors": "What the flow waits for, to start by itself.",
     },
-    "FileSensor": {"type": "The kind of sensor."},
-    "FlowSensor": {
-        "type": "The kind of sensor.",
-        "on": "How the other flow has to end.",
-    },
-    "PollSensor": {"type": "The kind of sensor."},
-    "InboxSensor": {"type": "The kind of sensor."},
 }
 """Descriptions of keys whose models have none, by model."""
 

@@ -1,19 +1,42 @@
-"""What starts a flow by itself: the models of ``schedules``, ``sensors`` and ``partitions``."""
+"""What starts a flow by itself: the models of ``schedules``, ``sensors`` and ``partitions``.
+
+A kind of sensor is one class here, with its keys, its templates and what can be wrong with it, and
+one line of ``KINDS``; ``defs/triggers`` has the Dagster sensor of each.
+"""
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rayflow_dagster.errors import ProjectError
+from rayflow_dagster.reach import Reach
+from rayflow_dagster.secrets import without_passwords
+from rayflow_dagster.types import Severity
+from rayflow_dagster.values import is_url, local_or_url, protocol_problem
+
 from .partitions import Partitions
+from .poll_check import poll_problem
+from .templates import template_names
 
 Overlap = Literal["allow", "skip", "queue", "cancel"]
 
 SCHEDULED_TIME = "scheduled_time"
 PARTITION = "partition"
 ANY = "any"
+_KIND = "The kind of sensor."
+
+
+class Problem(NamedTuple):
+    """What is wrong with a trigger's ``key``; ``rule`` is the finding's."""
+
+    rule: str
+    key: str
+    text: str
+    severity: Severity = "error"
 
 
 class _Strict(BaseModel):
@@ -22,6 +45,9 @@ class _Strict(BaseModel):
 
 class Trigger(_Strict):
     """What all triggers have."""
+
+    gives_all: ClassVar[bool] = True
+    """Whether a run's inputs are those of the trigger alone."""
 
     name: str | None = Field(
         default=None,
@@ -44,6 +70,19 @@ class Trigger(_Strict):
         "start none (skip), start it afterwards (queue), or end the one that goes on (cancel).",
     )
 
+    @property
+    def templates(self) -> Mapping[str, str]:
+        """The names that texts in ``inputs`` may have as templates -> the port type of each."""
+        return {}
+
+    def template_type(self, name: str) -> str | None:
+        """The port type of what a template's name is replaced by; None if there is no such."""
+        return self.templates.get(name)
+
+    def problems(self, root: Path | None) -> Iterator[Problem]:  # noqa: ARG002
+        """What is wrong with it beyond its form, in the project's folder if that is known."""
+        yield from ()
+
 
 class Schedule(Trigger):
     """Starts the flow at times."""
@@ -55,11 +94,24 @@ class Schedule(Trigger):
     )
     timezone: str = Field(default="UTC", description="As in the IANA database: Europe/Madrid.")
 
+    @property
+    def templates(self) -> Mapping[str, str]:
+        return {SCHEDULED_TIME: "str"}
+
 
 class Sensor(Trigger):
     """What all sensors have."""
 
+    is_only_one: ClassVar[bool] = False
+    """Whether a flow has one of the kind at most."""
+
+    type: str
     max_per_tick: int = Field(default=20, ge=1, le=1000, description="Runs to start at one look.")
+
+    @property
+    def interval(self) -> int:
+        """Seconds between two looks, at the least."""
+        raise NotImplementedError
 
 
 class LookingSensor(Sensor):
@@ -78,7 +130,7 @@ class LookingSensor(Sensor):
 class FileSensor(LookingSensor):
     """Starts the flow for files that arrive."""
 
-    type: Literal["file"]
+    type: Literal["file"] = Field(description=_KIND)
     path: str = Field(
         min_length=1,
         pattern=r"^[^{}]+$",
@@ -94,19 +146,64 @@ class FileSensor(LookingSensor):
         default=False, description="One run for all files of a look, instead of one for each."
     )
 
+    @property
+    def templates(self) -> Mapping[str, str]:
+        if self.batch:
+            return {"files": "list[dict]", "paths": "list[str]"}
+        return {"file.path": "str", "file.name": "str", "file.size": "int", "file.mtime": "float"}
+
+    def problems(self, root: Path | None) -> Iterator[Problem]:
+        """It looks where the project lets flows use files, by a protocol that is installed."""
+        path = local_or_url(self.path)
+        if is_url(path):
+            problem = protocol_problem(self.path)
+            if problem is not None:  # where the sensor looks, the package may be installed
+                yield Problem("trigger", "path", without_passwords(problem), "warning")
+        elif root is not None:
+            try:
+                Reach.of(root).pattern(path)
+            except ProjectError:
+                return  # which whoever opens the project reports
+            except PermissionError as error:
+                yield Problem("sensor_files", "path", str(error))
+
 
 class FlowSensor(LookingSensor):
     """Starts the flow when another one ends."""
 
-    type: Literal["flow"]
+    type: Literal["flow"] = Field(description=_KIND)
     flow: str = Field(min_length=1, description="The other flow's name.")
-    on: Literal["success", "failure", "either"] = "success"
+    on: Literal["success", "failure", "either"] = Field(
+        default="success", description="How the other flow has to end."
+    )
+
+    @property
+    def templates(self) -> Mapping[str, str]:
+        return {"run.run_id": "str", "run.flow": "str", "run.status": "str", "result.<name>": ANY}
+
+    def template_type(self, name: str) -> str | None:
+        if re.fullmatch(r"result\.[^.\s]+(\.[^.\s]+)*", name):
+            return ANY
+        return super().template_type(name)
+
+    def problems(self, root: Path | None) -> Iterator[Problem]:  # noqa: ARG002
+        """A result is there only if the other flow has succeeded."""
+        for name in template_names(self.inputs) if self.on != "success" else ():
+            if name.startswith("result."):
+                yield Problem(
+                    "trigger_input",
+                    "inputs",
+                    f"{{{{ {name:.80} }}}} is there only if the flow has succeeded, and on is "
+                    f'"{self.on}"; use on: "success", or leave it out',
+                )
 
 
 class PollSensor(Sensor):
     """Starts the flow when a class of the author's says so."""
 
-    type: Literal["poll"]
+    gives_all: ClassVar[bool] = False
+
+    type: Literal["poll"] = Field(description=_KIND)
     check: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
         description="The class, for example nodes.shop.NewOrders: check(cursor) returns a list of "
@@ -119,24 +216,33 @@ class PollSensor(Sensor):
         """Seconds between two checks, at the least."""
         return self.every
 
+    def problems(self, root: Path | None) -> Iterator[Problem]:
+        """Its class can be asked."""
+        problem = poll_problem(root, self.check) if root is not None else None
+        if problem is not None:
+            yield Problem("poll_check", "check", problem)
+
 
 class InboxSensor(LookingSensor):
     """Starts the flow for requests that another program sends over HTTP."""
 
-    type: Literal["inbox"]
+    gives_all: ClassVar[bool] = False
+    is_only_one: ClassVar[bool] = True
+
+    type: Literal["inbox"] = Field(description=_KIND)
 
 
+KINDS: tuple[type[Sensor], ...] = (FileSensor, FlowSensor, PollSensor, InboxSensor)
+"""Every kind of sensor."""
 SENSORS: dict[str, type[Sensor]] = {
-    "file": FileSensor,
-    "flow": FlowSensor,
-    "poll": PollSensor,
-    "inbox": InboxSensor,
+    get_args(kind.model_fields["type"].annotation)[0]: kind for kind in KINDS
 }
-"""By the word in ``type``."""
+"""The kinds by the word in ``type``."""
 
-AnySensor = Annotated[
-    FileSensor | FlowSensor | PollSensor | InboxSensor, Field(discriminator="type")
-]
+if TYPE_CHECKING:
+    AnySensor = Sensor
+else:
+    AnySensor = Annotated[Union[KINDS], Field(discriminator="type")]  # noqa: UP007
 
 
 class Triggers(BaseModel):
@@ -155,7 +261,7 @@ class Triggers(BaseModel):
         return self.partitions.input if self.partitions is not None else None
 
     @property
-    def every(self) -> list[Schedule | FileSensor | FlowSensor | PollSensor | InboxSensor]:
+    def every(self) -> list[Schedule | Sensor]:
         """Schedules, then sensors."""
         return [*self.schedules, *self.sensors]
 
@@ -184,38 +290,3 @@ def trigger_names(job: str, triggers: Triggers) -> list[str]:
         taken.add(name)
         found.append(name)
     return found
-
-
-_FILE = {"path": "str", "name": "str", "size": "int", "mtime": "float"}
-_RUN = {"run_id": "str", "flow": "str", "status": "str"}
-
-
-def template_type(trigger: Trigger, name: str) -> str | None:
-    """The port type of what a template's name stands for in a trigger's inputs; None if nothing."""
-    known: dict[str, str] = {}
-    match trigger:
-        case Schedule():
-            known = {SCHEDULED_TIME: "str"}
-        case FileSensor(batch=True):
-            known = {"files": "list[dict]", "paths": "list[str]"}
-        case FileSensor():
-            known = {f"file.{key}": kind for key, kind in _FILE.items()}
-        case FlowSensor():
-            known = {f"run.{key}": kind for key, kind in _RUN.items()}
-            if re.fullmatch(r"result\.[^.\s]+(\.[^.\s]+)*", name):
-                return ANY
-    return known.get(name)
-
-
-def known_templates(trigger: Trigger) -> list[str]:
-    """The names that may stand in a trigger's inputs, for messages."""
-    match trigger:
-        case Schedule():
-            return [SCHEDULED_TIME]
-        case FileSensor(batch=True):
-            return ["files", "paths"]
-        case FileSensor():
-            return [f"file.{key}" for key in _FILE]
-        case FlowSensor():
-            return [*(f"run.{key}" for key in _RUN), "result.<name>"]
-    return []

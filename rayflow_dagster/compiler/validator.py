@@ -96,9 +96,9 @@ class FlowValidator:
         yield from self._check(flow)
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        own = (self._known_classes, self._runtime_env, self._by_folder)
+        own = (self._known_classes, self._runtime_env)
         general = (*rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES, *rules_assets.ASSETS)
-        for rule in (*own, *general, *rules_secrets.SECRETS, *rules_triggers.TRIGGERS):
+        for rule in (*own, *general, *rules_secrets.SECRETS, self._triggers):
             yield from rule(flow)
         if flow.is_acyclic:
             yield from rules_runs.check_runs(flow)
@@ -131,10 +131,8 @@ class FlowValidator:
         if not self.allow_runtime_env:
             yield from rules_options.no_runtime_env(flow)
 
-    def _by_folder(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        if self.folder is not None:
-            yield from rules_triggers.poll_checks(flow, self.folder)
-            yield from rules_triggers.sensor_files(flow, self.folder)
+    def _triggers(self, flow: ResolvedFlow) -> Iterator[Finding]:
+        yield from rules_triggers.triggers(flow, self.folder)
 
     def _class_problem(self, node: Node) -> str | None:
         try:

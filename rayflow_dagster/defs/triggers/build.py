@@ -1,5 +1,8 @@
 """``build_triggers``: the schedules and sensors of a flow."""
 
+from collections.abc import Callable
+from typing import Any
+
 from dagster import (
     DagsterInvalidDefinitionError,
     JobDefinition,
@@ -9,12 +12,12 @@ from dagster import (
 )
 
 from rayflow_dagster.compiler.triggers import (
-    AnySensor,
     FileSensor,
     FlowSensor,
     InboxSensor,
     PollSensor,
     Schedule,
+    Sensor,
     trigger_names,
 )
 from rayflow_dagster.defs.broken import BrokenFlow
@@ -27,10 +30,20 @@ from .flow_sensor import flow_look
 from .inbox_sensor import inbox_look, inbox_settle
 from .poll_sensor import poll_look
 from .schedules import build_schedule, schedule_definition
-from .sensors import build_sensor, sensor_definition
+from .sensors import Looking, Settle, build_sensor, sensor_definition
 from .starts import Target
 
 AnyTrigger = ScheduleDefinition | SensorDefinition
+
+LOOKS: dict[type[Sensor], Callable[[Target, Any], Looking]] = {
+    FileSensor: file_look,
+    FlowSensor: flow_look,
+    PollSensor: poll_look,
+    InboxSensor: inbox_look,
+}
+"""How each kind of sensor looks."""
+SETTLES: dict[type[Sensor], Callable[[Target], Settle]] = {InboxSensor: inbox_settle}
+"""Whom a kind tells what became of its look."""
 
 
 class LocationTriggers:
@@ -103,7 +116,7 @@ def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
 
 
 def _stopped(
-    flow: BrokenFlow, job: JobDefinition, trigger: Schedule | AnySensor, name: str
+    flow: BrokenFlow, job: JobDefinition, trigger: Schedule | Sensor, name: str
 ) -> AnyTrigger:
     """A trigger as Dagster knows it, whose ticks say why they start nothing."""
 
@@ -117,15 +130,7 @@ def _stopped(
     return sensor_definition(job, trigger, name, evaluate)
 
 
-def _sensor(target: Target, sensor: AnySensor, name: str) -> SensorDefinition:
-    match sensor:
-        case FileSensor():
-            return build_sensor(target, sensor, name, file_look(target, sensor))
-        case FlowSensor():
-            return build_sensor(target, sensor, name, flow_look(target, sensor))
-        case PollSensor():
-            return build_sensor(target, sensor, name, poll_look(target, sensor))
-        case InboxSensor():
-            return build_sensor(
-                target, sensor, name, inbox_look(target, sensor), inbox_settle(target)
-            )
+def _sensor(target: Target, sensor: Sensor, name: str) -> SensorDefinition:
+    kind = type(sensor)
+    settle = SETTLES[kind](target) if kind in SETTLES else None
+    return build_sensor(target, sensor, name, LOOKS[kind](target, sensor), settle)

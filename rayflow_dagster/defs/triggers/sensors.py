@@ -15,7 +15,7 @@ from dagster import (
     SkipReason,
 )
 
-from rayflow_dagster.compiler.triggers import AnySensor
+from rayflow_dagster.compiler.triggers import Sensor
 from rayflow_dagster.defs._dagster import RUN_KEY_TAG
 from rayflow_dagster.secrets import without_passwords
 
@@ -37,7 +37,7 @@ Settle = Callable[[SensorEvaluationContext, Choice], None]
 
 
 def build_sensor(
-    target: Target, sensor: AnySensor, name: str, look: Looking, settle: Settle | None = None
+    target: Target, sensor: Sensor, name: str, look: Looking, settle: Settle | None = None
 ) -> SensorDefinition:
     """Dagster's sensor of a flow.
 
@@ -101,7 +101,7 @@ def beginning(context: SensorEvaluationContext) -> str:
 
 
 def sensor_definition(
-    job: JobDefinition, sensor: AnySensor, name: str, evaluate: Callable[..., Any]
+    job: JobDefinition, sensor: Sensor, name: str, evaluate: Callable[..., Any]
 ) -> SensorDefinition:
     """A sensor as Dagster knows it, whatever its ticks do.
 
