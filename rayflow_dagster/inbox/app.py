@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 import hmac
-import json
 import logging
-import math
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -19,17 +16,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rayflow_dagster.encodable import encodable
+from .answers import Answer, refusal
+from .endpoint import Endpoint, Limits
+from .places import HEALTH
+from .responses import response_of, too_often
 
-from .endpoint import Answer, Endpoint, Limits, refusal
-
-HEALTH = "/health"
 BODY_SECONDS = 20.0
 """How long a body may take."""
 TIDY_SECONDS = 60.0
 UNREAD_SECONDS = 2.0
 UNREAD_BYTES = 8_000_000
 """How much of a refused body is still read, so that the caller gets to reading the answer."""
+_TOO_OFTEN = "too many requests; Retry-After says how many seconds to wait"
 _LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"[!-~]{1,255}")
 
@@ -108,17 +106,17 @@ class _Handlers:
         """``POST /flows/{name}``."""
         wait = self._starts.take()
         if wait:
-            return _too_often(wait)
+            return too_often(_TOO_OFTEN, wait)
         key = request.headers.get("idempotency-key")
         if key is not None and not _KEY.fullmatch(key):
             text = "Idempotency-Key must have 1 to 255 visible ASCII characters"
-            return _response(refusal(400, text))
+            return response_of(refusal(400, text))
         try:
             content = await self._body(request)
         except _RefusedBody as error:
-            return _response(error.answer)
+            return response_of(error.answer)
         name = request.path_params["name"]
-        return _response(await run_in_threadpool(self._endpoint.start, name, content, key))
+        return response_of(await run_in_threadpool(self._endpoint.start, name, content, key))
 
     async def request(self, request: Request) -> Response:
         """``GET /requests/{id}``."""
@@ -135,8 +133,8 @@ class _Handlers:
     async def _tell(self, question: Callable[..., Answer], *about: str) -> Response:
         wait = self._questions.take()
         if wait:
-            return _too_often(wait)
-        return _response(await run_in_threadpool(question, *about))
+            return too_often(_TOO_OFTEN, wait)
+        return response_of(await run_in_threadpool(question, *about))
 
     async def _body(self, request: Request) -> bytes:
         """The body, read no further than the limit.
@@ -191,7 +189,7 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         answer = refusal(401, "send the header Authorization: Bearer <the inbox's secret>")
-        response = _response(answer)
+        response = response_of(answer)
         response.headers["WWW-Authenticate"] = "Bearer"
         await response(scope, receive, send)
 
@@ -242,22 +240,6 @@ class _ReadRefused:
                 left -= len((await receiving()).get("body", b""))
 
         await self._app(scope, receiving, sending)
-
-
-class _Written(JSONResponse):
-    """As JSON; half a character of a result as JSON's escape of it."""
-
-    def render(self, content: Any) -> bytes:
-        return encodable(json.dumps(content, ensure_ascii=False, allow_nan=False)).encode()
-
-
-def _response(answer: Answer) -> JSONResponse:
-    return _Written(dict(answer.body), answer.status, dict(answer.headers))
-
-
-def _too_often(wait: float) -> Response:
-    text = "too many requests; Retry-After says how many seconds to wait"
-    return _response(refusal(429, text, retry=max(1, math.ceil(wait))))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -3,8 +3,8 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec
 from rayflow_dagster.errors import ProjectError
 from rayflow_dagster.suggest import did_you_mean
 
+from .answers import Answer, refusal
 from .body import digest_of, read_body
 from .flows import FlowTable, InboxFlow, InboxFlows
 from .openapi import openapi
@@ -38,23 +39,6 @@ class Limits:
     waiting: int = 1000
     rate: float = 20.0
     keep: float = 30 * 24 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, JSON body and headers."""
-
-    status: int
-    body: Mapping[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def refusal(
-    status: int, error: str, problems: list[str] | None = None, retry: int | None = None
-) -> Answer:
-    """An answer that says what is wrong. ``retry``: seconds after which it may be right."""
-    headers = {} if retry is None else {"Retry-After": str(retry)}
-    return Answer(status, {"error": error, **({"problems": problems} if problems else {})}, headers)
 
 
 def _answers_in_trouble(

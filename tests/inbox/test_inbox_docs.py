@@ -11,9 +11,9 @@ from docs_blocks import DOCS, blocks
 
 from inbox.inbox_flows import SECRET, serving
 from rayflow_dagster import FlowValidator
-from rayflow_dagster.inbox.app import HEALTH
 from rayflow_dagster.inbox.body import MAX_DEPTH
 from rayflow_dagster.inbox.endpoint import Limits
+from rayflow_dagster.inbox.places import HEALTH
 
 FILE = DOCS / "inbox.md"
 PAGE = FILE.read_text()

@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterInstance
 
 from inbox.inbox_flows import INBOX, SECRET, Caller, Served, flow_of, serving, write_flow
-from rayflow_dagster.inbox import app, serve
+from rayflow_dagster.inbox import app
 from rayflow_dagster.inbox.app import TokenBucket
 from rayflow_dagster.inbox.endpoint import Limits
 
@@ -206,20 +206,6 @@ def test_a_body_that_does_not_come_is_given_up(
 
     assert connection.getresponse().status == 408
     connection.close()
-
-
-@pytest.mark.parametrize("begun", [b"", b"GET /flows HTTP/1.1\r\nHost:"])
-def test_a_connection_on_which_no_request_comes_is_closed(
-    flows: Path, memory: DagsterInstance, monkeypatch: pytest.MonkeyPatch, begun: bytes
-) -> None:
-    monkeypatch.setattr(serve, "IDLE_SECONDS", 0.2)
-    with (
-        serving(flows, memory) as served,
-        socket.create_connection(("127.0.0.1", served.caller.port), timeout=30) as connection,
-    ):
-        connection.sendall(begun)
-        with contextlib.suppress(ConnectionResetError):
-            assert connection.recv(100) == b""
 
 
 def test_requests_that_come_too_often_are_told_when_to_come_again(
