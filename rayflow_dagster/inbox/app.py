@@ -1,8 +1,7 @@
-"""The endpoint over HTTP: who may ask, how much and how often; then ``endpoint`` answers."""
+"""The endpoint over HTTP: how much and how often callers may ask; then ``endpoint`` answers."""
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import re
 import time
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answers import Answer, refusal
 from .endpoint import Endpoint, Limits
+from .guard import Guard
 from .places import HEALTH
 from .responses import response_of, too_often
 
@@ -46,7 +46,7 @@ def build_app(endpoint: Endpoint, secret: str, limits: Limits) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=handlers.lifespan,
     )
-    return _ReadRefused(_Guard(app, secret))
+    return _ReadRefused(Guard(app, secret))
 
 
 class TokenBucket:
@@ -175,29 +175,6 @@ def _check_declared(request: Request) -> None:
     if kind != "application/json" or "content-encoding" in request.headers:
         text = "send plain JSON, with the header Content-Type: application/json (curl --json)"
         raise _RefusedBody(refusal(415, text))
-
-
-class _Guard:
-    """Lets callers with the secret pass, and nobody else."""
-
-    def __init__(self, app: ASGIApp, secret: str) -> None:
-        self._app = app
-        self._secret = secret.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope.get("path") == HEALTH or self._may(scope):
-            await self._app(scope, receive, send)
-            return
-        answer = refusal(401, "send the header Authorization: Bearer <the inbox's secret>")
-        response = response_of(answer)
-        response.headers["WWW-Authenticate"] = "Bearer"
-        await response(scope, receive, send)
-
-    def _may(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        scheme, _, secret = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
-        is_same = hmac.compare_digest(secret.strip(), self._secret)
-        return is_same and scheme.lower() == b"bearer"
 
 
 class _ReadRefused:

@@ -53,12 +53,15 @@ class Caller:
 
     port: int
     secret: str | None = SECRET
+    address: str = "127.0.0.1"
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answered:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.secret is not None:
             sent.setdefault("Authorization", f"Bearer {self.secret}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=30, source_address=(self.address, 0)
+        )
         try:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
