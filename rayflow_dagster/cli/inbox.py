@@ -69,8 +69,6 @@ def serve_inbox(options: InboxOptions) -> None:
             server = build_server(build_app(endpoint, secret, options.limits))
             names = ", ".join(sorted(table.takes)) or "none yet"
             say(f"taking requests at {address_of(listening)} for the flows: {names}")
-            for name, problem in sorted(table.broken.items()):
-                say(f"Warning: the flow '{name}': {problem}", err=True)
             server.run(sockets=[listening])
 
 

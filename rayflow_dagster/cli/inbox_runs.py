@@ -1,5 +1,6 @@
 """What Dagster has recorded of the runs that requests started."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from .report import STOPPED_TEXT
 
 MAX_RESULT = 10_000_000
 """Bytes of a stored result that are read into an answer."""
+_LOG = logging.getLogger(__name__)
 _STATUSES: dict[DagsterRunStatus, Status] = {
     DagsterRunStatus.SUCCESS: "success",
     DagsterRunStatus.FAILURE: "failure",
@@ -60,6 +62,7 @@ class DagsterRuns:
             found = run_result(self._instance, run)
             value = _loaded(found) if isinstance(found, StoredValue) else found
         except Exception as error:  # what was pickled may fail in any way to be read again
+            _LOG.exception("the result of run %s cannot be shown", run.run_id)
             problem = f"the run succeeded, but its result cannot be shown: {describe(error)}"
             return RunOutcome(run.run_id, "success", error=problem)
         return RunOutcome(run.run_id, "success", jsonable(spelled(dict(value))))

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
-from rayflow_dagster.errors import ProjectError
+from rayflow_dagster.errors import ProjectError, describe
 from rayflow_dagster.suggest import did_you_mean
 
 from .answers import Answer, refusal
 from .body import digest_of, read_body
+from .fit import for_callers
 from .flows import FlowTable, InboxFlow, InboxFlows
 from .openapi import openapi
 from .runs import RunOutcome, Runs
@@ -52,13 +53,17 @@ def _answers_in_trouble(
             return method(self, *args, **kwargs)
         except sqlite3.Error as error:
             _LOG.exception("the store of requests cannot be used")
-            text = f"the store of requests cannot be used: {error}; nothing was stored"
+            text = f"the store of requests cannot be used: {_told(error)}; nothing was stored"
         except (ProjectError, OSError) as error:
             _LOG.exception("the project's flows cannot be read")
-            text = f"the project's flows cannot be read: {error}"
+            text = f"the project's flows cannot be read: {_told(error)}"
         return refusal(503, text, retry=RETRY_SECONDS)
 
     return answering
+
+
+def _told(error: Exception) -> str:
+    return for_callers(describe(error))
 
 
 class Endpoint:
@@ -112,7 +117,8 @@ class Endpoint:
         """The flows that take requests."""
         table = self._flows.current()
         listed = [self._listed(flow) for flow in _sorted(table)]
-        return Answer(200, {"flows": listed, "broken": dict(sorted(table.broken.items()))})
+        broken = {name: for_callers(text) for name, text in sorted(table.broken.items())}
+        return Answer(200, {"flows": listed, "broken": broken})
 
     @_answers_in_trouble
     def openapi(self) -> Answer:
@@ -153,7 +159,8 @@ def _sorted(table: FlowTable) -> list[InboxFlow]:
 
 def _no_such_flow(name: str, table: FlowTable) -> Answer:
     if name in table.broken:
-        return refusal(503, f"the flow '{name}': {table.broken[name]}", retry=RETRY_SECONDS)
+        text = f"the flow '{name}': {for_callers(table.broken[name])}"
+        return refusal(503, text, retry=RETRY_SECONDS)
     if name in table.others:
         hint = 'add {"type": "inbox"} to "sensors" in its file'
         return refusal(404, f"the flow '{name}' takes no requests; {hint}")
@@ -164,6 +171,7 @@ def _no_such_flow(name: str, table: FlowTable) -> Answer:
 def _about(
     stored: StoredRequest, status: str, run: RunOutcome | None = None, error: str | None = None
 ) -> Answer:
+    reason = run.error if run else error
     return Answer(
         200,
         {
@@ -173,6 +181,6 @@ def _about(
             "status": status,
             "run_id": run.run_id if run else stored.run_id,
             "result": run.result if run else None,
-            "error": run.error if run else error,
+            "error": None if reason is None else for_callers(reason),
         },
     )

@@ -1,5 +1,6 @@
 """The flows that take requests, read from the project's files and read again when these change."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from .inputs import RequestInputs
 
 NameOf = Callable[[Any, Path], str]
 """A raw flow and its file -> the name of its job."""
+_LOG = logging.getLogger(__name__)
 _Stamp = tuple[int, int, int]
 
 
@@ -51,7 +53,7 @@ class _Read:
 
 
 class InboxFlows:
-    """The flows in ``folder``. Safe to share by threads.
+    """The flows in ``folder``; why one is broken goes to the log, once. Safe to share by threads.
 
     Only what START declares and what the sensor says is read, and no node class is imported: a
     flow whose nodes are broken takes requests, which wait until it is mended.
@@ -93,7 +95,9 @@ class InboxFlows:
             for file, stamp in stamps.items()
             if file.suffix == ".json"
         }
-        self._table = _table(read)
+        before, self._table = self._table.broken, _table(read)
+        for name, problem in sorted(self._table.broken.items() - before.items()):
+            _LOG.warning("the flow '%s': %s", name, problem)
         self._read, self._stamps = read, stamps
 
     def _read_file(self, file: Path) -> _Read:
@@ -136,10 +140,10 @@ def _wants_requests(raw: Mapping[str, Any]) -> bool:
 
 
 def _stamp(file: Path) -> _Stamp:
-    """What changes when a file is written; zeros where there is none."""
+    """What changes when a file is written; zeros where there is none to be seen."""
     try:
         found = file.stat()
-    except FileNotFoundError:
+    except OSError:
         return 0, 0, 0
     return found.st_mtime_ns, found.st_size, found.st_ino
 

@@ -106,6 +106,20 @@ def test_failure_has_the_error(folder: Path, memory: DagsterInstance) -> None:
         assert about["result"] is None
 
 
+def test_the_error_of_a_failed_run_has_no_paths_of_ours(
+    folder: Path, memory: DagsterInstance
+) -> None:
+    flow = through("boom", values={"MESSAGE": "cannot open '/srv/a b/x' of /srv/y"})
+    write_flow(folder, "flow", flow)
+    with serving(folder, memory) as served:
+        request_id = served.caller.started("flow", {"value": 1})
+        drain(served, memory, flow)
+
+        error = served.caller.about(request_id)["error"]
+        expected = "Node work failed: ValueError: boom: cannot open '<path>' of <path>"
+        assert error == expected
+
+
 def request_with_run(served: Served, memory: DagsterInstance) -> tuple[str, DagsterRun]:
     request_id = served.caller.started("flow", {"value": 1})
     job = build_job(through("identity"), "flow", project=PROJECT, connect=in_process)
@@ -202,6 +216,8 @@ def test_a_result_whose_file_is_gone_is_said_to_be(folder: Path, memory: Dagster
         assert about["status"] == "success"
         assert about["result"] is None
         assert "FileNotFoundError" in about["error"]
+        assert "<path>" in about["error"]
+        assert str(folder.parent) not in about["error"]
 
 
 def test_the_result_is_that_of_return_and_not_of_a_node_with_such_an_output(
