@@ -247,7 +247,9 @@ def dev(arguments: tuple[str, ...], **options: Any) -> None:
 )  # fmt: skip
 @click.option(
     "--secret-file", metavar="FILE",
-    help="A file with the secret that callers must send; else RAYFLOW_INBOX_SECRET has it.",
+    help="A file with the secrets of which callers must send one, each on a line, or with a "
+    "flow's name before it (order: ...) for that flow alone. It is read again when it has changed. "
+    "Without it, RAYFLOW_INBOX_SECRET has the secret.",
 )  # fmt: skip
 @click.option("--flows", metavar="DIR", help="The folder of flows; by default the project's flows.")
 @click.option(
@@ -270,7 +272,7 @@ def inbox(**options: Any) -> None:
     """Let other programs start flows over HTTP: those that have an inbox sensor.
 
     A request is on the disk before it is accepted, and waits there until Dagster's daemon starts
-    a run for it. Callers must send a secret.
+    a run for it. Callers must send a secret, or sign what they send with it.
 
     \b
     Example:

@@ -2,8 +2,8 @@
 
 import ipaddress
 import os
-import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from rayflow_dagster.defs.jobs import job_name
 from rayflow_dagster.defs.triggers.inbox_sensor import inbox_folder
 from rayflow_dagster.inbox.app import build_app
 from rayflow_dagster.inbox.endpoint import Endpoint, Limits
-from rayflow_dagster.inbox.flows import InboxFlows
+from rayflow_dagster.inbox.flows import FlowTable, InboxFlows
+from rayflow_dagster.inbox.secret_file import SecretFile, Secrets, parse_secrets
 from rayflow_dagster.inbox.serve import address_of, build_server, listen
 from rayflow_dagster.inbox.store import RequestStore
 from rayflow_dagster.project import Project
+from rayflow_dagster.suggest import did_you_mean
 
 from .flows import FLOWS
 from .group import Refused
@@ -25,8 +27,10 @@ from .recorded import open_instance
 from .terminal import say
 
 SECRET = "RAYFLOW_INBOX_SECRET"
-LEAST_SECRET = 16
-_MAKE_ONE = "for example: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+_HELP = (
+    f"set {SECRET} or give --secret-file, for example to what this prints: "
+    "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def serve_inbox(options: InboxOptions) -> None:
     Raises:
         Refused: there is no secret or no folder of flows, or the address cannot be had.
     """
-    secret = read_secret(options.secret_file)
+    secrets = secrets_of(options.secret_file)
     folder = _flows_folder(options.flows)
     project = Project.around(folder)
     with _listening(options.host, options.port) as listening:
@@ -66,34 +70,38 @@ def serve_inbox(options: InboxOptions) -> None:
             flows = InboxFlows(folder, job_name)
             table = flows.current()
             endpoint = Endpoint(store, flows, DagsterRuns(instance), options.limits)
-            server = build_server(build_app(endpoint, secret, options.limits))
+            server = build_server(build_app(endpoint, secrets, options.limits))
             names = ", ".join(sorted(table.takes)) or "none yet"
+            _warn_of_unknown(secrets(), table)
             say(f"taking requests at {address_of(listening)} for the flows: {names}")
             server.run(sockets=[listening])
 
 
-def read_secret(file: str | None) -> str:
-    """The secret that callers must send.
+def secrets_of(file: str | None) -> Callable[[], Secrets]:
+    """What gives the secrets that are valid: of the file, or else of the environment.
 
     Raises:
-        Refused: there is none, or it is not fit to be one.
+        Refused: there is none, or one is not fit.
+        OSError: the file cannot be read.
     """
-    if file is not None:
-        where = f"--secret-file {file}"
-        secret = Path(file).read_text(encoding="utf-8", errors="replace").strip()
-        if Path(file).stat().st_mode & 0o077:
-            say(f"Warning: {file} can be read by other users; chmod 600 it", err=True)
-    else:
-        where = SECRET
-        secret = os.environ.get(SECRET, "").strip()
-    if not secret:
-        raise Refused(f"{where} has no secret; set {SECRET} or give --secret-file, {_MAKE_ONE}")
-    if len(secret) < LEAST_SECRET or not re.fullmatch(r"[!-~]+", secret):
-        raise Refused(
-            f"the secret of {where} must have {LEAST_SECRET} or more visible ASCII characters and "
-            f"no space; make one, {_MAKE_ONE}"
-        )
-    return secret
+    where = SECRET if file is None else f"--secret-file {file}"
+    try:
+        if file is None:
+            secrets = parse_secrets(os.environ.get(SECRET, ""))
+            return lambda: secrets
+        secret_file = SecretFile(Path(file))
+    except ValueError as error:
+        raise Refused(f"{where}: {error}; {_HELP}") from error
+    if Path(file).stat().st_mode & 0o077:
+        say(f"Warning: {file} can be read by other users; chmod 600 it", err=True)
+    return secret_file.current
+
+
+def _warn_of_unknown(secrets: Secrets, table: FlowTable) -> None:
+    known = {*table.takes, *table.broken}
+    for name in sorted(secrets.names - known):
+        near = did_you_mean(name, known)
+        say(f"Warning: a secret is for '{name}', which takes no requests{near}", err=True)
 
 
 def _flows_folder(named: str | None) -> Path:

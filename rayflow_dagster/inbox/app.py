@@ -20,6 +20,7 @@ from .endpoint import Endpoint, Limits
 from .guard import Guard
 from .places import HEALTH
 from .responses import response_of, too_often
+from .secret_file import Secrets
 
 BODY_SECONDS = 20.0
 """How long a body may take."""
@@ -32,8 +33,8 @@ _LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-def build_app(endpoint: Endpoint, secret: str, limits: Limits) -> ASGIApp:
-    """The ASGI application. ``secret`` is what callers must send as a bearer token."""
+def build_app(endpoint: Endpoint, secrets: Callable[[], Secrets], limits: Limits) -> ASGIApp:
+    """The ASGI application. ``secrets`` gives those of which callers must send one."""
     handlers = _Handlers(endpoint, limits)
     app = Starlette(
         routes=[
@@ -46,7 +47,7 @@ def build_app(endpoint: Endpoint, secret: str, limits: Limits) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=handlers.lifespan,
     )
-    return _ReadRefused(Guard(app, secret))
+    return _ReadRefused(Guard(app, secrets))
 
 
 class TokenBucket:
@@ -116,25 +117,30 @@ class _Handlers:
         except _RefusedBody as error:
             return response_of(error.answer)
         name = request.path_params["name"]
-        return response_of(await run_in_threadpool(self._endpoint.start, name, content, key))
+        granted = request.state.granted
+        return response_of(
+            await run_in_threadpool(self._endpoint.start, name, content, key, granted)
+        )
 
     async def request(self, request: Request) -> Response:
         """``GET /requests/{id}``."""
-        return await self._tell(self._endpoint.request, request.path_params["id"])
+        return await self._tell(request, self._endpoint.request, request.path_params["id"])
 
-    async def flows(self, _: Request) -> Response:
+    async def flows(self, request: Request) -> Response:
         """``GET /flows``."""
-        return await self._tell(self._endpoint.flows)
+        return await self._tell(request, self._endpoint.flows)
 
-    async def openapi(self, _: Request) -> Response:
+    async def openapi(self, request: Request) -> Response:
         """``GET /openapi.json``."""
-        return await self._tell(self._endpoint.openapi)
+        return await self._tell(request, self._endpoint.openapi)
 
-    async def _tell(self, question: Callable[..., Answer], *about: str) -> Response:
+    async def _tell(
+        self, request: Request, question: Callable[..., Answer], *about: str
+    ) -> Response:
         wait = self._questions.take()
         if wait:
             return too_often(_TOO_OFTEN, wait)
-        return response_of(await run_in_threadpool(question, *about))
+        return response_of(await run_in_threadpool(question, *about, request.state.granted))
 
     async def _body(self, request: Request) -> bytes:
         """The body, read no further than the limit.

@@ -18,6 +18,7 @@ from .fit import for_callers
 from .flows import FlowTable, InboxFlow, InboxFlows
 from .openapi import openapi
 from .runs import RunOutcome, Runs
+from .secret_file import EVERYTHING, Granted
 from .store import Added, RequestStore, StoredRequest
 
 RETRY_SECONDS = 30
@@ -67,7 +68,10 @@ def _told(error: Exception) -> str:
 
 
 class Endpoint:
-    """Takes requests and tells what became of them. Safe to share by threads."""
+    """Takes requests and tells what became of them. Safe to share by threads.
+
+    ``granted``: the flows that the caller may know of; the others are not there for it.
+    """
 
     def __init__(self, store: RequestStore, flows: InboxFlows, runs: Runs, limits: Limits) -> None:
         self._store = store
@@ -76,9 +80,11 @@ class Endpoint:
         self._limits = limits
 
     @_answers_in_trouble
-    def start(self, name: str, content: bytes, key: str | None) -> Answer:
+    def start(
+        self, name: str, content: bytes, key: str | None, granted: Granted = EVERYTHING
+    ) -> Answer:
         """Take a request for the flow ``name``; it is on the disk when this says 202."""
-        table = self._flows.current()
+        table = self._flows.current().only(granted)
         flow = table.takes.get(name)
         if flow is None:
             return _no_such_flow(name, table)
@@ -97,10 +103,10 @@ class Endpoint:
         return self._added(self._store.add(name, inputs, digest, key, self._limits.waiting))
 
     @_answers_in_trouble
-    def request(self, request_id: str) -> Answer:
+    def request(self, request_id: str, granted: Granted = EVERYTHING) -> Answer:
         """What became of a request."""
         stored = self._store.find(request_id)
-        if stored is None:
+        if stored is None or stored.flow not in granted:
             return refusal(404, "there is no request of this id; it may have been forgotten by now")
         if stored.state in ("refused", "skipped"):
             status = "failure" if stored.state == "refused" else "canceled"
@@ -113,17 +119,17 @@ class Endpoint:
         return _about(stored, "waiting")
 
     @_answers_in_trouble
-    def flows(self) -> Answer:
+    def flows(self, granted: Granted = EVERYTHING) -> Answer:
         """The flows that take requests."""
-        table = self._flows.current()
+        table = self._flows.current().only(granted)
         listed = [self._listed(flow) for flow in _sorted(table)]
         broken = {name: for_callers(text) for name, text in sorted(table.broken.items())}
         return Answer(200, {"flows": listed, "broken": broken})
 
     @_answers_in_trouble
-    def openapi(self) -> Answer:
+    def openapi(self, granted: Granted = EVERYTHING) -> Answer:
         """The OpenAPI document of today's flows."""
-        return Answer(200, openapi(_sorted(self._flows.current())))
+        return Answer(200, openapi(_sorted(self._flows.current().only(granted))))
 
     def tidy(self) -> None:
         """Note runs that have started, and forget old requests. For now and then."""

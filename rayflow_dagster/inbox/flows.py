@@ -1,7 +1,7 @@
 """The flows that take requests, read from the project's files and read again when these change."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -19,7 +19,7 @@ from .inputs import RequestInputs
 NameOf = Callable[[Any, Path], str]
 """A raw flow and its file -> the name of its job."""
 _LOG = logging.getLogger(__name__)
-_Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,14 @@ class FlowTable:
     broken: Mapping[str, str] = field(default_factory=dict)
     others: frozenset[str] = frozenset()
 
+    def only(self, names: Container[str]) -> "FlowTable":
+        """As if there were no other flows than these."""
+        return FlowTable(
+            {name: flow for name, flow in self.takes.items() if name in names},
+            {name: problem for name, problem in self.broken.items() if name in names},
+            frozenset(name for name in self.others if name in names),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -63,7 +71,7 @@ class InboxFlows:
         self._folder = folder
         self._name_of = name_of
         self._lock = Lock()
-        self._stamps: dict[Path, _Stamp] = {}
+        self._stamps: dict[Path, Stamp] = {}
         self._read: dict[Path, _Read] = {}
         self._table = FlowTable()
         self._project = Project.around(folder)
@@ -77,7 +85,7 @@ class InboxFlows:
         """
         with self._lock:
             settings = self._project.root / "pyproject.toml"
-            stamps = {file: _stamp(file) for file in (settings, *self._files())}
+            stamps = {file: stamp_of(file) for file in (settings, *self._files())}
             if stamps != self._stamps:
                 self._refresh(stamps, keep=stamps[settings] == self._stamps.get(settings))
             return self._table
@@ -85,7 +93,7 @@ class InboxFlows:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))
 
-    def _refresh(self, stamps: dict[Path, _Stamp], *, keep: bool) -> None:
+    def _refresh(self, stamps: dict[Path, Stamp], *, keep: bool) -> None:
         """Read what has changed; all of it where what a file means may have changed."""
         self._project = Project.around(self._folder)
         read = {
@@ -139,7 +147,7 @@ def _wants_requests(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def _stamp(file: Path) -> _Stamp:
+def stamp_of(file: Path) -> Stamp:
     """What changes when a file is written; zeros where there is none to be seen."""
     try:
         found = file.stat()

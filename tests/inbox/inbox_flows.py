@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rayflow_dagster.defs.triggers.inbox_sensor import inbox_folder
 from rayflow_dagster.inbox.app import build_app
 from rayflow_dagster.inbox.endpoint import Endpoint, Limits
 from rayflow_dagster.inbox.flows import InboxFlows
+from rayflow_dagster.inbox.secret_file import Secrets, parse_secrets
 from rayflow_dagster.inbox.serve import build_server, listen
 from rayflow_dagster.inbox.store import RequestStore
 from rayflow_dagster.project import Project
@@ -103,13 +104,16 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    flows: Path, instance: DagsterInstance, limits: Limits | None = None
+    flows: Path,
+    instance: DagsterInstance,
+    limits: Limits | None = None,
+    secrets: Callable[[], Secrets] = lambda: parse_secrets(SECRET),
 ) -> Iterator[Served]:
     limits = limits or Limits(rate=1000.0)
     folder = inbox_folder(instance, Project.around(flows).root)
     with RequestStore(folder) as store, listen("127.0.0.1", 0) as listening:
         endpoint = Endpoint(store, InboxFlows(flows, job_name), DagsterRuns(instance), limits)
-        server = build_server(build_app(endpoint, SECRET, limits))
+        server = build_server(build_app(endpoint, secrets, limits))
         port = listening.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
