@@ -144,6 +144,8 @@ def _inputs(where: str, trigger: Trigger, flow: ResolvedFlow, bound: str | None)
             )
         else:
             yield from _value_problems(place, value, start.outputs[name], trigger)
+    if trigger.whole_input is not None:
+        yield from _whole(where, trigger, trigger.whole_input, flow)
     if trigger.gives_all:
         ignored = bound if isinstance(trigger, Schedule) else None
         yield from _missing(where, trigger, start, ignored)
@@ -170,6 +172,21 @@ def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iter
         parse_type(kind), secrets_in(value)
     ):
         yield f"{place}: START takes {kind}, not {preview_typed(value, 80)}"
+
+
+def _whole(where: str, trigger: Trigger, name: str, flow: ResolvedFlow) -> Iterator[str]:
+    """What is wrong with the input that gets what is sent, and with the others."""
+    start, place = flow.starts[0], f"flow key {where}.body '{name:.80}'"
+    if name not in start.outputs:
+        yield (
+            f"{place}: START declares no such input (declared: {listed(start.outputs)})"
+            f"{flow.hints.did_you_mean(name, start.outputs)}"
+        )
+    elif name in trigger.inputs:
+        yield f"{place}: the sensor's inputs set it already; leave one of the two out"
+    elif not accepts(parse_type(start.outputs[name]), {}):
+        yield f"{place}: START takes {start.outputs[name]}, and what is sent is a dict"
+    yield from _missing(where, trigger, start, name)
 
 
 def _missing(where: str, trigger: Trigger, start: Node, bound: str | None) -> Iterator[str]:

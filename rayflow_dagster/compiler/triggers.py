@@ -75,6 +75,11 @@ class Trigger(_Strict):
         """The names that texts in ``inputs`` may have as templates -> the port type of each."""
         return {}
 
+    @property
+    def whole_input(self) -> str | None:
+        """The input that gets the whole dict that starts a run; None where that has the inputs."""
+        return None
+
     def template_type(self, name: str) -> str | None:
         """The port type of what a template's name is replaced by; None if there is no such."""
         return self.templates.get(name)
@@ -230,6 +235,16 @@ class InboxSensor(LookingSensor):
     is_only_one: ClassVar[bool] = True
 
     type: Literal["inbox"] = Field(description=_KIND)
+    body: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The input of START that gets the whole JSON object that is sent, whatever it "
+        "has; without this key, the object has START's inputs.",
+    )
+
+    @property
+    def whole_input(self) -> str | None:
+        return self.body
 
 
 KINDS: tuple[type[Sensor], ...] = (FileSensor, FlowSensor, PollSensor, InboxSensor)

@@ -10,24 +10,22 @@ from collections.abc import AsyncIterator, Callable
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from .answers import Answer, refusal
 from .endpoint import Endpoint, Limits
 from .guard import Guard
 from .places import HEALTH
+from .receiving import ReadRefused, RefusedBody, read_within
 from .responses import response_of, too_often
 from .secret_file import Secrets
 
-BODY_SECONDS = 20.0
-"""How long a body may take."""
+DELIVERY = "x-github-delivery"
+"""The header by which GitHub tells one delivery from another."""
 TIDY_SECONDS = 60.0
-UNREAD_SECONDS = 2.0
-UNREAD_BYTES = 8_000_000
-"""How much of a refused body is still read, so that the caller gets to reading the answer."""
 _TOO_OFTEN = "too many requests; Retry-After says how many seconds to wait"
 _LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -47,7 +45,7 @@ def build_app(endpoint: Endpoint, secrets: Callable[[], Secrets], limits: Limits
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=handlers.lifespan,
     )
-    return _ReadRefused(Guard(app, secrets))
+    return ReadRefused(Guard(app, secrets, limits.body))
 
 
 class TokenBucket:
@@ -108,14 +106,17 @@ class _Handlers:
         wait = self._starts.take()
         if wait:
             return too_often(_TOO_OFTEN, wait)
-        key = request.headers.get("idempotency-key")
+        key = request.headers.get("idempotency-key", request.headers.get(DELIVERY))
         if key is not None and not _KEY.fullmatch(key):
             text = "Idempotency-Key must have 1 to 255 visible ASCII characters"
             return response_of(refusal(400, text))
         try:
-            content = await self._body(request)
-        except _RefusedBody as error:
+            content = await read_within(request, self._limits.body)
+        except RefusedBody as error:
             return response_of(error.answer)
+        if content and not _is_declared(request):
+            text = "send plain JSON, with the header Content-Type: application/json (curl --json)"
+            return response_of(refusal(415, text))
         name = request.path_params["name"]
         granted = request.state.granted
         return response_of(
@@ -142,87 +143,10 @@ class _Handlers:
             return too_often(_TOO_OFTEN, wait)
         return response_of(await run_in_threadpool(question, *about, request.state.granted))
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, read no further than the limit.
 
-        Raises:
-            _RefusedBody: it is too large, too slow, or not declared as plain JSON.
-        """
-        most = self._limits.body
-        too_large = refusal(413, f"the body has more than {most:,} bytes; keep data out of it")
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > most:
-            raise _RefusedBody(too_large)
-        content = bytearray()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.stream():
-                    content += chunk
-                    if len(content) > most:
-                        raise _RefusedBody(too_large)
-        except TimeoutError:
-            text = f"the body was not there within {BODY_SECONDS:g} seconds"
-            raise _RefusedBody(refusal(408, text)) from None
-        except ClientDisconnect:
-            raise _RefusedBody(refusal(400, "the body broke off")) from None
-        if content:
-            _check_declared(request)
-        return bytes(content)
-
-
-class _RefusedBody(Exception):  # noqa: N818 - not an error of the program
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.body["error"])
-        self.answer = answer
-
-
-def _check_declared(request: Request) -> None:
+def _is_declared(request: Request) -> bool:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" or "content-encoding" in request.headers:
-        text = "send plain JSON, with the header Content-Type: application/json (curl --json)"
-        raise _RefusedBody(refusal(415, text))
-
-
-class _ReadRefused:
-    """Reads some of a body that was refused unread, and closes the connection behind the answer.
-
-    Else the caller, still writing, might see a broken connection instead of the answer; and the
-    server would go on to read the body to its end.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        is_read = not {b"content-length", b"transfer-encoding"} & headers.keys()
-        has_begun = headers.get(b"expect", b"").lower() != b"100-continue"
-
-        async def receiving() -> Message:
-            nonlocal is_read, has_begun
-            has_begun = True
-            message = await receive()
-            is_read = not message.get("more_body", False)
-            return message
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and not is_read:
-                if has_begun:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(UNREAD_SECONDS):
-                            await discard()
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        async def discard() -> None:
-            left = UNREAD_BYTES
-            while not is_read and left > 0:
-                left -= len((await receiving()).get("body", b""))
-
-        await self._app(scope, receiving, sending)
+    return kind == "application/json" and "content-encoding" not in request.headers
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

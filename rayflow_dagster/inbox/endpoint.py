@@ -89,14 +89,15 @@ class Endpoint:
         if flow is None:
             return _no_such_flow(name, table)
         try:
-            inputs = read_body(content) if content.strip() else {}
+            sent = read_body(content) if content.strip() else {}
         except ValueError as error:
             return refusal(400, str(error))
-        digest = digest_of(inputs)
+        digest = digest_of(sent)
         # A caller who repeats what was accepted gets its id, whatever has changed since.
         known = self._store.keyed(name, digest, key)
         if known is not None:
             return self._added(known)
+        inputs = flow.inputs.sent(sent)
         problems = flow.inputs.problems(inputs)
         if problems:
             return refusal(422, f"these inputs do not fit the flow '{name}'", problems[:MAX_LISTED])
@@ -142,6 +143,7 @@ class Endpoint:
             "description": flow.description,
             "url": f"/flows/{flow.name}",
             "inputs": flow.inputs.open,
+            "body": flow.inputs.body,
             "waiting": self._store.count_waiting(flow.name),
         }
 

@@ -127,17 +127,20 @@ class InboxFlows:
     def _inbox_flow(self, name: str, raw: Mapping[str, Any]) -> InboxFlow:
         """Raises ValueError, RayflowError, or pydantic's error: the flow is not as it must be."""
         flow = self._project.validator().resolve(raw)
-        sensors = [each for each in declared_triggers(flow.data).sensors if _is_inbox(each)]
+        sensors = [
+            each for each in declared_triggers(flow.data).sensors if isinstance(each, InboxSensor)
+        ]
         if len(sensors) != 1:
             raise ValueError(f"it has {len(sensors)} inbox sensors; keep one")
         if len(flow.starts) != 1 or flow.starts[0].metadata is None:
             raise ValueError(f"it has {len(flow.starts)} START nodes; it needs one")
-        inputs = RequestInputs.of(flow.starts[0].metadata, sensors[0].inputs)
+        sensor = sensors[0]
+        inputs = RequestInputs.of(flow.starts[0].metadata, sensor.inputs, sensor.body)
+        if inputs.body is not None and inputs.body not in inputs.open:
+            raise ValueError(
+                f"its inbox sensor's body '{inputs.body:.80}' is no open input of START"
+            )
         return InboxFlow(name, str(raw.get("description") or ""), inputs)
-
-
-def _is_inbox(sensor: object) -> bool:
-    return isinstance(sensor, InboxSensor)
 
 
 def _wants_requests(raw: Mapping[str, Any]) -> bool:

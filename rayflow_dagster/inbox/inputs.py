@@ -11,27 +11,37 @@ from rayflow_dagster.types import NodeMetadata
 
 @dataclass(frozen=True, slots=True)
 class RequestInputs:
-    """The inputs of one flow. ``types``: input -> type word; ``fixed`` are the sensor's own."""
+    """The inputs of one flow. ``types``: input -> type word; ``fixed`` are the sensor's own;
+    ``body``: the one that gets all that is sent.
+    """
 
     types: Mapping[str, str]
     defaults: Mapping[str, Any]
     descriptions: Mapping[str, str]
     fixed: Mapping[str, Any]
+    body: str | None = None
 
     @classmethod
-    def of(cls, start: NodeMetadata, fixed: Mapping[str, Any]) -> "RequestInputs":
+    def of(
+        cls, start: NodeMetadata, fixed: Mapping[str, Any], body: str | None = None
+    ) -> "RequestInputs":
         """Those of a flow. ``start``: the metadata of its START."""
         return cls(
             start["outputs"],
             start.get("defaults", {}),
             start.get("input_descriptions", {}),
             fixed,
+            body,
         )
 
     @property
     def open(self) -> dict[str, str]:
         """The inputs that a request may give, with their types."""
         return {name: kind for name, kind in self.types.items() if name not in self.fixed}
+
+    def sent(self, content: dict[str, Any]) -> dict[str, Any]:
+        """The inputs that a request gives which sends ``content``."""
+        return content if self.body is None else {self.body: content}
 
     def problems(self, given: Mapping[str, Any]) -> list[str]:
         """Everything that is wrong with the inputs of a request."""

@@ -34,6 +34,8 @@ def json_schema(kind: PortType) -> dict[str, Any]:
 
 def inputs_schema(flow: InboxFlow) -> dict[str, Any]:
     """The JSON Schema of a request's body."""
+    if flow.inputs.body is not None:
+        return {**_input_schema(flow, flow.inputs.body), "type": "object"}
     properties = {name: _input_schema(flow, name) for name in flow.inputs.open}
     required = [name for name in properties if name not in flow.inputs.defaults]
     return {
@@ -123,7 +125,7 @@ def _refusals(*codes: str) -> dict[str, Any]:
 
 _REFUSALS = {
     "400": "The body is not JSON.",
-    "401": "The secret is missing or wrong.",
+    "401": "The secret, or the signature made with it, is missing or wrong.",
     "404": "There is no such flow, or it takes no requests.",
     "409": "The Idempotency-Key was used with another body.",
     "413": "The body is too large.",

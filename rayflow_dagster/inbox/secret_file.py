@@ -1,5 +1,6 @@
 """The secrets that callers may send: from the lines of a text or file to the flows each is for."""
 
+import hashlib
 import hmac
 import logging
 import re
@@ -45,6 +46,18 @@ class Secrets:
         ]
         return found[0] if found else None
 
+    def has_signed(self, signature: str, content: bytes, flow: str) -> bool:
+        """Whether ``signature`` is ``sha256=`` and the HMAC of ``content`` with a secret that is
+        valid for ``flow``.
+        """
+        given = signature.encode("latin-1")
+        found = [
+            hmac.compare_digest(f"sha256={_hmac(secret, content)}".encode(), given)
+            for secret, granted in self.granted.items()
+            if flow in granted
+        ]
+        return any(found)
+
     @property
     def names(self) -> frozenset[str]:
         """The flows that have secrets of their own."""
@@ -77,6 +90,10 @@ def parse_secrets(text: str) -> Secrets:
     if not found:
         raise ValueError("it has no secret")
     return Secrets(found)
+
+
+def _hmac(secret: bytes, content: bytes) -> str:
+    return hmac.new(secret, content, hashlib.sha256).hexdigest()
 
 
 def _line(line: str) -> tuple[str | None, str]:

@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterInstance
 
 from inbox.inbox_flows import INBOX, SECRET, Caller, Served, flow_of, serving, write_flow
-from rayflow_dagster.inbox import app
+from rayflow_dagster.inbox import receiving
 from rayflow_dagster.inbox.app import TokenBucket
 from rayflow_dagster.inbox.endpoint import Limits
 
@@ -196,8 +196,8 @@ def test_a_huge_body_is_refused_before_it_is_sent(served: Served) -> None:
 def test_a_body_that_does_not_come_is_given_up(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
-    monkeypatch.setattr(app, "UNREAD_SECONDS", 0.2)
+    monkeypatch.setattr(receiving, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(receiving, "UNREAD_SECONDS", 0.2)
     connection = http.client.HTTPConnection("127.0.0.1", served.caller.port, timeout=30)
     connection.putrequest("POST", "/flows/order")
     connection.putheader("Authorization", f"Bearer {SECRET}")
@@ -336,6 +336,7 @@ def test_the_flows_that_take_requests_are_listed(caller: Caller) -> None:
         "description": "Takes an order.",
         "url": "/flows/order",
         "inputs": {"customer": "str", "amounts": "list[float]", "express": "bool | None"},
+        "body": None,
         "waiting": before + 1,
     }
 

@@ -92,6 +92,18 @@ def test_success_has_the_result(folder: Path, memory: DagsterInstance) -> None:
         assert served.caller.about(large_id)["result"] == {"given": large}
 
 
+def test_a_body_that_goes_to_one_input_reaches_the_run(
+    folder: Path, memory: DagsterInstance
+) -> None:
+    flow = {**through("identity"), "sensors": [{**INBOX, "body": "value"}]}
+    write_flow(folder, "flow", flow)
+    with serving(folder, memory) as served:
+        request_id = served.caller.started("flow", {"value": 1, "more": [2]})
+        drain(served, memory, flow)
+
+        assert served.caller.about(request_id)["result"] == {"given": {"value": 1, "more": [2]}}
+
+
 def test_failure_has_the_error(folder: Path, memory: DagsterInstance) -> None:
     flow = through("boom")
     write_flow(folder, "flow", flow)
