@@ -13,7 +13,7 @@ _PATH = re.compile(
     rf"""
       (?<=')/[^'\n]+(?=')                # in quotes, where it may have spaces
     | (?<=")/[^"\n]+(?=")
-    | \b[a-z][a-z0-9+.-]*:/{{3,}}[^\s'"]*  # the URL of a file
+    | \b[a-z][a-z0-9+.-]{{0,30}}:/{{3,}}[^\s'"]*  # the URL of a file
     | (?<=:)/(?!/){_END}+                # behind a colon, but for that of https://
     | (?<![\w./~<:])/+{_END}+
     """,

@@ -79,14 +79,17 @@ def openapi(flows: Iterable[InboxFlow]) -> dict[str, Any]:
             },
         },
         "components": {
-            "securitySchemes": {"secret": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "secret": {"type": "http", "scheme": "bearer"},
+                "signature": {"type": "apiKey", "in": "header", "name": "X-Hub-Signature-256"},
+            },
             "schemas": {"Problem": _PROBLEM, "Accepted": _ACCEPTED, "Request": _REQUEST},
         },
     }
 
 
 def _get(name: str, text: str, answers: Mapping[str, Any]) -> dict[str, Any]:
-    return {"operationId": name, "summary": text, "responses": {**answers, **_refusals("401")}}
+    return {"operationId": name, "summary": text, "responses": {**answers, **_UNABLE}}
 
 
 def _post(flow: InboxFlow) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def _post(flow: InboxFlow) -> dict[str, Any]:
         "operationId": f"start_{flow.name}",
         "summary": f"Start {flow.name}.",
         "description": flow.description,
+        "security": [{"secret": []}, {"signature": []}],
         "parameters": [
             {
                 "name": "Idempotency-Key",
@@ -109,7 +113,7 @@ def _post(flow: InboxFlow) -> dict[str, Any]:
         "responses": {
             "202": _answer("It is stored, and starts a run.", "Accepted"),
             "200": _answer("It was stored before, under the same key.", "Accepted"),
-            **_refusals("400", "401", "404", "409", "413", "415", "422", "429", "503"),
+            **_refusals("400", "401", "404", "408", "409", "413", "415", "422", "429", "503"),
         },
     }
 
@@ -127,6 +131,7 @@ _REFUSALS = {
     "400": "The body is not JSON.",
     "401": "The secret, or the signature made with it, is missing or wrong.",
     "404": "There is no such flow, or it takes no requests.",
+    "408": "The body was not there in time.",
     "409": "The Idempotency-Key was used with another body.",
     "413": "The body is too large.",
     "415": "The body is not declared as JSON.",
@@ -134,6 +139,7 @@ _REFUSALS = {
     "429": "Too many requests; Retry-After says when to try again.",
     "503": "It cannot be taken at the moment; Retry-After says when to try again.",
 }
+_UNABLE = _refusals("401", "429", "503")
 _PROBLEM = {
     "type": "object",
     "properties": {

@@ -87,7 +87,8 @@ class Places:
         """``app``, as far as the place of the caller allows."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            place = self._places.get(tuple(scope.get("client") or ()))
+            peer: Peer = scope.get("client") or ("", 0)
+            place = self._places.get(peer)
             if place is None:  # not a request, or its caller is gone
                 await app(scope, receive, send)
                 return
@@ -100,7 +101,7 @@ class Places:
                     await app(scope, receive, send)
             finally:
                 place.requests -= 1
-                if not place.requests and self._places.get(scope["client"]) is place:
+                if not place.requests and self._places.get(peer) is place:
                     place.close_in(IDLE_SECONDS)
 
         return serve

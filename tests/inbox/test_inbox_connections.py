@@ -1,16 +1,22 @@
 """How many connections the endpoint has and for how long, and what it answers to more of them."""
 
+import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inbox.inbox_flows import Served, serving
 from rayflow_dagster.inbox import places
 from rayflow_dagster.inbox.places import OF_ADDRESS, SPARE_PLACES, network_of
+from rayflow_dagster.inbox.serve import build_server, listen
 
 ORDER = {"customer": "Ada"}
 
@@ -132,3 +138,34 @@ def test_a_request_that_does_not_end_is_given_up(
 )
 def test_what_counts_as_one_address(host: str, network: str) -> None:
     assert network_of(host) == network
+
+
+def test_uvicorn_calls_our_protocol_and_names_the_peer_of_a_request() -> None:
+    """What ``serve`` and ``places`` need of uvicorn: if this fails, no connection is bounded."""
+    peers: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        peers.append(scope["client"])
+        await JSONResponse({})(scope, receive, send)
+
+    server = build_server(app)
+    server.config.lifespan = "off"
+    server.config.load()
+    protocol = server.config.http_protocol_class
+    assert issubclass(protocol, H11Protocol)
+    assert issubclass(H11Protocol, asyncio.Protocol)
+    assert {"connection_made", "connection_lost"} <= vars(protocol).keys()
+    with listen("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                assert peers == [connection.getsockname()]
+        finally:
+            server.should_exit = True
+            thread.join()
