@@ -12,8 +12,8 @@ from .port_types import ANY, PortType, fits, only_member, parse_type
 from .secrets import CONTAINERS, HIDDEN, Mask, Secret, has_secret, holds
 
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float}
-_TRUE = frozenset({"true", "yes", "on", "1"})
-_FALSE = frozenset({"false", "no", "off", "0"})
+TRUE = ("true", "yes", "on", "1")
+FALSE = ("false", "no", "off", "0")
 
 
 class Resolver:
@@ -130,14 +130,20 @@ def _converted(text: str, kind: PortType) -> Any:
     if "any" in names or "str" in names:
         return text
     for name in names:
-        if name == "bool" and text.strip().lower() in _TRUE | _FALSE:
-            return text.strip().lower() in _TRUE
+        if name == "bool" and (found := truth(text)) is not None:
+            return found
         if name in _NUMBERS:
             try:
                 return _NUMBERS[name](text)
             except ValueError:
                 continue
     return None
+
+
+def truth(text: str) -> bool | None:
+    """The bool that ``text`` is a word for, in any case, maybe with spaces around; None if none."""
+    word = text.strip().lower()
+    return word in TRUE if word in TRUE + FALSE else None
 
 
 class SecretVariables:

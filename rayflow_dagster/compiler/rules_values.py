@@ -16,6 +16,7 @@ from rayflow_dagster.secrets import secrets_in
 from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import ERROR_PORT
 
+from .converters import converters
 from .findings import Finding
 from .resolved import Edge, Node, ResolvedFlow, is_variable_node, named_variable
 from .rules_kept import check_scope
@@ -33,11 +34,18 @@ def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
         yield Finding(
             "type_compatibility",
             f"edge '{edge.id}': node {source} output '{edge.source_port}' gives {gives}, but node "
-            f"{target} input '{edge.target_port}' takes {takes}; put a node between that converts",
+            f"{target} input '{edge.target_port}' takes {takes}; " + _remedy(gives, takes),
             node=target.id,
             port=edge.target_port,
             edge=edge.id,
         )
+
+
+def _remedy(gives: str, takes: str) -> str:
+    found = converters(parse_type(gives), parse_type(takes))
+    if not found:
+        return "no built-in node converts, so put one of yours between"
+    return f"put a node between that converts: {' or '.join(found)}"
 
 
 def _output_type(source: Node, edge: Edge) -> str | None:

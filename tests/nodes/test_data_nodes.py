@@ -29,7 +29,13 @@ def test_what_json_cannot_say_is_refused(value):
 
 @pytest.mark.parametrize(("text", "shown"), [("[1,", r"begins '\[1,'"), ("", "it is empty")])
 def test_text_that_is_not_json_is_shown(text, shown):
-    with pytest.raises(ValueError, match=f"is not JSON .*{shown}"):
+    with pytest.raises(ValueError, match=f"cannot be read as JSON .*{shown}"):
+        run_node_locally(JsonParseNode, text=text)
+
+
+@pytest.mark.parametrize("text", ["NaN", "[1, -Infinity]", "1e999", "1" * 5000])
+def test_what_json_or_a_number_cannot_be_is_refused(text):
+    with pytest.raises(ValueError, match=r"cannot be read as JSON .* it begins"):
         run_node_locally(JsonParseNode, text=text)
 
 
