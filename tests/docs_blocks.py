@@ -12,7 +12,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+SHELL = ("sh", "bash")
+PRINTED = "text"
+"""The language of what commands print, which is compared where a page is followed."""
+TUTORIALS = [DOCS / "first-flow.md"]
+"""Pages that are followed from top to bottom in a new folder."""
+OF_THE_REPOSITORY = {"README.md", "CONTRIBUTING.md", "development.md", "install.md", "variables.md"}
+"""Pages whose commands are typed in a copy of this repository; of the others, in a new project."""
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z", re.DOTALL)
@@ -81,3 +89,19 @@ def _blocks(page: Path) -> Iterator[Block]:
             after=text[found.end() :].strip().partition("\n\n")[0],
             not_run=" ".join(reason[1].split()) if reason else "",
         )
+
+
+def with_commands() -> list[Path]:
+    """The pages that have something to type."""
+    return [page for page in PAGES if any(block.language in SHELL for block in all_blocks(page))]
+
+
+def is_followed(block: Block) -> bool:
+    """Whether it is a file that is written where its page is followed."""
+    is_of_project = block.page.name not in OF_THE_REPOSITORY and block.page in with_commands()
+    return is_of_project and block.file is not None
+
+
+def make_targets() -> set[str]:
+    """What ``make`` can be asked for."""
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

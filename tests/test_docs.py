@@ -1,9 +1,7 @@
 """What the README and the pages in ``docs/`` show is run, or checked, as it stands."""
 
 import json
-import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -11,23 +9,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
-from docs_blocks import DOCS, PAGES, ROOT, Block, all_blocks, blocks, headings, prose
+from docs_blocks import (
+    DOCS,
+    PAGES,
+    PRINTED,
+    ROOT,
+    SHELL,
+    Block,
+    all_blocks,
+    blocks,
+    headings,
+    is_followed,
+    make_targets,
+    prose,
+    with_commands,
+)
 from jsonschema import Draft202012Validator
 
 from rayflow_dagster.cli import main
 from rayflow_dagster.compiler.schema import flow_schema
 from rayflow_dagster.project import Project, ProjectSettings
 
-SHELL = ("sh", "bash")
-CHECKED = {"python", "json", "toml", "yaml", "graphql", *SHELL}  # graphql: tests/e2e
-PRINTED = "text"
-"""The language of what commands print, which is compared where a page is followed."""
-OTHER_PROGRAMS = {"cd", "curl", "dagster", "export", "git", "pip", "python", "python3", "source"}
-TUTORIALS = [DOCS / "first-flow.md"]
-"""Pages that are followed from top to bottom in a new folder."""
+DRAWN = "mermaid"
+CHECKED = {"python", "json", "toml", "yaml", "graphql", DRAWN, *SHELL}  # graphql: tests/e2e
 BUILDING = re.compile(r"/work\b|/root|/home/|localhost:|https?://(?!127\.0\.0\.1)")
 
 SCHEMA = flow_schema()
@@ -43,7 +49,7 @@ def named(value: Any) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_block_has_a_language_that_is_checked_or_says_why_not(page: Path):
-    checked = {*CHECKED, PRINTED} if page in TUTORIALS else CHECKED
+    checked = {*CHECKED, PRINTED} if page in with_commands() else CHECKED
 
     assert [str(b) for b in all_blocks(page) if b.language not in checked and not b.not_run] == []
 
@@ -113,11 +119,6 @@ def shown_flow_files(block: Block) -> list[Path]:
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
-def is_followed(block: Block) -> bool:
-    """A file of a tutorial is checked where the tutorial is followed."""
-    return block.page in TUTORIALS and block.file is not None
-
-
 SHOWN_JSON = [block for block in of_all_pages("json") if not is_followed(block)]
 
 
@@ -148,60 +149,13 @@ def part_problems(value: Any) -> list[str]:
 # Commands
 
 
-def commands(text: str) -> Iterator[list[str]]:
-    """The words of every command of a shell block: lines joined, comments and pipes cut."""
-    joined = re.sub(r"\\\n\s*", " ", text)
-    for line in joined.splitlines():
-        words = shlex.split(re.split(r" [|>] ", line)[0], comments=True)
-        while words and re.match(r"\w+=", words[0]):
-            del words[0]
-        if words:
-            yield words
-
-
-@pytest.mark.parametrize("block", of_all_pages(*SHELL), ids=named)
-def test_commands_exist_with_the_options_that_are_shown(block: Block):
-    for words in commands(block.text):
-        assert command_problem(words) == "", " ".join(words)
-
-
-def command_problem(words: list[str]) -> str:
-    program, *arguments = words
-    if program == "make":
-        targets = [word for word in arguments if "=" not in word]
-        return "" if set(targets) <= make_targets() else "the Makefile has no such target"
-    if program == "rayflow-dagster":
-        return own_command_problem(arguments)
-    return "" if program in OTHER_PROGRAMS else "unknown; mark the block as not run, and why"
-
-
-def make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-
-
-def own_command_problem(arguments: list[str]) -> str:
-    command: click.Command = main
-    context = click.Context(main, info_name="rayflow-dagster")
-    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
-        found = command.get_command(context, arguments.pop(0))
-        if found is None:
-            return "there is no such command"
-        command = found
-    parser = command.make_parser(context)
-    try:
-        parser.parse_args(list(arguments))
-    except click.UsageError as error:
-        return error.format_message()
-    return ""
-
-
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_in_running_text_exist(page: Path):
     text = prose(page)
 
     for command in set(re.findall(r"`rayflow-dagster ([a-z]+(?:-[a-z]+)*)", text)):
         assert command in main.commands, command
-    assert set(re.findall(r"`make ([a-z]+)", text)) <= make_targets()
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= make_targets()
 
 
 # Settings
@@ -224,50 +178,6 @@ def test_yaml_is_an_instances_settings(block: Block):
     assert [error.message for error in found.errors or []] == []
 
 
-# Following a page
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize("page", TUTORIALS, ids=named)
-def test_a_page_can_be_followed_in_a_new_folder(page: Path, tmp_path: Path, ray_session: None):
-    folder = tmp_path
-    programs = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-    environment.pop("DAGSTER_HOME", None)
-    printed = ""
-    for block in all_blocks(page):
-        if block.not_run:
-            continue
-        if block.language == PRINTED:
-            assert lines_missing(block.text, printed) == [], f"{block}: not in\n{printed}"
-        elif block.language in SHELL:
-            printed, folder = followed(block, folder, environment)
-        elif block.file is not None:
-            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.file).write_text(block.text)
-
-
-def followed(block: Block, folder: Path, environment: dict[str, str]) -> tuple[str, Path]:
-    """What a block's commands print, and the folder that they end in."""
-    done = subprocess.run(
-        ["bash", "-e", "-c", f"{block.text}\npwd"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{block}: {done.stdout}{done.stderr}"
-    printed, _, last = done.stdout.rstrip("\n").rpartition("\n")
-    return printed, Path(last)
-
-
-def lines_missing(text: str, printed: str) -> list[str]:
-    """The lines of a page that a command did not print. Times and ids differ each time."""
-
-    def plain(line: str) -> str:
-        return re.sub(r"\d+(\.\d+)? m?s\b", "_", " ".join(line.split()))
-
-    found = [plain(line) for line in printed.splitlines()]
-    return [line for line in text.splitlines() if plain(line) not in found]
-
-
 # Links
 
 
@@ -279,6 +189,46 @@ def test_links_lead_to_files_and_no_path_of_a_machine_is_named(page: Path):
         assert linked.is_file(), target
         assert not heading or heading in headings(linked), target
     assert BUILDING.findall(page.read_text()) == []
+
+
+@pytest.mark.parametrize("block", of_all_pages(DRAWN), ids=named)
+def test_a_drawing_names_files_that_are_there(block: Block):
+    files = re.findall(r"[\w/]+\.(?:py|json)\b", block.text)
+
+    assert files
+    assert [file for file in files if not _file_of(file).is_file()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", DOCS / "architecture.md"], ids=named)
+def test_the_places_that_a_page_for_developers_names_are_there(page: Path):
+    places = re.findall(r"`([\w.-]+(?:/[\w.-]+)*(?:/|\.py|\.md|\.toml))`", prose(page))
+
+    assert places
+    assert [place for place in places if not _file_of(place).exists()] == []
+
+
+def _file_of(name: str) -> Path:
+    """A place in the repository, or below the package."""
+    return ROOT / name if (ROOT / name).exists() else ROOT / "rayflow_dagster" / name
+
+
+def test_the_hooks_of_a_commit_are_what_make_lint_runs():
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^lint:.*\n((?:\t.+\n)+)", makefile, re.MULTILINE)
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook["entry"] for hook in repository["hooks"]]
+
+    assert recipe
+    assert hooks == recipe[1].replace("$(BIN)", ".venv/bin").replace("\t", "").splitlines()
+
+
+def test_the_readme_names_the_benchmarks_that_miss_a_target():
+    table = (DOCS / "benchmarks.md").read_text().partition("<!-- figures -->")[2]
+    missed = re.findall(r"^\| (\w+) \|.*\| NO \|$", table, re.MULTILINE)
+    said = re.search(r"some of (.+?) do not: \[Benchmarks\]", prose(ROOT / "README.md"), re.DOTALL)
+
+    assert said
+    assert set(re.findall(r"`(\w+)`", said[1])) == set(missed)
 
 
 def test_the_readme_leads_to_every_page():

@@ -112,7 +112,7 @@ def ui_command(flow: FlowFile, report: RunReport) -> str:
     if own_home and makefile.is_file() and "\ndev" in makefile.read_text(encoding="utf-8"):
         command = "make dev"
     else:
-        command = f"DAGSTER_HOME={report.home} dagster dev"
+        command = "rayflow-dagster dev" if own_home else f"DAGSTER_HOME={report.home} dagster dev"
     return command if root == Path.cwd() else f"cd {shown(root)} && {command}"
 
 

@@ -1,5 +1,6 @@
 """``rayflow-dagster init`` and ``new-node``: files for an author to start from."""
 
+import importlib.util
 import keyword
 import shlex
 from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ def init_project(folder: str) -> None:
         say(f"  cd {shlex.quote(str(folder))}")
     say("  rayflow-dagster run hello -i name=Ada")
     say("  rayflow-dagster dev")
-    say("  pytest")
+    _say_pytest("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,14 @@ def write_node(path: str) -> None:
     say(f"\nIn a flow its type is {node.module}.{node.class_name}. Its test runs with:")
     if project.root != Path.cwd():
         say(f"  cd {shown(project.root)}")
-    say(f"  python -m pytest {test.relative_to(project.root)}")
+    _say_pytest(f" {test.relative_to(project.root)}")
+
+
+def _say_pytest(arguments: str) -> None:
+    """What runs tests; first what installs pytest, which does not come with this package."""
+    if importlib.util.find_spec("pytest") is None:
+        say("  pip install pytest")
+    say(f"  python -m pytest{arguments}")
 
 
 def place_node(project: Project, path: str) -> NewNode:

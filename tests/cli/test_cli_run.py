@@ -108,7 +108,7 @@ def test_a_run_is_shown_as_it_goes_and_recorded(ray_session: None, project: Path
     assert "  skipped No" in lines
     assert lines[-5:-2] == ["result", "  value: 7", "  flag: true"]
     assert lines[-2].startswith("succeeded in ")
-    assert f"see it with: DAGSTER_HOME={project}/.dagster dagster dev" in lines[-1]
+    assert lines[-1].endswith("see it with: rayflow-dagster dev")
     assert run_status(project) == (DagsterRunStatus.SUCCESS,)
 
 

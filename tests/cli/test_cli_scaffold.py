@@ -138,6 +138,18 @@ def test_a_new_node_and_its_test_pass_at_once(typed, empty_folder: Path):
     assert "5 passed" in tested.stdout, tested.stdout
 
 
+def test_how_to_install_pytest_is_said_where_it_is_missing(typed, empty_folder: Path, monkeypatch):
+    there = typed("init", ".").output
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pytest", None)  # as Python has a module that cannot be found
+        missing = typed("new-node", "nodes/shout.py").output
+
+    assert there.endswith("  rayflow-dagster dev\n  python -m pytest\n")
+    install, test = missing.splitlines()[-2:]
+    assert install == "  pip install pytest"
+    assert test == "  python -m pytest tests/nodes/test_shout.py"
+
+
 def test_two_nodes_of_one_file_name_are_tested_side_by_side(typed, empty_folder: Path):
     typed("init", ".")
     typed("new-node", "nodes/text/shout.py")
