@@ -14,7 +14,7 @@ _HEADER = """\
 
 A flow is a JSON object. This page lists every key that is read; [the flow language](flows.md) says
 what a flow means. Keys that are not listed are the editor's own: they are kept and ignored, except
-where a table says that no other key may stand there. An export of the Rayflow editor has its nodes
+where a table says that no other key is allowed. An export of the Rayflow editor has its nodes
 and edges in `flow`. `make schema` writes this page.
 
 ## Completion and checking in an editor
@@ -85,7 +85,7 @@ def _title(name: str) -> str:
 def _section(title: str, schema: Schema) -> str:
     lines = [f"## {title}", "", schema.get("description", ""), ""]
     if schema.get("additionalProperties") is False:
-        lines += ["No other key may stand here.", ""]
+        lines += ["No other key is allowed here.", ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     required = schema.get("required", [])
     if title == _FLOW:

@@ -52,7 +52,7 @@ class Trigger(_Strict):
     name: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9_]{1,80}$",
-        description="Letters, digits and _. It stands behind the job's name in Dagster, where its "
+        description="Letters, digits and _. It follows the job's name in Dagster, where its "
         "state and its past are kept under it; give one where a flow has several triggers.",
     )
     description: str | None = Field(default=None, description="Shown in Dagster.")
