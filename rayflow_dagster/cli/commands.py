@@ -1,7 +1,6 @@
 """Everything that can be typed after ``rayflow-dagster``."""
 # ruff: noqa: D301 - "\b" is click's mark for lines that it must not join
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +8,8 @@ import click
 from rayflow_dagster import __version__
 
 from .group import CommandGroup
+from .ray_commands import ray
+from .typed import Choice
 
 _FLOW = click.argument("flow", metavar="FLOW")
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -157,11 +158,9 @@ def schema(*, as_markdown: bool) -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True})  # -5 is a value
 @_FLOW
-@click.argument(
-    "action", metavar="[set|reset]", type=click.Choice(["set", "reset"]), required=False
-)
+@click.argument("action", metavar="[set|reset]", type=Choice(["set", "reset"]), required=False)
 @click.argument("name", metavar="[NAME]", required=False)
-@click.argument("value", metavar="[JSON]", required=False)
+@click.argument("value", metavar="[JSON]", required=False, type=click.UNPROCESSED)
 @_AS_JSON
 def variables(flow: str, *, as_json: bool, **order: str | None) -> None:
     """Show the variables that a flow keeps between its runs, or set one.
@@ -285,61 +284,4 @@ def inbox(**options: Any) -> None:
     serve_inbox(options_of(**options))
 
 
-@main.group()
-def ray() -> None:
-    """Look after the embedded Ray, which starts by itself and ends by itself when idle.
-
-    \b
-    Example:
-      rayflow-dagster ray status
-    """
-
-
-@ray.command()
-def status() -> None:
-    """Say whether the embedded Ray runs, and where. Exit code 0 either way.
-
-    \b
-    Example:
-      rayflow-dagster ray status
-    """
-    from .embedded_ray import print_status
-
-    print_status()
-
-
-@ray.command()
-@click.option(
-    "--cpus",
-    type=click.IntRange(min=1),
-    help="CPU slots; by default the project's.",
-)
-@click.option(
-    "--idle", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
-    metavar="SECONDS", help="End after so long without a driver.",
-)  # fmt: skip
-def start(cpus: int | None, idle: float) -> None:
-    """Start the embedded Ray, so that the next run need not wait for it.
-
-    \b
-    Example:
-      rayflow-dagster ray start --cpus 4
-    """
-    from rayflow_dagster.project import Project
-
-    from .embedded_ray import start_ray
-
-    start_ray(cpus or Project.around(Path.cwd()).settings.num_cpus, idle)
-
-
-@ray.command()
-def stop() -> None:
-    """End the embedded Ray. Runs that still use it end, too.
-
-    \b
-    Example:
-      rayflow-dagster ray stop
-    """
-    from .embedded_ray import stop_ray
-
-    stop_ray()
+main.add_command(ray)

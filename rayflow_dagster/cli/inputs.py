@@ -125,7 +125,8 @@ def read_input_file(file: str) -> dict[str, Any]:
 def _split(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise click.BadParameter(f"{_quoted(text)} is not name=value", param_hint="'-i'")
+        hint = "; --inputs takes a file" if text.endswith(".json") else ""
+        raise click.BadParameter(f"{_quoted(text)} is not name=value{hint}", param_hint="'-i'")
     return name.strip(), value
 
 

@@ -10,12 +10,11 @@ from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import BUILTIN_PACKAGE, NodeRegistry
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.errors import NodeLoadError
-from rayflow_dagster.jsonable import json_text
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import EXEC_OUT, NodeMetadata
 
 from .flows import shown
-from .terminal import one_line, open_console, styled, value_text
+from .terminal import one_line, open_console, print_document, styled, value_text
 
 
 def list_nodes(*, as_json: bool) -> None:
@@ -24,7 +23,7 @@ def list_nodes(*, as_json: bool) -> None:
     nodes, problems = read_nodes(project.registry)
     if as_json:
         document = {"nodes": [describe(node) for node in nodes], "problems": problems}
-        print(json_text(document))  # noqa: T201
+        print_document(document)
     else:
         _print(open_console(), nodes, problems)
 

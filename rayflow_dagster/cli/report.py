@@ -82,6 +82,8 @@ class RunReport:
     nodes: list[NodeReport] = field(default_factory=list)
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+    findings: list[str] = field(default_factory=list)
+    """What is wrong with the flow or its inputs, where that keeps it from running."""
     execution_time: float = 0.0
     run_id: str | None = None
     stopped: bool = False
@@ -109,6 +111,7 @@ class RunReport:
             "result": dict(self.result),
             "return": self.returned,
             "error": self.error,
+            "findings": self.findings,
             "execution_time": round(self.execution_time, 6),
             "nodes_executed": len(self.of(*RAN)),
             "run_id": self.run_id,

@@ -1,23 +1,16 @@
 """``rayflow-dagster run``: a flow from its file to its result on the terminal."""
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from rayflow_dagster.errors import RayflowError
-from rayflow_dagster.jsonable import json_text
-
 from .flows import FlowFile, open_flow, shown
-from .group import STOPPED
+from .group import STOPPED, Refused, Stopped, shown_as_messages
 from .inputs import read_inputs
 from .progress import NoProgress, Progress, print_outcome
 from .report import STOPPED_TEXT, Runner, RunReport, Watcher
-from .terminal import one_line, open_console, styled
+from .terminal import one_line, open_console, print_document, styled
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +52,17 @@ def _run_on_terminal(named: str, options: RunOptions) -> RunReport:
 
 def _run_as_json(named: str, options: RunOptions) -> RunReport:
     try:
-        with _only_json_on_stdout():
+        with shown_as_messages():
             flow = open_flow(named)
             runner = load(flow, direct=options.direct)
             inputs = read_inputs(runner.graph, options.typed, options.file)
             report = connect_and_run(flow, runner, inputs, NoProgress())
-    except click.UsageError:
-        raise
-    except (RayflowError, click.ClickException) as error:
-        report = RunReport(error=str(error))
-    print(json_text(report.as_dict()))  # noqa: T201
+    except Stopped:
+        report = RunReport(error=STOPPED_TEXT, stopped=True)
+    except Refused as error:
+        error.show()
+        report = RunReport(error=error.message, findings=error.findings)
+    print_document(report.as_dict())
     return report
 
 
@@ -114,10 +108,3 @@ def ui_command(flow: FlowFile, report: RunReport) -> str:
     else:
         command = "rayflow-dagster dev" if own_home else f"DAGSTER_HOME={report.home} dagster dev"
     return command if root == Path.cwd() else f"cd {shown(root)} && {command}"
-
-
-@contextlib.contextmanager
-def _only_json_on_stdout() -> Iterator[None]:
-    """Whatever else is printed, by node files that are imported for example, goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield

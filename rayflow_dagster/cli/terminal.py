@@ -2,8 +2,11 @@
 it plain.
 """
 
-from contextlib import suppress
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from contextvars import ContextVar
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -11,6 +14,9 @@ from rich.text import Text
 
 from rayflow_dagster.encodable import plain
 from rayflow_dagster.jsonable import json_text, jsonable
+
+_documents: ContextVar[TextIO | None] = ContextVar("_documents", default=None)
+"""Where documents go while standard output is kept free for them."""
 
 
 class _Console(Console):
@@ -38,6 +44,22 @@ def _plain(told: Any) -> Any:
 def say(text: str, *, err: bool = False) -> None:
     """Write a line to standard output, or to standard error."""
     click.echo(plain(text), err=err)
+
+
+@contextmanager
+def only_documents() -> Iterator[None]:
+    """Whatever else is printed, by node files that are imported for example, goes to stderr."""
+    token = _documents.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _documents.reset(token)
+
+
+def print_document(value: Any) -> None:
+    """Write ``value`` to standard output as a JSON document."""
+    print(json_text(value), file=_documents.get() or sys.stdout)
 
 
 def open_console(*, stderr: bool = False) -> Console:

@@ -11,12 +11,11 @@ from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow import read_flow
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.errors import FlowFormatError
-from rayflow_dagster.jsonable import json_text
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
 
 from .flows import find_flows, shown
-from .terminal import indented, open_console, styled
+from .terminal import indented, open_console, print_document, styled
 
 STYLES = {"error": "bold red", "warning": "yellow"}
 
@@ -47,7 +46,7 @@ def validate_flows(named: Iterable[str], *, as_json: bool) -> bool:
     valid = all(file.is_valid for file in checked)
     if as_json:
         document = {"valid": valid, "files": [file.as_dict() for file in checked]}
-        print(json_text(document))  # noqa: T201
+        print_document(document)
     else:
         _print(checked)
     return valid

@@ -12,7 +12,6 @@ from rich.cells import cell_len, set_cell_size
 
 from rayflow_dagster.defs.jobs import job_name
 from rayflow_dagster.defs.storage import kept_variables
-from rayflow_dagster.jsonable import json_text
 from rayflow_dagster.kept_variables import Kept, KeptVariables
 from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.preview import preview
@@ -25,7 +24,7 @@ from .flows import FlowFile, open_flow
 from .group import Refused
 from .home import use_home
 from .recorded import open_instance
-from .terminal import one_line, open_console, value_text
+from .terminal import one_line, open_console, print_document, value_text
 
 MAX_SHOWN = 60
 """Characters of a value in the table; ``--json`` has all of it."""
@@ -58,7 +57,7 @@ def show_variables(named: str, order: Order, *, as_json: bool) -> None:
         found = kept.read()
     rows = {name: found.get(name, Kept()) for name in declared}
     if as_json:
-        print(json_text(_document(kept.flow, declared, rows)))  # noqa: T201
+        print_document(_document(kept.flow, declared, rows))
     else:
         _print(kept.flow, declared, rows)
 

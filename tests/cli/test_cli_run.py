@@ -14,7 +14,8 @@ from dagster import DagsterInstance, DagsterRunStatus
 
 RUN = [sys.executable, "-m", "rayflow_dagster", "run"]
 KEYS = {
-    "success", "result", "return", "error", "execution_time", "nodes_executed", "run_id", "nodes",
+    "success", "result", "return", "error", "findings", "execution_time", "nodes_executed",
+    "run_id", "nodes",
 }  # fmt: skip
 
 
