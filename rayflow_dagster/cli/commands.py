@@ -32,21 +32,23 @@ def main() -> None:
 
 @main.command()
 @click.argument("flows", metavar="FLOW...", nargs=-1, required=True)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @_AS_JSON
 @click.pass_context
-def validate(context: click.Context, flows: tuple[str, ...], as_json: bool) -> None:
+def validate(context: click.Context, /, flows: tuple[str, ...], **options: bool) -> None:
     """Print every finding about flow files; a folder stands for its *.json.
 
-    Exit code 1 when there is an error; warnings alone give 0.
+    Exit code 1 when there is an error; warnings alone give 0, and with --strict 1.
 
     \b
     Example:
       rayflow-dagster validate flows
+      rayflow-dagster validate flows --strict
       rayflow-dagster validate flows/order_check.json --json
     """
     from .validate import validate_flows
 
-    if not validate_flows(flows, as_json=as_json):
+    if not validate_flows(flows, **options):
         context.exit(1)
 
 
@@ -80,8 +82,11 @@ def run(context: click.Context, /, flow: str, **options: Any) -> None:
 
 @main.command()
 @_AS_JSON
-def nodes(as_json: bool) -> None:
+@click.pass_context
+def nodes(context: click.Context, as_json: bool) -> None:
     """List every node that a flow can use: name, ports, constants, file.
+
+    Exit code 1 when a file or class of nodes is broken; all the others are listed.
 
     \b
     Example:
@@ -90,7 +95,8 @@ def nodes(as_json: bool) -> None:
     """
     from .nodes import list_nodes
 
-    list_nodes(as_json=as_json)
+    if not list_nodes(as_json=as_json):
+        context.exit(1)
 
 
 @main.command()
@@ -212,7 +218,9 @@ def prune(
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.option("-p", "--port", type=click.IntRange(1, 65535), help="By default 3000 or a free one.")
-@click.option("-h", "--host", metavar="HOST", help="Where to listen; by default 127.0.0.1.")
+@click.option(
+    "-h", "--host", metavar="HOST", help="Where to listen; by default 127.0.0.1. Alone, -h is help."
+)
 @click.option(
     "--watch", "more", metavar="PATH", multiple=True,
     help="A file or folder to watch besides, such as flows or node packages that definitions.py "

@@ -17,8 +17,10 @@ from .flows import shown
 from .terminal import one_line, open_console, print_document, styled, value_text
 
 
-def list_nodes(*, as_json: bool) -> None:
-    """Print every node of the project around the working folder, and which files are broken."""
+def list_nodes(*, as_json: bool) -> bool:
+    """Print every node of the project around the working folder, and what is broken; True where
+    nothing is.
+    """
     project = Project.around(Path.cwd())
     nodes, problems = read_nodes(project.registry)
     if as_json:
@@ -26,6 +28,7 @@ def list_nodes(*, as_json: bool) -> None:
         print_document(document)
     else:
         _print(open_console(), nodes, problems)
+    return not problems
 
 
 def read_nodes(registry: NodeRegistry) -> tuple[list[NodeMetadata], list[str]]:

@@ -32,24 +32,31 @@ class CheckedFile:
     def is_valid(self) -> bool:
         return all(finding.severity != "error" for finding in self.findings)
 
-    def as_dict(self) -> dict[str, Any]:
+    def passes(self, *, strict: bool) -> bool:
+        """Whether it is valid; ``strict``: and has no warning either."""
+        return not self.findings if strict else self.is_valid
+
+    def as_dict(self, *, strict: bool) -> dict[str, Any]:
+        """Its JSON form."""
         return {
             "file": shown(self.path),
-            "valid": self.is_valid,
+            "valid": self.passes(strict=strict),
             "findings": [finding.as_dict() for finding in self.findings],
         }
 
 
-def validate_flows(named: Iterable[str], *, as_json: bool) -> bool:
-    """Print the findings of every named flow; True when none of them is an error."""
+def validate_flows(named: Iterable[str], *, as_json: bool, strict: bool = False) -> bool:
+    """Print the findings of every named flow; True when none of them is an error, or with
+    ``strict`` when there is none.
+    """
     checked = check_files(find_flows(named))
-    valid = all(file.is_valid for file in checked)
+    bad = sum(not file.passes(strict=strict) for file in checked)
     if as_json:
-        document = {"valid": valid, "files": [file.as_dict() for file in checked]}
+        document = {"valid": not bad, "files": [file.as_dict(strict=strict) for file in checked]}
         print_document(document)
     else:
-        _print(checked)
-    return valid
+        _print(checked, f"{bad} with {'findings' if strict else 'errors'}" if bad else "")
+    return not bad
 
 
 def check_files(paths: list[Path]) -> list[CheckedFile]:
@@ -123,15 +130,12 @@ def _clash(name: str, others: list[str]) -> Finding:
     return Finding("flow_name", text)
 
 
-def _print(checked: list[CheckedFile]) -> None:
+def _print(checked: list[CheckedFile], bad: str) -> None:
     console = open_console()
     for file in checked:
         _print_file(console, file)
     if len(checked) > 1:
-        bad = sum(not file.is_valid for file in checked)
-        console.print(
-            f"{len(checked)} flows, {bad} with errors" if bad else f"{len(checked)} flows"
-        )
+        console.print(f"{len(checked)} flows" + (f", {bad}" if bad else ""))
 
 
 def _print_file(console: Console, file: CheckedFile) -> None:

@@ -25,6 +25,31 @@ def test_help_shows_an_example(typed, command):
     assert f"rayflow-dagster {' '.join(command)}".strip() in result.output.partition("Example")[2]
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_h_alone_is_help_everywhere(typed, command):
+    assert typed(*command, "-h").output == typed(*command, "--help").output
+
+
+def test_h_with_a_value_is_the_host_where_dagster_has_it_so(typed):
+    dev = main.commands["dev"].make_context("dev", ["-h", "::1"])
+
+    assert dev.params["host"] == "::1"
+    assert "-h, --host" in typed("dev", "--help").output
+    assert "Alone, -h is help" in " ".join(typed("dev", "--help").output.split())
+
+
+@pytest.mark.parametrize("group", [(), ("ray",)], ids=" ".join)
+def test_the_list_of_commands_has_whole_sentences(typed, group):
+    listed = typed(*group, "--help").output.partition("Commands:")[2]
+    sentences = [
+        inner.help.partition("\n\n")[0].partition(". ")[0].rstrip(".").split()
+        for inner in (main.commands["ray"] if group else main).commands.values()
+    ]
+
+    assert "..." not in listed
+    assert all(" ".join(sentence) in " ".join(listed.split()) for sentence in sentences)
+
+
 def test_every_command_is_tested_for_help():
     assert {command[0] for command in COMMANDS if command} == set(main.commands)
 

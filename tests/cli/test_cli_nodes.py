@@ -36,7 +36,9 @@ def test_defaults_stand_with_their_inputs(typed, project: Path):
 
 
 def test_the_list_names_each_node_its_ports_and_its_file(typed, project: Path):
-    lines = typed("nodes").output.splitlines()
+    result = typed("nodes")
+    lines = result.output.splitlines()
+    assert result.exit_code == 0
     boom = lines[lines.index("flow_nodes.boom.BoomNode") :][:6]
 
     assert "math.add" in lines
@@ -47,8 +49,10 @@ def test_the_list_names_each_node_its_ports_and_its_file(typed, project: Path):
 
 def test_a_file_that_is_no_python_is_reported_and_the_others_are_listed(typed, empty_folder: Path):
     package_with(empty_folder, "class X(:\n")
-    document = json.loads(typed("nodes", "--json").stdout)
+    result = typed("nodes", "--json")
+    document = json.loads(result.stdout)
 
+    assert result.exit_code == 1
     assert any("nodes.bad" in problem for problem in document["problems"])
     assert any(node["type"] == "math.add" for node in document["nodes"])
 
@@ -56,7 +60,9 @@ def test_a_file_that_is_no_python_is_reported_and_the_others_are_listed(typed, e
 def test_a_node_that_declares_its_ports_wrongly_is_reported(typed, empty_folder: Path):
     imported = "from rayflow_dagster import RayflowNode\n"
     package_with(empty_folder, f"{imported}class X(RayflowNode):\n    inputs = {{'a b': int}}\n")
-    output = typed("nodes").output
+    result = typed("nodes")
+    output = result.output
 
+    assert result.exit_code == 1
     assert "broken" in output
     assert "'a b'" in output

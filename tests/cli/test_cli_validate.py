@@ -38,6 +38,22 @@ def test_warnings_alone_give_exit_code_0(typed, project: Path):
     assert result.exit_code == 0
 
 
+def test_warnings_count_as_errors_where_that_is_asked_for(typed, project: Path):
+    result = typed("validate", "no_return_reached", "linear", "--strict")
+    assert result.exit_code == 1
+    assert result.output.endswith("2 flows, 1 with findings\n")
+
+    result = typed("validate", "no_return_reached", "linear", "--strict", "--json")
+    document = json.loads(result.output)
+    assert result.exit_code == 1
+    assert (document["valid"], [file["valid"] for file in document["files"]]) == (
+        False, [False, True],
+    )  # fmt: skip
+    assert document["files"][0]["findings"][0]["severity"] == "warning"
+
+    assert typed("validate", "linear", "--strict").exit_code == 0
+
+
 def test_the_json_form_has_every_finding_per_file(typed, empty_folder: Path):
     write_flow(empty_folder / "flows" / "good.json", flow_with_inputs({"a": "int"}))
     flow = flow_with_inputs({"a": "int"})
