@@ -83,16 +83,25 @@ class Project:
     def around(cls, path: Path, extra_packages: Sequence[str] = ()) -> "Project":
         """The project that ``path`` (a flow file or a folder of them) lies in.
 
-        The nearest folder upwards with a ``definitions.py``, ``pyproject.toml`` or ``nodes``
-        package is the project; without any, ``path``'s own folder is.
+        Raises:
+            ProjectError: ``pyproject.toml`` is not readable or its settings are wrong.
+        """
+        return cls.at(cls.root_around(path), extra_packages)
+
+    @staticmethod
+    def root_around(path: Path) -> Path:
+        """The folder of that project: the nearest one upwards with a ``definitions.py``,
+        ``pyproject.toml`` or ``nodes`` package; without any, ``path``'s own folder.
         """
         start = path.resolve()
         start = start if start.is_dir() else start.parent
         marks = ("definitions.py", "pyproject.toml", f"{DEFAULT_PACKAGE}/__init__.py")
-        for folder in (start, *start.parents):
-            if any((folder / mark).is_file() for mark in marks):
-                return cls.at(folder, extra_packages)
-        return cls.at(start, extra_packages)
+        marked = (
+            folder
+            for folder in (start, *start.parents)
+            if any((folder / mark).is_file() for mark in marks)
+        )
+        return next(marked, start)
 
     @property
     def tag(self) -> str:

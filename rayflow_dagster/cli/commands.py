@@ -7,11 +7,12 @@ import click
 
 from rayflow_dagster import __version__
 
+from . import completion
 from .group import CommandGroup
 from .ray_commands import ray
 from .typed import Choice
 
-_FLOW = click.argument("flow", metavar="FLOW")
+_FLOW = click.argument("flow", metavar="FLOW", shell_complete=completion.flow)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -31,7 +32,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("flows", metavar="FLOW...", nargs=-1, required=True)
+@click.argument("flows", metavar="FLOW...", nargs=-1, required=True, shell_complete=completion.flow)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @_AS_JSON
 @click.pass_context
@@ -57,9 +58,12 @@ def validate(context: click.Context, /, flows: tuple[str, ...], **options: bool)
 @click.option(
     "-i", "--input", "typed", multiple=True, metavar="NAME=VALUE",
     help="Value of an input, read by the type that START declares. Lists, dicts and unions are "
-    "JSON. Repeatable; wins over --inputs.",
+    "JSON. Repeatable; wins over --inputs.", shell_complete=completion.run_input,
 )  # fmt: skip
-@click.option("--inputs", "file", metavar="FILE", help="A JSON object of inputs; - is stdin.")
+@click.option(
+    "--inputs", "file", metavar="FILE", shell_complete=completion.path,
+    help="A JSON object of inputs; - is stdin.",
+)  # fmt: skip
 @click.option("--direct", is_flag=True, help="Without Dagster: nothing is recorded.")
 @click.option("-v", "--verbose", is_flag=True, help="Tracebacks, and all that nodes print.")
 @_AS_JSON
@@ -100,7 +104,7 @@ def nodes(context: click.Context, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="DIR", shell_complete=completion.path)
 def init(folder: str) -> None:
     """Write a new project: definitions.py, workspace.yaml, one node, one flow that uses it.
 
@@ -116,7 +120,7 @@ def init(folder: str) -> None:
 
 
 @main.command("new-node")
-@click.argument("path", metavar="PATH")
+@click.argument("path", metavar="PATH", shell_complete=completion.path)
 def new_node(path: str) -> None:
     """Write a node's file with a working skeleton, and its test.
 
@@ -191,7 +195,7 @@ def variables(flow: str, *, as_json: bool, **order: str | None) -> None:
     help="Also the outputs of runs that ended longer ago: 30d, 2w, 12h.",
 )  # fmt: skip
 @click.option(
-    "--storage", "storages", multiple=True, metavar="URL",
+    "--storage", "storages", multiple=True, metavar="URL", shell_complete=completion.path,
     help="Another folder or URL to look in, where only this Dagster instance stores outputs. "
     "Repeatable.",
 )  # fmt: skip
@@ -222,11 +226,14 @@ def prune(
     "-h", "--host", metavar="HOST", help="Where to listen; by default 127.0.0.1. Alone, -h is help."
 )
 @click.option(
-    "--watch", "more", metavar="PATH", multiple=True,
+    "--watch", "more", metavar="PATH", multiple=True, shell_complete=completion.path,
     help="A file or folder to watch besides, such as flows or node packages that definitions.py "
     "names. Repeatable.",
 )  # fmt: skip
-@click.argument("arguments", metavar="[DAGSTER OPTIONS]...", nargs=-1, type=click.UNPROCESSED)
+@click.argument(
+    "arguments", metavar="[DAGSTER OPTIONS]...", nargs=-1, type=click.UNPROCESSED,
+    shell_complete=completion.path,
+)  # fmt: skip
 def dev(arguments: tuple[str, ...], **options: Any) -> None:
     """Open the Dagster UI, and reload flows and nodes when they are saved.
 
@@ -253,12 +260,15 @@ def dev(arguments: tuple[str, ...], **options: Any) -> None:
     help="0 for any free one, which is printed.",
 )  # fmt: skip
 @click.option(
-    "--secret-file", metavar="FILE",
+    "--secret-file", metavar="FILE", shell_complete=completion.path,
     help="A file with the secrets of which callers must send one, each on a line, or with a "
     "flow's name before it (order: ...) for that flow alone. It is read again when it has changed. "
     "Without it, RAYFLOW_INBOX_SECRET has the secret.",
 )  # fmt: skip
-@click.option("--flows", metavar="DIR", help="The folder of flows; by default the project's flows.")
+@click.option(
+    "--flows", metavar="DIR", shell_complete=completion.path,
+    help="The folder of flows; by default the project's flows.",
+)  # fmt: skip
 @click.option(
     "--max-body", type=click.IntRange(1, 10_000_000), default=1_000_000, show_default=True,
     metavar="BYTES", help="Of a request's body.",

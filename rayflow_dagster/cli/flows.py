@@ -97,6 +97,11 @@ def find_flows(named: Iterable[str]) -> list[Path]:
     return list(found.values())
 
 
+def project_flows() -> list[Path]:
+    """The files in the ``flows/`` of the project around the working folder."""
+    return sorted((Project.root_around(Path.cwd()) / FLOWS).glob("*.json"))
+
+
 def shown(path: Path) -> str:
     """``path`` as short as it can be written from the working folder."""
     here = Path.cwd()
@@ -110,14 +115,9 @@ def _flow_named(name: str) -> Path | None:
     """The flow whose file in ``flows/`` is called ``name``, or whose own name that is."""
     if os.sep in name or not name:
         return None
-    files = _project_flows()
+    files = project_flows()
     by_file = [file for file in files if name in (file.stem, file.name)]
     return next(iter(by_file or [file for file in files if _own_name(file) == name]), None)
-
-
-def _project_flows() -> list[Path]:
-    folder = Project.around(Path.cwd()).root / FLOWS
-    return sorted(folder.glob("*.json"))
 
 
 def _own_name(file: Path) -> str | None:
@@ -134,13 +134,13 @@ def _choices(folder: Path) -> str:
 
 
 def _not_found(named: str) -> str:
-    files = _project_flows()
+    files = project_flows()
     if named.endswith(".json") or os.sep in named:
         near = did_you_mean(named, [shown(file) for file in files])
         return f"there is no flow file {named}{near}"
     names = [file.stem for file in files]
     known = f"it has {_listed(names)}" if names else "it has no flow"
-    root = Project.around(Path.cwd()).root
+    root = Project.root_around(Path.cwd())
     return (
         f"there is no flow '{named}': no file of that path, and no flow of that name in "
         f"{shown(root / FLOWS)} ({known}){did_you_mean(named, names)}"
