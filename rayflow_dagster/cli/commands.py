@@ -221,10 +221,14 @@ def prune(
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
-@click.option("-p", "--port", type=click.IntRange(1, 65535), help="By default 3000 or a free one.")
 @click.option(
-    "-h", "--host", metavar="HOST", help="Where to listen; by default 127.0.0.1. Alone, -h is help."
-)
+    "-p", "--port", "--dagit-port", "port", type=click.IntRange(1, 65535),
+    help="By default 3000 or a free one.",
+)  # fmt: skip
+@click.option(
+    "-h", "--host", "--dagit-host", "host", metavar="HOST",
+    help="Where to listen; by default 127.0.0.1. Alone, -h is help.",
+)  # fmt: skip
 @click.option(
     "--watch", "more", metavar="PATH", multiple=True, shell_complete=completion.path,
     help="A file or folder to watch besides, such as flows or node packages that definitions.py "

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,13 +12,18 @@ from typing import NoReturn
 
 from rayflow_dagster.project import Project
 
+from .addresses import free_port, is_free, url_of, warn_if_open
 from .group import Refused
 from .home import use_home
 
 HOST = "127.0.0.1"
 PORT = 3000
 """Where Dagster's webserver listens unless told otherwise."""
-_EVERY_ADDRESS = {"0.0.0.0": HOST, "::": "::1"}
+_OPEN = (
+    "and Dagster's webserver asks nobody who they are: whoever reaches it can launch, end and "
+    "delete runs, and read every input, result and log; put a proxy that asks for a password in "
+    "front, and let only it in"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def run_dev(
     stored = use_home(root) / "storage" / "rayflow"
     listening = host or HOST
     if port is None:
-        port = PORT if is_free(listening, PORT) else _free_port(listening)
+        port = PORT if is_free(listening, PORT) else free_port(listening)
+    warn_if_open(listening, _OPEN)
     if is_free(listening, port):  # else Dagster says so and ends, and another one answers there
         _start_watcher(url_of(listening, port), root, stored, watched)
     address = ["--port", str(port), *(["--host", host] if host else [])]
@@ -80,30 +85,6 @@ def _heed_signals() -> None:
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
-    try:
-        socket.create_server((host, port), family=_family(host)).close()
-    except OSError:
-        return False
-    return True
-
-
-def url_of(host: str, port: int) -> str:
-    """The address at which a webserver that listens at ``host`` is asked."""
-    reached = _EVERY_ADDRESS.get(host, host)
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0), family=_family(host)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _existing(path: str) -> Path:

@@ -1,6 +1,5 @@
 """``rayflow-dagster inbox``: the endpoint that takes requests to start flows over HTTP."""
 
-import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from rayflow_dagster.inbox.store import RequestStore
 from rayflow_dagster.project import Project
 from rayflow_dagster.suggest import did_you_mean
 
+from .addresses import warn_if_open
 from .flows import FLOWS
 from .group import Refused
 from .home import use_home
@@ -30,6 +30,10 @@ SECRET = "RAYFLOW_INBOX_SECRET"
 _HELP = (
     f"set {SECRET} or give --secret-file, for example to what this prints: "
     "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+)
+_OPEN = (
+    "and the secret and the inputs travel in plain text; put a proxy with TLS in front, and let "
+    "only it in"
 )
 
 
@@ -62,7 +66,7 @@ def serve_inbox(options: InboxOptions) -> None:
     folder = _flows_folder(options.flows)
     project = Project.around(folder)
     with _listening(options.host, options.port) as listening:
-        _warn_if_open(listening)
+        warn_if_open(listening.getsockname()[0], _OPEN)
         with (
             open_instance(use_home(project.root)) as instance,
             RequestStore(inbox_folder(instance, project.root)) as store,
@@ -119,13 +123,3 @@ def _listening(host: str, port: int) -> socket.socket:
             f"cannot listen at {host} port {port}: {error.strerror or error}; "
             "give another --port (0 for any free one) or --host"
         ) from error
-
-
-def _warn_if_open(listening: socket.socket) -> None:
-    host = listening.getsockname()[0]
-    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        say(
-            f"Warning: {host} can be reached from other machines, and the secret and the inputs "
-            "travel in plain text; put a proxy with TLS in front, and let only it in",
-            err=True,
-        )

@@ -1,5 +1,8 @@
 """``rayflow-dagster run``: a flow from its file to its result on the terminal."""
 
+import contextlib
+import shlex
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 from .flows import FlowFile, open_flow, shown
 from .group import STOPPED, Refused, Stopped, shown_as_messages
+from .home import FOLDER, VARIABLE
 from .inputs import read_inputs
 from .progress import NoProgress, Progress, print_outcome
 from .report import STOPPED_TEXT, Runner, RunReport, Watcher
@@ -100,11 +104,19 @@ def connect_and_run(
 
 def ui_command(flow: FlowFile, report: RunReport) -> str:
     """What to type to see a recorded run in the UI."""
-    root = flow.project.root
-    makefile = root / "Makefile"
-    own_home = Path(report.home) == root / ".dagster"
-    if own_home and makefile.is_file() and "\ndev" in makefile.read_text(encoding="utf-8"):
-        command = "make dev"
-    else:
-        command = "rayflow-dagster dev" if own_home else f"DAGSTER_HOME={report.home} dagster dev"
-    return command if root == Path.cwd() else f"cd {shown(root)} && {command}"
+    root, home = flow.project.root, Path(report.home)
+    command = shlex.join(["rayflow-dagster", "dev", *_location_options(root)])
+    if home.resolve() != root / FOLDER:
+        command = f"{VARIABLE}={shlex.quote(str(home))} {command}"
+    return command if root == Path.cwd() else f"cd {shlex.quote(shown(root))} && {command}"
+
+
+def _location_options(root: Path) -> list[str]:
+    """What Dagster must be told to start in the project's folder, as it finds nothing there."""
+    if any((root / name).is_file() for name in ("workspace.yaml", "workspace.yml")):
+        return []
+    with contextlib.suppress(OSError, ValueError):
+        if "dagster" in tomllib.loads((root / "pyproject.toml").read_text("utf-8")).get("tool", {}):
+            return []
+    definitions = "definitions.py"
+    return ["-f", definitions] if (root / definitions).is_file() else ["--empty-workspace"]

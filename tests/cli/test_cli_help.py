@@ -34,7 +34,7 @@ def test_h_with_a_value_is_the_host_where_dagster_has_it_so(typed):
     dev = main.commands["dev"].make_context("dev", ["-h", "::1"])
 
     assert dev.params["host"] == "::1"
-    assert "-h, --host" in typed("dev", "--help").output
+    assert "-h, --host, --dagit-host HOST" in typed("dev", "--help").output
     assert "Alone, -h is help" in " ".join(typed("dev", "--help").output.split())
 
 

@@ -12,6 +12,10 @@ import pytest
 from cli_flows import flow_with_inputs, write_flow, write_waiting
 from dagster import DagsterInstance, DagsterRunStatus
 
+from rayflow_dagster.cli.flows import open_flow
+from rayflow_dagster.cli.report import RunReport
+from rayflow_dagster.cli.run import ui_command
+
 RUN = [sys.executable, "-m", "rayflow_dagster", "run"]
 KEYS = {
     "success", "result", "return", "error", "findings", "execution_time", "nodes_executed",
@@ -109,8 +113,34 @@ def test_a_run_is_shown_as_it_goes_and_recorded(ray_session: None, project: Path
     assert "  skipped No" in lines
     assert lines[-5:-2] == ["result", "  value: 7", "  flag: true"]
     assert lines[-2].startswith("succeeded in ")
-    assert lines[-1].endswith("see it with: rayflow-dagster dev")
+    assert lines[-1].endswith("; see it with: rayflow-dagster dev --empty-workspace")
     assert run_status(project) == (DagsterRunStatus.SUCCESS,)
+
+
+def test_what_shows_the_run_is_told_for_where_it_is_recorded(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own = RunReport(home=str(project / ".dagster"))
+    told = "rayflow-dagster dev"
+    flow = open_flow("linear")
+    assert ui_command(flow, own) == f"{told} --empty-workspace"
+
+    (project / "definitions.py").touch()
+    assert ui_command(flow, own) == f"{told} -f definitions.py"
+
+    (project / "workspace.yaml").touch()
+    assert ui_command(flow, own) == told
+    elsewhere = RunReport(home="/var/my runs")
+    assert ui_command(flow, elsewhere) == f"DAGSTER_HOME='/var/my runs' {told}"
+
+    monkeypatch.chdir(project / "flows")
+    assert ui_command(flow, own) == f"cd {project} && {told}"
+    monkeypatch.chdir(project.parent)
+    assert ui_command(flow, elsewhere) == f"cd work && DAGSTER_HOME='/var/my runs' {told}"
+
+    (project / "workspace.yaml").unlink()
+    (project / "pyproject.toml").write_text("[tool.dagster]\nmodule_name = 'definitions'\n")
+    assert ui_command(flow, own) == f"cd work && {told}"
 
 
 @pytest.mark.ray

@@ -124,6 +124,6 @@ def test_dagsters_own_options_are_left_to_it():
     options = {word.strip(",") for word in told.split() if word.startswith("--")}
     assert "--grpc-port" in options
     command = main.commands["dev"]
-    for option in options - {"--help", "--host", "--port"}:
+    for option in options - {"--help", "--host", "--port", "--dagit-host", "--dagit-port"}:
         context = command.make_context("dev", [option], resilient_parsing=False)
         assert context.params["arguments"] == (option,)

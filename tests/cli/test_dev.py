@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from rayflow_dagster.cli.dev import WatchOrder, is_free, url_of
+from rayflow_dagster.cli.addresses import is_free, url_of, warn_if_open
+from rayflow_dagster.cli.dev import WatchOrder
 from rayflow_dagster.cli.dev_watcher import Watcher
 from rayflow_dagster.cli.orphans import Children
 from rayflow_dagster.cli.space import MUCH
@@ -327,6 +328,36 @@ def test_it_is_dagster_dev_with_its_options_and_its_exit_code(project: Path) -> 
 
     assert done.returncode == 2
     assert "'klingon' is not one of 'colored', 'json', 'rich'" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "::ffff:192.0.2.7"])
+def test_a_host_that_others_reach_is_warned_of(host, capsys: pytest.CaptureFixture[str]) -> None:
+    warn_if_open(host, "take care")
+
+    warning = f"Warning: {host} can be reached from other machines, take care\n"
+    assert capsys.readouterr().err == warning
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.3.2.1", "no such host"])
+def test_a_host_that_nobody_else_reaches_is_not(host, capsys: pytest.CaptureFixture[str]) -> None:
+    warn_if_open(host, "take care")
+
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("option", ["-h", "--host", "--dagit-host"])
+def test_dev_warns_of_whom_dagster_lets_in(project: Path, option) -> None:
+    command = [sys.executable, "-m", "rayflow_dagster", "dev", option]
+    ends = ["--log-format", "klingon"]
+    done = [
+        subprocess.run([*command, host, *ends], capture_output=True, text=True, check=False)
+        for host in ("0.0.0.0", "127.0.0.1")
+    ]
+
+    assert done[0].stderr.startswith("Warning: 0.0.0.0 can be reached from other machines")
+    assert "asks nobody who they are" in done[0].stderr
+    assert "Warning" not in done[1].stderr
+    assert [each.returncode for each in done] == [2, 2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
