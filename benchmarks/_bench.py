@@ -190,7 +190,7 @@ def embedded_ray(num_cpus: int | None = None) -> Iterator[None]:
     """
     import ray
 
-    from rayflow_dagster.actors import cluster
+    from rayflow_dagster.cluster import connection
 
     if ray.is_initialized():
         yield
@@ -199,12 +199,12 @@ def embedded_ray(num_cpus: int | None = None) -> Iterator[None]:
     before = os.environ.get("RAYFLOW_RAY_DIR")
     os.environ["RAYFLOW_RAY_DIR"] = folder
     try:
-        cluster.connect(cluster.RaySettings(num_cpus=num_cpus))
+        connection.connect(connection.RaySettings(num_cpus=num_cpus))
         try:
             yield
         finally:
-            cluster.disconnect()
-            cluster.stop()
+            connection.disconnect()
+            connection.stop()
     finally:
         if before is None:
             del os.environ["RAYFLOW_RAY_DIR"]
@@ -219,9 +219,9 @@ def rest(slots: int) -> None:
     In the product every run has a process of its own, and Ray's keeper starts new idle processes
     when no run needs the cores. A benchmark that stayed connected would never find them.
     """
-    from rayflow_dagster.actors import cluster, spares
+    from rayflow_dagster.cluster import connection, spares
 
-    cluster.disconnect()
+    connection.disconnect()
     deadline = time.monotonic() + REST_SECONDS
     while idle_processes() < min(slots, spares.MOST) and time.monotonic() < deadline:
         time.sleep(0.1)

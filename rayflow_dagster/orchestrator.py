@@ -27,19 +27,13 @@ from .engine.tracker import StateTracker
 from .errors import FlowFailedError, RayflowError, describe
 from .optional import optional
 from .project import Project
-from .types import (
-    ExecutionGraph,
-    ExecutionInputs,
-    ExecutionState,
-    FlowData,
-    NodeResult,
-)
-from .variables import Snapshot, kept_declarations, unpickled
+from .types import ExecutionGraph, ExecutionInputs, ExecutionState, FlowData, NodeResult
+from .variables.store import Snapshot, kept_declarations, unpickled
 
 if TYPE_CHECKING:
-    from .actors.cluster import RaySettings
     from .actors.variables import VariableStoreManager
-    from .kept_variables import KeptVariables, RunVariables
+    from .cluster.connection import RaySettings
+    from .variables.kept import KeptVariables, RunVariables
 
 Connect = Callable[["FlowOrchestrator"], Dispatcher]
 """Makes the dispatcher of a run; the in-process fake of ``testing`` is one."""
@@ -204,7 +198,7 @@ class FlowOrchestrator:
             self._run_variables = self.variables_snapshot = None  # of the flow before
         declared = kept_declarations(self._require_graph().get("variables", {}))
         if declared and self._kept_variables is not None:
-            from .kept_variables import RunVariables
+            from .variables.kept import RunVariables
 
             run_id = f"direct-{uuid.uuid4()}"
             self._run_variables = RunVariables(self._kept_variables, run_id, declared)

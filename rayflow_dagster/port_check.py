@@ -6,10 +6,10 @@ from typing import Any
 
 from .errors import OutputError
 from .port_types import accepts, parse_type, value_type
-from .preview import preview, preview_typed
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, NodeMetadata
-from .values import travel_problem
+from .values.preview import preview, preview_typed
+from .values.stored import travel_problem
 
 
 def check_inputs(node_id: str, metadata: NodeMetadata, inputs: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Union, cast
 
-from .secrets import KEY, Secret, name_problem
+from .secrets.references import KEY, Secret, name_problem
 
 _FROM_TEXT = frozenset({"any", "str", "int", "float", "bool"})
 BASIC = ("any", "int", "float", "str", "bool", "dict", "list", "None")

@@ -26,7 +26,7 @@ from pydantic import ValidationError as PydanticError
 
 from .compiler.loader import NodeLoader, import_under
 from .compiler.registry import NodeRegistry, NodeRoot
-from .compiler.rules_options import settings_problems
+from .compiler.rules.options import settings_problems
 from .compiler.validator import FlowValidator
 from .errors import ProjectError
 from .reach import DATA

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from pickle import PicklingError
 from typing import Any
 
-from .crossing import crossed
 from .errors import NodeExecutionError, describe, message_of
-from .measures import measures
 from .node import RayflowNode
 from .port_check import check_inputs, check_returned
-from .preview import preview
-from .resolving import Resolver, SecretVariables, shown_error
-from .sealed import handed_on, seal
-from .secrets import Mask
-from .storing import store_value
+from .secrets.lookup import Resolver, SecretVariables, shown_error
+from .secrets.references import Mask
 from .types import LogRecord, NodeMetadata, RunDetails
-from .values import check_seen, is_inline, is_url
-from .variables import WriteTracking, pickled
+from .values.crossing import crossed
+from .values.measures import measures
+from .values.preview import preview
+from .values.sealed import handed_on, seal
+from .values.stored import check_seen, is_inline, is_url
+from .values.storing import store_value
+from .variables.store import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000
 MAX_LOG_LENGTH = 10_000

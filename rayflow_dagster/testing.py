@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from .crossing import Sent, crossed, not_read, not_sent
 from .errors import NodeExecutionError
 from .metadata import inspect_class
 from .node import RayflowNode
@@ -26,8 +25,9 @@ from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, part_outputs, run_node_class
 from .timing import leaving
 from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, NodeMetadata
-from .values import StoredValue
-from .variables import GlobalVariableStore, WriteTracking
+from .values.crossing import Sent, crossed, not_read, not_sent
+from .values.stored import StoredValue
+from .variables.store import GlobalVariableStore, WriteTracking
 
 
 def run_node_locally(

@@ -102,14 +102,14 @@ def loader() -> NodeLoader:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """This process is connected to an embedded Ray of the tests' own, with two CPU slots."""
-    from rayflow_dagster.actors import cluster
+    from rayflow_dagster.cluster import connection
 
     folder = tempfile.mkdtemp(prefix="rfs-", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYFLOW_RAY_DIR", folder)
-        cluster.connect(cluster.RaySettings(num_cpus=2))
+        connection.connect(connection.RaySettings(num_cpus=2))
         yield
-        cluster.stop()
+        connection.stop()
     shutil.rmtree(folder, ignore_errors=True)
 
 

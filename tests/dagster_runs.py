@@ -15,7 +15,7 @@ from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values.stored import StoredValue
 
 TESTS = Path(__file__).parent
 PROJECT = Project(TESTS, ("flow_nodes",))

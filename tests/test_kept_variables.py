@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rayflow_dagster.errors import StorageError, VariableError
-from rayflow_dagster.kept_variables import BY_HAND, Kept, KeptVariables, RunVariables
-from rayflow_dagster.secrets import Secret
-from rayflow_dagster.variables import GlobalVariableStore, Snapshot
+from rayflow_dagster.secrets.references import Secret
+from rayflow_dagster.variables.kept import BY_HAND, Kept, KeptVariables, RunVariables
+from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot
 
 DECLARED = {
     "count": {"type": "int", "default": 0, "scope": "flow"},
@@ -267,7 +267,7 @@ def test_a_place_that_cannot_be_reached_is_named_without_its_password(tmp_path):
 
 ADD = """
 import sys
-from rayflow_dagster.kept_variables import KeptVariables, Write
+from rayflow_dagster.variables.kept import KeptVariables, Write
 url, flow, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 kept = KeptVariables(url, flow)
 for number in range(count):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rayflow_dagster
-from rayflow_dagster.compiler.templates import fill, template_names, template_problems
+from rayflow_dagster.compiler.starts.templates import fill, template_names, template_problems
 from rayflow_dagster.looks import Pattern
 
 LENGTH = 10_000

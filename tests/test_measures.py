@@ -8,7 +8,7 @@ import pandas
 import pyarrow
 import pytest
 
-from rayflow_dagster.measures import measures
+from rayflow_dagster.values.measures import measures
 
 FRAME = pandas.DataFrame({"x": [1, 2, 3], "y": [4, 5, 6]})
 

@@ -98,7 +98,7 @@ def test_a_dead_cluster_address_is_an_outcome():
 import asyncio
 from running import PROJECT
 from shapes import load_fixture
-from rayflow_dagster.actors.cluster import RaySettings
+from rayflow_dagster.cluster.connection import RaySettings
 from rayflow_dagster.engine.readers import RELEASED
 from rayflow_dagster.orchestrator import FlowOrchestrator
 orchestrator = FlowOrchestrator(PROJECT, RaySettings(address="127.0.0.1:1"))
@@ -427,7 +427,7 @@ def test_an_output_is_an_object_until_its_last_reader_has_run(ray_session, tmp_p
     """Ray has no reference to it left while the flow still goes on."""
     import ray
 
-    from rayflow_dagster.actors._ray import is_referenced
+    from rayflow_dagster.cluster._ray import is_referenced
 
     here, there = tmp_path / "here", tmp_path / "there"
     flow = draw(

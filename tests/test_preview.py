@@ -6,7 +6,7 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from rayflow_dagster.preview import LENGTH, preview
+from rayflow_dagster.values.preview import LENGTH, preview
 
 Point = namedtuple("Point", "x y")
 

@@ -16,7 +16,7 @@ from rayflow_dagster.errors import NodeExecutionError, OutputError
 from rayflow_dagster.metadata import inspect_class
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.runner import MAX_LOG_RECORDS, NodeCall, NodeReply, run_node_class
-from rayflow_dagster.variables import GlobalVariableStore, Snapshot, WriteTracking
+from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot, WriteTracking
 
 VARIABLES = {"counter": {"type": "any", "default": 1}}
 

@@ -8,7 +8,7 @@ import pandas
 import pyarrow
 import pytest
 
-from rayflow_dagster.sealed import handed_on, seal
+from rayflow_dagster.values.sealed import handed_on, seal
 
 
 def fixed(array: Any) -> Any:

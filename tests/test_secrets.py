@@ -16,11 +16,11 @@ from rayflow_dagster.defs.ops import start_config
 from rayflow_dagster.errors import SecretError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.port_types import accepts, parse_type
-from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
-from rayflow_dagster.resolving import Resolver, shown_error
-from rayflow_dagster.secrets import Mask, Secret, has_secret, secrets_in, spelled
+from rayflow_dagster.secrets.lookup import Resolver, shown_error
+from rayflow_dagster.secrets.references import Mask, Secret, has_secret, secrets_in, spelled
 from rayflow_dagster.testing import in_process, run_node_locally
+from rayflow_dagster.values.preview import preview
 
 PROJECT = Project.at(TESTS, ["flow_nodes", "secret_nodes"])
 VALUE = "s3cr3t-Zx9/qu'ote"

@@ -11,8 +11,8 @@ import pandas
 import pyarrow
 import pytest
 
-from rayflow_dagster.storing import PART_BYTES, store_value
-from rayflow_dagster.values import StoredValue, stored_exists
+from rayflow_dagster.values.stored import StoredValue, stored_exists
+from rayflow_dagster.values.storing import PART_BYTES, store_value
 
 NUMBERS = numpy.arange(PART_BYTES, dtype=numpy.float64)
 LARGE = {

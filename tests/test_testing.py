@@ -20,8 +20,8 @@ from rayflow_dagster import RayflowNode
 from rayflow_dagster.errors import OutputError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.testing import in_process, run_node_locally
-from rayflow_dagster.values import StoredValue
-from rayflow_dagster.variables import GlobalVariableStore
+from rayflow_dagster.values.stored import StoredValue
+from rayflow_dagster.variables.store import GlobalVariableStore
 
 CHANGE = "odd_nodes.crossing.ChangeNode"
 

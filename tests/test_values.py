@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayflow_dagster.errors import StorageError
-from rayflow_dagster.values import (
+from rayflow_dagster.values.stored import (
     INLINE_BYTES,
     StoredValue,
     check_place,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rayflow_dagster.errors import VariableError
-from rayflow_dagster.secrets import Secret
-from rayflow_dagster.variables import (
+from rayflow_dagster.secrets.references import Secret
+from rayflow_dagster.variables.store import (
     GlobalVariableStore,
     Snapshot,
     WriteTracking,

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import ray
 
-from rayflow_dagster.crossing import not_read, not_sent
 from rayflow_dagster.errors import ClusterError, NodeExecutionError
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.values import opened
+from rayflow_dagster.values.crossing import not_read, not_sent
+from rayflow_dagster.values.stored import opened
 
 from .hand import Hand
 from .requests import Request

@@ -26,8 +26,8 @@ from rayflow_dagster.nodes.variables.increment_variable import IncrementVariable
 from rayflow_dagster.nodes.variables.set_variable import SetVariableNode
 from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
 from rayflow_dagster.timing import leaving
-from rayflow_dagster.values import boxed, is_inline
-from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
+from rayflow_dagster.values.stored import boxed, is_inline
+from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
 from .answers import fail, succeed
 from .hand import Hand

@@ -16,15 +16,15 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
-from rayflow_dagster.values import StoredValue
-from rayflow_dagster.variables import GlobalVariableStore
+from rayflow_dagster.values.stored import StoredValue
+from rayflow_dagster.variables.store import GlobalVariableStore
 
-from . import cluster
 from .answers import START_SECONDS, call, fail, fetched, not_started, settle, succeed
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
@@ -83,7 +83,7 @@ class ActorManager:
         self._pool = WorkerPool(self._new_worker, self._hand, self._running)
         self._loop = EventLoop(self._new_loop, self._hand, self._running)
         self._residents = ResidentNodes(self._settings, self._store, flow, self._hand)
-        self._stop_listening = cluster.on_lost(self._lost)
+        self._stop_listening = connection.on_lost(self._lost)
 
     def prepare(self, graph: ExecutionGraph, *, starts_early: bool = False) -> None:
         """Tell the manager the nodes of a flow, so that ``dispatch`` can run them.
@@ -99,7 +99,7 @@ class ActorManager:
             if spec.ray_options or self.needs_worker(node_id):
                 asked[node_id] = spec.resources
         if asked:
-            cluster.check_feasible(asked)
+            connection.check_feasible(asked)
         if starts_early:
             with optional("starting a run's actors early"):
                 self._start_early(graph)
@@ -117,7 +117,7 @@ class ActorManager:
         metadata = self._loader.get_node_metadata(class_path)
         options = metadata.get("ray_options", {})
         if options:
-            cluster.check_feasible({node_id: requested({"num_cpus": 0, **options})})
+            connection.check_feasible({node_id: requested({"num_cpus": 0, **options})})
         path = metadata["path"]
         node: Any = {
             "class_path": path,

@@ -17,11 +17,11 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from rayflow_dagster.cluster.feasible import Machines, Stranded, look_around, stranded
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 from rayflow_dagster.runner import NodeReply
 
 from .answers import call, fail, lost, not_started, settle, succeed
-from .feasible import Machines, Stranded, look_around, stranded
 from .hand import Hand
 from .lease import Lease, Step, Worker
 from .requests import NodeSpec, Request

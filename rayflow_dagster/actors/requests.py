@@ -9,7 +9,7 @@ import ray
 
 from rayflow_dagster.runner import NodeCall
 from rayflow_dagster.types import GraphNode, NodeMetadata
-from rayflow_dagster.values import StoredValue, is_inline
+from rayflow_dagster.values.stored import StoredValue, is_inline
 
 from .worker import Given, Job
 

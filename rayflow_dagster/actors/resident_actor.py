@@ -22,7 +22,7 @@ from rayflow_dagster.compiler.registry import BUILTIN_ROOT
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.runner import NodeReply, await_node_class, part_outputs, run_node_class
-from rayflow_dagster.variables import WriteTracking
+from rayflow_dagster.variables.store import WriteTracking
 
 from .capture import captured_output
 from .worker import Given, KnownJob, NodeHost, WorkerSettings, opened_inputs

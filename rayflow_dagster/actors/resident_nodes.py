@@ -20,15 +20,15 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
+from rayflow_dagster.cluster.feasible import Stranded, look_around, stranded
+from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
 from rayflow_dagster.errors import NodeExecutionError, describe
 
 from .answers import call, fail, not_started, settle
-from .feasible import Stranded, look_around, stranded
 from .hand import Hand
 from .pool import end
 from .requests import NodeSpec, Request
 from .resident_actor import LeaseAnswer, ResidentActor
-from .residents import NAMESPACE, PREFIX
 from .worker import WorkerSettings
 
 _RESIDENT: Any = ray.remote(ResidentActor)

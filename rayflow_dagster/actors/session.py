@@ -5,12 +5,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph
-from rayflow_dagster.variables import GlobalVariableStore, Snapshot
+from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot
 
-from . import cluster
 from .manager import ActorManager
 from .variable_users import others_use_variables
 from .variables import VariableStoreManager
@@ -25,7 +25,7 @@ class RunPlace:
     ``snapshot``: the variables to go on from.
     """
 
-    settings: cluster.RaySettings | None
+    settings: connection.RaySettings | None
     project: Project
     flow: str = ""
     is_shared: bool = False
@@ -40,8 +40,8 @@ def connect_to_ray(
     Raises:
         ClusterError: the cluster cannot be reached, or can never run what a node asks for.
     """
-    settings = place.settings or cluster.RaySettings(num_cpus=place.project.settings.num_cpus)
-    cluster.connect(settings, cluster.Shipment.of(place.project))
+    settings = place.settings or connection.RaySettings(num_cpus=place.project.settings.num_cpus)
+    connection.connect(settings, connection.Shipment.of(place.project))
     declared = graph.get("variables")
     store: Any = None
     if declared and not place.is_shared and not others_use_variables(graph, loader):

@@ -18,8 +18,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflow_dagster.errors import ClusterError, VariableError
-from rayflow_dagster.values import boxed, opened
-from rayflow_dagster.variables import NO_VARIABLES_IN_UPDATE, GlobalVariableStore, Snapshot
+from rayflow_dagster.values.stored import boxed, opened
+from rayflow_dagster.variables.store import NO_VARIABLES_IN_UPDATE, GlobalVariableStore, Snapshot
 
 __all__ = ["GlobalVariableStore", "StoreProxy", "VariableStoreManager"]
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.actor import ActorHandle
 
+from rayflow_dagster.cluster.places import found_here
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import NodeRegistry, NodeRoot
 from rayflow_dagster.errors import NodeExecutionError, VariableError
@@ -26,11 +27,10 @@ from rayflow_dagster.runner import (
 )
 from rayflow_dagster.timing import leaving
 from rayflow_dagster.types import NodeMetadata, RunDetails
-from rayflow_dagster.values import StoredValue, boxed, opened
-from rayflow_dagster.variables import WriteTracking
+from rayflow_dagster.values.stored import StoredValue, boxed, opened
+from rayflow_dagster.variables.store import WriteTracking
 
 from .capture import Captured, captured_output
-from .places import found_here
 from .sending import SentError, receive, send
 from .variables import StoreProxy
 

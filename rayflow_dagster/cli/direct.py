@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from rayflow_dagster.errors import original_of
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.types import FlowData, NodeResult
-from rayflow_dagster.variables import kept_declarations
+from rayflow_dagster.variables.store import kept_declarations
 
 from .flows import FlowFile
 from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Status, Watcher, node_reports
 
 if TYPE_CHECKING:
-    from rayflow_dagster.kept_variables import KeptVariables
+    from rayflow_dagster.variables.kept import KeptVariables
 
 STATUSES: Mapping[str, Status] = {
     "success": "completed",

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from rayflow_dagster.actors import cluster
-from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings, Resident
+from rayflow_dagster.cluster import connection
+from rayflow_dagster.cluster.connection import EmbeddedRay, RaySettings, Resident
 
 from .group import Refused
 from .terminal import say
@@ -12,8 +12,8 @@ from .terminal import say
 
 def print_status() -> None:
     """Say whether the embedded Ray runs, or which cluster is used, and who resides there."""
-    address, running = cluster.existing_address(), cluster.status()
-    residents = cluster.residents()
+    address, running = connection.existing_address(), connection.status()
+    residents = connection.residents()
     if address is not None:
         say(f"RAY_ADDRESS names an existing cluster, which answers: {address}")
     if running is not None:
@@ -30,8 +30,8 @@ def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
     Raises:
         Refused: it runs with another number of CPU slots than the one that was asked for.
     """
-    before = cluster.status()
-    running = cluster.start(RaySettings(num_cpus=num_cpus, idle_seconds=idle_seconds))
+    before = connection.status()
+    running = connection.start(RaySettings(num_cpus=num_cpus, idle_seconds=idle_seconds))
     already = " already" if before and before.pid == running.pid else ""
     say(_described(running, already))
     if num_cpus not in (None, running.num_cpus):
@@ -43,16 +43,16 @@ def start_ray(num_cpus: int | None, idle_seconds: float) -> None:
 
 def stop_ray() -> None:
     """End the embedded Ray; of an existing cluster only what runs left there."""
-    address = cluster.existing_address()
+    address = connection.existing_address()
     if address is not None:
-        ended = cluster.end_residents()
+        ended = connection.end_residents()
         say(
             f"the cluster at {address} is not ours to stop; of it ended: {_named(ended)}. For the "
             "embedded Ray unset RAY_ADDRESS"
         )
         return
-    residents = cluster.residents()
-    stopped = cluster.stop()
+    residents = connection.residents()
+    stopped = connection.stop()
     with_them = f", and with it {_named(residents)}" if stopped and residents else ""
     state = "is stopped" if stopped else "was not running"
     say(f"the embedded Ray {state}{with_them}")

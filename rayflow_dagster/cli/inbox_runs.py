@@ -13,9 +13,9 @@ from rayflow_dagster.defs.triggers.inbox_sensor import REQUEST_TAG, settle
 from rayflow_dagster.errors import RayflowError, describe, message_of
 from rayflow_dagster.inbox.runs import RunOutcome, Status
 from rayflow_dagster.inbox.store import RequestStore
-from rayflow_dagster.jsonable import jsonable
-from rayflow_dagster.secrets import spelled
-from rayflow_dagster.values import StoredValue, file_system
+from rayflow_dagster.secrets.references import spelled
+from rayflow_dagster.values.jsonable import jsonable
+from rayflow_dagster.values.stored import StoredValue, file_system
 
 from .recorded import error_text, fault_of
 from .report import STOPPED_TEXT

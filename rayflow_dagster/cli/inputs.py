@@ -16,9 +16,9 @@ from rayflow_dagster.compiler.json_values import is_unicode
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import PortType, accepts, parse_type, value_type
-from rayflow_dagster.secrets import KEY, name_problem, secrets_in
+from rayflow_dagster.secrets.references import KEY, name_problem, secrets_in
 from rayflow_dagster.types import ExecutionGraph
-from rayflow_dagster.values import MAX_DIGITS, number_problem
+from rayflow_dagster.values.stored import MAX_DIGITS, number_problem
 
 from .group import Refused
 

@@ -22,8 +22,8 @@ from rayflow_dagster.compiler.flow import parse_flow
 from rayflow_dagster.defs.storage import VARIABLES, values_root
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
-from rayflow_dagster.storing import PARTS
-from rayflow_dagster.values import file_system
+from rayflow_dagster.values.stored import file_system
+from rayflow_dagster.values.storing import PARTS
 
 from .flows import FLOWS
 from .group import Refused

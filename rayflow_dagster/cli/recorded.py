@@ -39,7 +39,7 @@ from rayflow_dagster.instance.executing import executing, record_dead
 from rayflow_dagster.optional import optional
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values.stored import StoredValue
 
 from .direct import level_name
 from .flows import FLOWS, FlowFile

@@ -93,10 +93,10 @@ def connect_and_run(
     Raises:
         ClusterError: Ray cannot be reached.
     """
-    from rayflow_dagster.actors import cluster
+    from rayflow_dagster.cluster import connection
 
     try:
-        cluster.connect(shipment=cluster.Shipment.of(flow.project))
+        connection.connect(shipment=connection.Shipment.of(flow.project))
         return runner.run(inputs, watcher)
     except KeyboardInterrupt:
         return RunReport(error=STOPPED_TEXT, stopped=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rayflow_dagster.compiler.registry import NodeRoot
 from rayflow_dagster.project import DEFAULT_PACKAGE, Project
-from rayflow_dagster.values import write_whole
+from rayflow_dagster.values.stored import write_whole
 
 from .flows import shown
 from .group import Refused

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rayflow_dagster.encodable import plain
-from rayflow_dagster.jsonable import json_text, jsonable
+from rayflow_dagster.values.jsonable import json_text, jsonable
 
 _documents: ContextVar[TextIO | None] = ContextVar("_documents", default=None)
 """Where documents go while standard output is kept free for them."""

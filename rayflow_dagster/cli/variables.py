@@ -12,13 +12,13 @@ from rich.cells import cell_len, set_cell_size
 
 from rayflow_dagster.defs.jobs import job_name
 from rayflow_dagster.defs.storage import kept_variables
-from rayflow_dagster.kept_variables import Kept, KeptVariables
 from rayflow_dagster.port_types import accepts, parse_type
-from rayflow_dagster.preview import preview
-from rayflow_dagster.secrets import secrets_in, spelled
+from rayflow_dagster.secrets.references import secrets_in, spelled
 from rayflow_dagster.suggest import did_you_mean
-from rayflow_dagster.values import numbers_problem
-from rayflow_dagster.variables import kept_declarations
+from rayflow_dagster.values.preview import preview
+from rayflow_dagster.values.stored import numbers_problem
+from rayflow_dagster.variables.kept import Kept, KeptVariables
+from rayflow_dagster.variables.store import kept_declarations
 
 from .flows import FlowFile, open_flow
 from .group import Refused

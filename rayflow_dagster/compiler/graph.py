@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rayflow_dagster.errors import GraphBuildError
-from rayflow_dagster.secrets import has_secret, secrets_in
+from rayflow_dagster.secrets.references import has_secret, secrets_in
 from rayflow_dagster.types import (
     DISABLED,
     EXEC_IN,
@@ -27,8 +27,8 @@ from .loader import builtin_registry
 from .ports import complete_metadata
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
+from .rules.variable_reads import schedule_variables
 from .spelling import class_path_of
-from .variable_reads import schedule_variables
 
 NO_STEP_NAMES = frozenset(keyword.kwlist) | {
     "arg_dict", "bool", "conf", "config", "context", "dict", "float", "input", "input_arg_dict",

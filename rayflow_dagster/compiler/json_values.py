@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rayflow_dagster.values import number_problem
+from rayflow_dagster.values.stored import number_problem
 
 MAX_DEPTH = 100
 MAX_VALUES = 500_000

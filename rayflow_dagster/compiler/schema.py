@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from .outline import FlowOutline
-from .rules_kept import SCOPES
-from .rules_options import FlowOptions, NodeOptions
+from .rules.kept import SCOPES
+from .rules.options import FlowOptions, NodeOptions
 from .spelling import short_names
-from .triggers import Triggers
+from .starts.triggers import Triggers
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE = "#/$defs/"

@@ -7,21 +7,13 @@ from typing import Any
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
-from . import (
-    rules,
-    rules_assets,
-    rules_options,
-    rules_runs,
-    rules_secrets,
-    rules_triggers,
-    rules_values,
-)
 from .findings import Finding
 from .flow import canonicalize
 from .loader import NodeLoader
-from .process_check import process_problem
 from .resolved import Node, ResolvedFlow, resolve
-from .variable_reads import schedule_variables
+from .rules import assets, options, runs, secrets, structure, triggers, values
+from .rules.process_check import process_problem
+from .rules.variable_reads import schedule_variables
 
 Rule = Callable[[ResolvedFlow], Iterable[Finding]]
 
@@ -97,11 +89,11 @@ class FlowValidator:
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
         own = (self._known_classes, self._runtime_env)
-        general = (*rules.SHAPE, *rules_options.OPTIONS, *rules_values.VALUES, *rules_assets.ASSETS)
-        for rule in (*own, *general, *rules_secrets.SECRETS, self._triggers):
+        general = (*structure.SHAPE, *options.OPTIONS, *values.VALUES, *assets.ASSETS)
+        for rule in (*own, *general, *secrets.SECRETS, self._triggers):
             yield from rule(flow)
         if flow.is_acyclic:
-            yield from rules_runs.check_runs(flow)
+            yield from runs.check_runs(flow)
 
     def resolve(self, flow_data: Any) -> ResolvedFlow:
         """The flow with every name looked up.
@@ -129,10 +121,10 @@ class FlowValidator:
 
     def _runtime_env(self, flow: ResolvedFlow) -> Iterator[Finding]:
         if not self.allow_runtime_env:
-            yield from rules_options.no_runtime_env(flow)
+            yield from options.no_runtime_env(flow)
 
     def _triggers(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        yield from rules_triggers.triggers(flow, self.folder)
+        yield from triggers.triggers(flow, self.folder)
 
     def _class_problem(self, node: Node) -> str | None:
         try:
@@ -150,27 +142,27 @@ class FlowValidator:
 
     def _check_single_start(self, flow_data: FlowData) -> list[str]:
         """Ensure exactly one START node exists."""
-        return self._messages(rules.single_start, flow_data)
+        return self._messages(structure.single_start, flow_data)
 
     def _check_at_least_one_return(self, flow_data: FlowData) -> list[str]:
         """Ensure at least one RETURN node exists."""
-        return self._messages(rules.at_least_one_return, flow_data)
+        return self._messages(structure.at_least_one_return, flow_data)
 
     def _check_all_nodes_reachable(self, flow_data: FlowData) -> list[str]:
         """Ensure all nodes are reachable from START."""
-        return self._messages(rules.all_nodes_reachable, flow_data)
+        return self._messages(structure.all_nodes_reachable, flow_data)
 
     def _check_return_nodes_reachable(self, flow_data: FlowData) -> list[str]:
         """Ensure at least one RETURN is reachable."""
-        return self._messages(rules.return_nodes_reachable, flow_data)
+        return self._messages(structure.return_nodes_reachable, flow_data)
 
     def _check_no_cycles(self, flow_data: FlowData) -> list[str]:
         """Ensure no node waits for itself."""
-        return self._messages(rules.no_cycles, flow_data)
+        return self._messages(structure.no_cycles, flow_data)
 
     def _check_type_compatibility(self, flow_data: FlowData) -> list[str]:
         """Ensure connected ports have compatible types."""
-        return self._messages(rules_values.type_compatibility, flow_data)
+        return self._messages(values.type_compatibility, flow_data)
 
     def _messages(self, rule: Rule, flow_data: FlowData) -> list[str]:
         try:

@@ -6,12 +6,12 @@ from typing import Any
 
 from dagster import AssetKey, AssetMaterialization, AssetSpec, MetadataValue, OpExecutionContext
 
-from rayflow_dagster.compiler.assets import AssetPath, DeclaredAsset
-from rayflow_dagster.compiler.rules_assets import shown
+from rayflow_dagster.compiler.rules.assets import shown
+from rayflow_dagster.compiler.starts.assets import AssetPath, DeclaredAsset
 from rayflow_dagster.errors import ValidationError
-from rayflow_dagster.measures import measures
-from rayflow_dagster.preview import preview
 from rayflow_dagster.types import NodeResult
+from rayflow_dagster.values.measures import measures
+from rayflow_dagster.values.preview import preview
 
 from .compiled import CompiledFlow
 from .last_form import LastForm

@@ -36,7 +36,7 @@ from .together import warnings_together
 from .triggers import LocationTriggers, build_triggers
 
 if TYPE_CHECKING:
-    from rayflow_dagster.actors.cluster import RaySettings
+    from rayflow_dagster.cluster.connection import RaySettings
 
 __all__ = ["build_definitions", "build_job"]
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import PartitionsDefinition
 
-from rayflow_dagster.compiler.assets import DeclaredAsset
-from rayflow_dagster.compiler.triggers import Triggers
+from rayflow_dagster.compiler.starts.assets import DeclaredAsset
+from rayflow_dagster.compiler.starts.triggers import Triggers
 from rayflow_dagster.engine.planner import has_fallback
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph
-from rayflow_dagster.variables import kept_declarations
+from rayflow_dagster.variables.store import kept_declarations
 
 from .names import PortNames, flow_name, port_names, step_keys
 from .partitions import partitions_definition
 
 if TYPE_CHECKING:
-    from rayflow_dagster.actors.cluster import RaySettings
+    from rayflow_dagster.cluster.connection import RaySettings
 
 Wire = tuple[str, str]
 """(source node, its output)."""

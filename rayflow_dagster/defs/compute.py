@@ -23,12 +23,12 @@ from rayflow_dagster.errors import (
     describe,
     original_of,
 )
-from rayflow_dagster.jsonable import json_within
 from rayflow_dagster.optional import optional
-from rayflow_dagster.preview import preview
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import NodeResult
-from rayflow_dagster.values import is_inline
+from rayflow_dagster.values.jsonable import json_within
+from rayflow_dagster.values.preview import preview
+from rayflow_dagster.values.stored import is_inline
 
 from ._dagster import record_about, record_handled, steps_of_this_process
 from .apart import Apart

@@ -6,7 +6,7 @@ from typing import Any
 from dagster import DagsterEvent, OpExecutionContext
 
 from rayflow_dagster.actors.capture import captured_output
-from rayflow_dagster.secrets import spelled
+from rayflow_dagster.secrets.references import spelled
 
 from ._dagster import open_outputs_for_hooks, trigger_hooks
 from .io_manager import Absent, NodeOutput

@@ -6,7 +6,7 @@ from typing import Any
 from dagster import InitResourceContext, InputContext, IOManager, OutputContext
 
 from rayflow_dagster.errors import DataNotAvailableError
-from rayflow_dagster.values import StoredValue, is_inline, stored_exists
+from rayflow_dagster.values.stored import StoredValue, is_inline, stored_exists
 
 from .names import ABSENT, SESSION
 from .session import RunSession

@@ -19,15 +19,15 @@ from dagster import (
     ResourceDefinition,
 )
 
-from rayflow_dagster.compiler.assets import declared_assets
 from rayflow_dagster.compiler.flow import flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
-from rayflow_dagster.compiler.rules_runs import uncertain_inputs
-from rayflow_dagster.compiler.triggers import declared_triggers
+from rayflow_dagster.compiler.rules.runs import uncertain_inputs
+from rayflow_dagster.compiler.starts.assets import declared_assets
+from rayflow_dagster.compiler.starts.triggers import declared_triggers
 from rayflow_dagster.orchestrator import Connect
-from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
+from rayflow_dagster.values.preview import preview
 
 from .compiled import CompiledFlow
 from .executor import flow_executor
@@ -37,7 +37,7 @@ from .ops import build_op, build_retry_policy, op_tags
 from .session import HASH_TAG, session_resource
 
 if TYPE_CHECKING:
-    from rayflow_dagster.actors.cluster import RaySettings
+    from rayflow_dagster.cluster.connection import RaySettings
 
 FLOW_TAG = "rayflow/flow"
 HASH_LENGTH = 16

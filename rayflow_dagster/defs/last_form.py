@@ -18,9 +18,9 @@ from pathlib import Path
 from dagster import PartitionsDefinition
 from pydantic import TypeAdapter
 
-from rayflow_dagster.compiler.assets import DeclaredAsset
-from rayflow_dagster.compiler.triggers import Triggers
-from rayflow_dagster.values import write_whole
+from rayflow_dagster.compiler.starts.assets import DeclaredAsset
+from rayflow_dagster.compiler.starts.triggers import Triggers
+from rayflow_dagster.values.stored import write_whole
 
 from .compiled import CompiledFlow
 from .names import flow_name

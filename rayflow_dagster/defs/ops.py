@@ -27,7 +27,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.port_types import PortType, parse_type
-from rayflow_dagster.secrets import KEY
+from rayflow_dagster.secrets.references import KEY
 from rayflow_dagster.types import GraphNode
 
 from ._dagster import COMPUTE_KIND_TAG, GIVEN_NUMBER, KIND_PREFIX, PRIORITY_TAG, op_like

@@ -20,9 +20,9 @@ from dagster import (
     partition_loading_context,
 )
 
-from rayflow_dagster.compiler.partitions import Partitions, moment, part_problem
+from rayflow_dagster.compiler.starts.partitions import Partitions, moment, part_problem
 from rayflow_dagster.errors import InvalidInputsError
-from rayflow_dagster.preview import preview
+from rayflow_dagster.values.preview import preview
 
 _TIMES: dict[str, Any] = {
     "hourly": HourlyPartitionsDefinition,

@@ -7,7 +7,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.types import RETURN_CLASS
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values.stored import StoredValue
 
 from .names import RESULT
 from .ops import CLASS_TAG

@@ -11,11 +11,7 @@ from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
-from rayflow_dagster.values import (
-    check_place,
-    join,
-    make_folder,
-)
+from rayflow_dagster.values.stored import check_place, join, make_folder
 
 from . import early
 from .compiled import CompiledFlow

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from rayflow_dagster.errors import VariableError
-from rayflow_dagster.values import join, read_bytes, remove_stored, store_bytes, stored_exists
-from rayflow_dagster.variables import Snapshot, unpickled
+from rayflow_dagster.values.stored import (
+    join,
+    read_bytes,
+    remove_stored,
+    store_bytes,
+    stored_exists,
+)
+from rayflow_dagster.variables.store import Snapshot, unpickled
 
 from .compiled import CompiledFlow
 from .names import PROJECT_TAG
 from .storage import KEPT_FILE, VARIABLES, kept_variables
 
 if TYPE_CHECKING:
-    from rayflow_dagster.kept_variables import Kept, RunVariables
+    from rayflow_dagster.variables.kept import Kept, RunVariables
 
 
 class SessionVariables:
@@ -53,7 +59,7 @@ class SessionVariables:
         """
         declared = self._flow.kept_variables
         if declared:
-            from rayflow_dagster.kept_variables import RunVariables  # few flows have such
+            from rayflow_dagster.variables.kept import RunVariables  # few flows have such
 
             # On another machine, the project may be in another folder than where it was launched.
             project = self._run.tags.get(PROJECT_TAG, self._flow.project.tag)

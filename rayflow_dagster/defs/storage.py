@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterEventType, DagsterInstance, MetadataValue
 
-from rayflow_dagster.storing import store_value
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.values import StoredValue, join, local_or_url
+from rayflow_dagster.values.stored import StoredValue, join, local_or_url
+from rayflow_dagster.values.storing import store_value
 
 from ._dagster import run_database_url
 
 if TYPE_CHECKING:
-    from rayflow_dagster.kept_variables import KeptVariables
+    from rayflow_dagster.variables.kept import KeptVariables
 
 INLINE = "value"
 """Metadata of a small plain value: its JSON text."""
@@ -61,7 +61,7 @@ def kept_variables(instance: DagsterInstance, job: str, project: str) -> "KeptVa
         folder.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{folder / 'variables.db'}"
         project = os.path.relpath(project, folder.resolve())
-    from rayflow_dagster.kept_variables import KeptVariables  # few flows have such
+    from rayflow_dagster.variables.kept import KeptVariables  # few flows have such
 
     return KeptVariables(url, job, project)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rayflow_dagster.compiler.flow import read_flow
-from rayflow_dagster.compiler.templates import template_names
-from rayflow_dagster.compiler.triggers import FlowSensor
+from rayflow_dagster.compiler.starts.templates import template_names
+from rayflow_dagster.compiler.starts.triggers import FlowSensor
 from rayflow_dagster.errors import RayflowError, ValidationError
 from rayflow_dagster.project import Project
 from rayflow_dagster.suggest import did_you_mean

@@ -14,9 +14,9 @@ from rayflow_dagster.errors import (
     message_of,
     original_of,
 )
-from rayflow_dagster.resolving import shown_error
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.secrets import Mask, spelled
+from rayflow_dagster.secrets.lookup import shown_error
+from rayflow_dagster.secrets.references import Mask, spelled
 from rayflow_dagster.timing import times_of
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
 

@@ -6,9 +6,9 @@ default; else ``DataNotAvailableError``.
 
 from typing import Any
 
-from rayflow_dagster.crossing import crossed
 from rayflow_dagster.errors import DataNotAvailableError
 from rayflow_dagster.types import ExecutionGraph, ExecutionState
+from rayflow_dagster.values.crossing import crossed
 
 
 class DataGatherer:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rayflow_dagster.crossing import crossed
 from rayflow_dagster.errors import InvalidInputsError
 from rayflow_dagster.port_types import accepts, as_declared, parse_type, reference_problem
-from rayflow_dagster.preview import preview, preview_typed
-from rayflow_dagster.secrets import secrets_in
+from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import did_you_mean
 from rayflow_dagster.types import ExecutionGraph
-from rayflow_dagster.values import numbers_problem, travel_problem
+from rayflow_dagster.values.crossing import crossed
+from rayflow_dagster.values.preview import preview, preview_typed
+from rayflow_dagster.values.stored import numbers_problem, travel_problem
 
 
 def checked_inputs(graph: ExecutionGraph, inputs: Mapping[str, Any]) -> dict[str, Any]:

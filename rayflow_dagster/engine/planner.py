@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from rayflow_dagster.types import (
-    EXEC_OUT,
-    ExecutionGraph,
-    ExecutionState,
-    NodeResult,
-)
+from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, ExecutionState, NodeResult
 
 Decision = Literal["wait", "run", "skip"]
 

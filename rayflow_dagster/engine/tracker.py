@@ -12,7 +12,7 @@ from rayflow_dagster.types import (
     NodeStatus,
     ResultStatus,
 )
-from rayflow_dagster.values import is_inline
+from rayflow_dagster.values.stored import is_inline
 
 from .readers import RELEASED, Output
 

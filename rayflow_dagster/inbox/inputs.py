@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayflow_dagster.engine.inputs import input_problems
-from rayflow_dagster.secrets import has_secret, secrets_in
+from rayflow_dagster.secrets.references import has_secret, secrets_in
 from rayflow_dagster.types import NodeMetadata
 
 

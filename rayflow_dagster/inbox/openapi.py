@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rayflow_dagster.port_types import PortType, parse_type
-from rayflow_dagster.secrets import has_secret, secrets_in
+from rayflow_dagster.secrets.references import has_secret, secrets_in
 
 from .flows import InboxFlow
 

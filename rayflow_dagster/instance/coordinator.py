@@ -22,12 +22,7 @@ from dagster import (
 
 from rayflow_dagster.defs.names import BROKEN_TAG, ENDS_TAG
 
-from ._dagster import (
-    BACKFILL_ID_TAG,
-    DagsterUserCodeUnreachableError,
-    SubmitRunContext,
-    run_limit,
-)
+from ._dagster import BACKFILL_ID_TAG, DagsterUserCodeUnreachableError, SubmitRunContext, run_limit
 from .launcher import is_webserver
 
 _log = logging.getLogger("rayflow_dagster")

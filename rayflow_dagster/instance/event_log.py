@@ -9,7 +9,7 @@ from typing import Any, Self
 from dagster import DagsterInstance, EventLogEntry, Field, StringSource
 from sqlalchemy.engine import Connection
 
-from rayflow_dagster.instance._dagster import (
+from ._dagster import (
     INDEX_SHARD_NAME,
     ConfigurableClassData,
     DagsterEventType,
@@ -20,9 +20,9 @@ from rayflow_dagster.instance._dagster import (
     default_event_log_folder,
     event_type_of,
 )
-from rayflow_dagster.instance.shard_files import ShardFiles
-from rayflow_dagster.instance.shards import Shards
-from rayflow_dagster.instance.watching import RunWatcher
+from .shard_files import ShardFiles
+from .shards import Shards
+from .watching import RunWatcher
 
 _MAY_WAIT = frozenset(
     {

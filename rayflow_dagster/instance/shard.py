@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from rayflow_dagster.instance._dagster import EventTable
-from rayflow_dagster.instance.shard_files import FileIdentity, ShardFiles
+from ._dagster import EventTable
+from .shard_files import FileIdentity, ShardFiles
 
 Row = Mapping[str, Any]
 """The columns of an event."""

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from rayflow_dagster.instance._dagster import (
+from ._dagster import (
     SQLITE_BUSY_TIMEOUT_SECONDS,
     create_db_conn_string,
     initialise_shard,

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 from sqlalchemy.engine import Connection
 
-from rayflow_dagster.instance.shard import Row, Shard
-from rayflow_dagster.instance.shard_files import ShardFiles
+from .shard import Row, Shard
+from .shard_files import ShardFiles
 
 HOLD_SECONDS = 0.05
 """How long an event may wait for its commit."""

@@ -7,13 +7,9 @@ from collections.abc import Callable
 
 from dagster import EventLogRecord
 
-from rayflow_dagster.instance._dagster import (
-    DagsterRunStatus,
-    EventHandlerFn,
-    EventLogConnection,
-    EventLogCursor,
-)
 from rayflow_dagster.optional import optional
+
+from ._dagster import DagsterRunStatus, EventHandlerFn, EventLogConnection, EventLogCursor
 
 POLL_SECONDS = 0.2
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rayflow_dagster.errors import TriggerError
-from rayflow_dagster.values import file_system
+from rayflow_dagster.values.stored import file_system
 
 from .files import FoundFile
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from rayflow_dagster.values import local_or_url
+from rayflow_dagster.values.stored import local_or_url
 
 _MAGIC = re.compile(r"[*?\[]")
 _VISIBLE = r"(?!\.)"

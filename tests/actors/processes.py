@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rayflow_dagster.actors import cluster, embedded
+from rayflow_dagster.cluster import connection, embedded
 
 PATIENCE = 60.0  # seconds; how long a test waits before it gives up, not what it asserts
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def processes() -> list[tuple[int, int, str]]:
 
 def driver(source: str, **environment: str) -> subprocess.Popen[str]:
     """A process of its own that runs the source."""
-    prelude = "from rayflow_dagster.actors.cluster import *\nimport os, ray, signal\n"
+    prelude = "from rayflow_dagster.cluster.connection import *\nimport os, ray, signal\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + source],
         stdin=subprocess.PIPE,
@@ -85,7 +85,7 @@ def private_folder() -> Iterator[Path]:
         patch.delenv("RAY_ADDRESS", raising=False)
         yield path
         patch.setenv("RAYFLOW_RAY_DIR", str(path))
-        cluster.stop()
+        connection.stop()
     # One that has just begun to end by itself is not waited for by ``stop``.
     deadline = time.monotonic() + PATIENCE
     while embedded.is_alive(embedded.Folder(path)):

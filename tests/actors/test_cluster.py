@@ -24,10 +24,10 @@ from processes import (
     said,
 )
 
-from rayflow_dagster.actors import addresses, cluster, embedded
-from rayflow_dagster.actors.cluster import RaySettings
 from rayflow_dagster.cli.embedded_ray import start_ray
 from rayflow_dagster.cli.group import Refused
+from rayflow_dagster.cluster import addresses, connection, embedded
+from rayflow_dagster.cluster.connection import RaySettings
 from rayflow_dagster.errors import ClusterError
 
 pytestmark = pytest.mark.ray
@@ -63,7 +63,7 @@ with tempfile.TemporaryDirectory() as folder:
         folders = private_folder()
         next(folders)
         assert said(driver(source)) == ""
-        running = cluster.status()
+        running = connection.status()
         assert running is not None
         yield running
         next(folders, None)
@@ -82,8 +82,8 @@ def running(
 
 
 def test_starting_twice_gives_the_same_ray(running: embedded.EmbeddedRay) -> None:
-    assert cluster.start(SETTINGS) == running
-    assert cluster.status() == running
+    assert connection.start(SETTINGS) == running
+    assert connection.status() == running
 
 
 def test_the_embedded_ray_that_a_run_starts_has_the_slots_of_the_project(
@@ -126,7 +126,7 @@ os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=status().folder + "
 del os.environ["RAY_ADDRESS"]
 connect()
 from rayflow_dagster.actors import cluster
-cluster._process.connection = None  # as if the user had made it
+connection._process.connection = None  # as if the user had made it
 connect(RaySettings(address="127.0.0.1:1"))
 disconnect()
 print(ray.is_initialized(), is_embedded())
@@ -239,7 +239,7 @@ def test_a_ray_client_address_is_refused() -> None:
 def test_a_folder_others_may_enter_is_refused(folder: Path) -> None:
     folder.chmod(0o755)
     with pytest.raises(ClusterError, match="other users may enter"):
-        cluster.start(SETTINGS)
+        connection.start(SETTINGS)
     folder.chmod(0o700)
 
 
@@ -248,14 +248,14 @@ def test_a_folder_too_long_for_sockets_is_refused(
 ) -> None:
     monkeypatch.setenv("RAYFLOW_RAY_DIR", str(tmp_path / ("x" * 60)))
     with pytest.raises(ClusterError, match="too long for Ray's sockets"):
-        cluster.start(SETTINGS)
+        connection.start(SETTINGS)
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_start_that_fails_shows_the_log() -> None:
     with pytest.raises(ClusterError, match=r"(?s)did not start.*nonnegative.*session_latest"):
-        cluster.start(RaySettings(num_cpus=-1))
-    assert cluster.status() is None
+        connection.start(RaySettings(num_cpus=-1))
+    assert connection.status() is None
 
 
 # --- starting and ending -------------------------------------------------------------------------
@@ -266,10 +266,10 @@ def test_a_stale_record_is_not_believed_and_heals_and_the_keeper_ends_when_the_h
 ) -> None:
     stale = embedded.EmbeddedRay(os.getpid(), "127.0.0.1:1", 1, 0.0, str(folder))
     embedded.write_record(embedded.Folder(folder), stale)
-    assert cluster.status() is None
-    assert not cluster.stop()
+    assert connection.status() is None
+    assert not connection.stop()
 
-    started = cluster.start(SETTINGS)
+    started = connection.start(SETTINGS)
     assert started.pid != stale.pid
     record = json.loads((folder / "record.json").read_text())
     assert record["address"] == started.address != stale.address
@@ -282,7 +282,7 @@ def test_a_stale_record_is_not_believed_and_heals_and_the_keeper_ends_when_the_h
 
 @pytest.mark.usefixtures("folder")
 def test_a_killed_keeper_leaves_no_ray_process_and_whoever_lost_it_hears_what_starts_it() -> None:
-    keeper = cluster.start(SETTINGS)
+    keeper = connection.start(SETTINGS)
     source = """
 connect()
 told = threading.Event()
@@ -298,7 +298,7 @@ os._exit(0)
     assert len(everything) > 3
     os.kill(keeper.pid, signal.SIGKILL)
     assert eventually(lambda: not living(everything))
-    assert cluster.status() is None
+    assert connection.status() is None
     text = said(process)
     assert "It is the embedded Ray, which the next run starts again; launch the flow again" in text
     assert "gcs_server.out" not in text

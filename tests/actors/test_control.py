@@ -17,8 +17,8 @@ from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import BUILTIN_PACKAGE, BUILTIN_ROOT, NodeRegistry, NodeRoot
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
-from rayflow_dagster.values import StoredValue
-from rayflow_dagster.variables import GlobalVariableStore
+from rayflow_dagster.values.stored import StoredValue
+from rayflow_dagster.variables.store import GlobalVariableStore
 
 PATIENCE = 60  # seconds; how long a test waits before it gives up
 LOGIC = f"{BUILTIN_PACKAGE}.logic."

@@ -15,8 +15,8 @@ from rayflow_dagster.actors.variables import VariableStoreManager
 from rayflow_dagster.errors import ClusterError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
-from rayflow_dagster.storing import store_value
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values.stored import StoredValue
+from rayflow_dagster.values.storing import store_value
 
 pytestmark = pytest.mark.ray
 

@@ -1,6 +1,6 @@
 """What can run nowhere since machines have left: decided without Ray."""
 
-from rayflow_dagster.actors.feasible import GRACE_SECONDS, Machines, Stranded
+from rayflow_dagster.cluster.feasible import GRACE_SECONDS, Machines, Stranded
 
 ONE = {"num_cpus": 1}
 SPECIAL = {"num_cpus": 0, "resources": {"special": 1}}

@@ -16,17 +16,17 @@ from drawing import draw, node
 from running import ODD, PROJECT
 
 from rayflow_dagster.actors import pool
-from rayflow_dagster.actors._ray import is_referenced
 from rayflow_dagster.actors.lease import Worker
 from rayflow_dagster.actors.manager import ActorManager
-from rayflow_dagster.actors.residents import NAMESPACE
 from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
+from rayflow_dagster.cluster._ray import is_referenced
+from rayflow_dagster.cluster.residents import NAMESPACE
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, NodeLoadError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.storing import store_value
-from rayflow_dagster.values import StoredValue
-from rayflow_dagster.variables import Snapshot
+from rayflow_dagster.values.stored import StoredValue
+from rayflow_dagster.values.storing import store_value
+from rayflow_dagster.variables.store import Snapshot
 
 pytestmark = pytest.mark.ray
 

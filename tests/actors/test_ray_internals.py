@@ -1,4 +1,4 @@
-"""Ray's private API as ``actors/_ray.py`` uses it: a test for each thing that may change.
+"""Ray's private API as ``cluster/_ray.py`` uses it: a test for each thing that may change.
 
 Checked against Ray 2.60.0. Where another version fails here, that module is to be mended.
 """
@@ -20,9 +20,9 @@ from ray._private.runtime_env import packaging
 from ray.core.generated import node_manager_pb2
 from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
 
-from rayflow_dagster.actors import _ray, cluster, embedded, shipping
 from rayflow_dagster.actors.event_loop import SharedLoopWorker
-from rayflow_dagster.actors.session_logs import remove_old_logs
+from rayflow_dagster.cluster import _ray, connection, embedded, shipping
+from rayflow_dagster.cluster.session_logs import remove_old_logs
 
 FIRST_UNCHECKED = (2, 61)
 
@@ -151,7 +151,7 @@ def test_the_raylet_tells_of_idle_workers_and_starts_more(ray_session: None) -> 
 
 @pytest.mark.ray
 def test_logs_of_ended_processes_go_but_for_the_newest(ray_session: None, tmp_path: Path) -> None:
-    running = cluster.status()
+    running = connection.status()
     assert running is not None
     logs = _ray.logs_of_processes(embedded.Folder(Path(running.folder)).sessions)
     assert os.getpid() in logs.values()

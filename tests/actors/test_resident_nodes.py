@@ -14,11 +14,11 @@ from drawing import draw, node
 from running import execute
 
 from rayflow_dagster.actors.manager import ActorManager
-from rayflow_dagster.actors.residents import NAMESPACE, end_residents, residents
 from rayflow_dagster.actors.variables import VariableStoreManager
 from rayflow_dagster.cli.direct import DirectRunner
 from rayflow_dagster.cli.flows import FlowFile
 from rayflow_dagster.cli.report import Watcher
+from rayflow_dagster.cluster.residents import NAMESPACE, end_residents, residents
 from rayflow_dagster.errors import ClusterError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project

@@ -10,15 +10,15 @@ import pytest
 from clusters import said as machines_said
 from processes import PATIENCE, driver, eventually, family, living, private_folder, said
 
-from rayflow_dagster.actors import cluster
-from rayflow_dagster.actors.cluster import RaySettings
+from rayflow_dagster.cluster import connection
+from rayflow_dagster.cluster.connection import RaySettings
 
 pytestmark = pytest.mark.ray
 
 LEAVE = """
 import os, ray
 from rayflow_dagster.actors import cluster
-from rayflow_dagster.actors.residents import NAMESPACE, PREFIX
+from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
 
 class Staying:
     def pid(self):
@@ -54,34 +54,34 @@ for arguments in {commands!r}:
 def test_it_ends_when_idle_but_not_while_a_driver_is_connected_or_a_resident_lives(folder):
     """What each of them does takes many times as long as it may idle."""
     source = f"""{LEAVE}
-cluster.connect({RaySettings(num_cpus=1, idle_seconds=0.1)!r})
+connection.connect({RaySettings(num_cpus=1, idle_seconds=0.1)!r})
 print(ray.get(ray.remote(lambda: "still up").remote()))
 leave("rayflow-variables-of-a-run-that-died")
 print(ray.get(leave(PREFIX + "-model").pid.remote()))
 """
     up, pid = said(driver(source)).splitlines()
     assert up == "still up"
-    keeper = cluster.status()
+    keeper = connection.status()
     assert keeper is not None
     everything = family(keeper.pid)
     assert "  resident rayflow-resident-model on 127.0.0.1\n" in said(driver(cli(STATUS)))
-    assert cluster.status() == keeper
+    assert connection.status() == keeper
     os.kill(int(pid), signal.SIGKILL)
     assert eventually(lambda: not living(everything))
-    assert cluster.status() is None
+    assert connection.status() is None
     assert not (folder / "record.json").exists()
-    assert cluster.residents() == []
+    assert connection.residents() == []
 
 
 def test_concurrent_starters_start_one_and_stop_ends_all_of_it_and_names_the_residents(folder):
     settings = RaySettings(num_cpus=1)
     source = f"""{LEAVE}
-cluster.connect({settings!r})
-print(cluster.status().pid, flush=True)
+connection.connect({settings!r})
+print(connection.status().pid, flush=True)
 """
     drivers = [driver(source + then) for then in ("input()", "leave(PREFIX + '-model')\ninput()")]
     pids = {int(process.stdout.readline()) for process in drivers if process.stdout}
-    keeper = cluster.status()
+    keeper = connection.status()
     assert keeper is not None
     assert pids == {keeper.pid}
     for process in drivers:
@@ -92,17 +92,17 @@ print(cluster.status().pid, flush=True)
     expected = "the embedded Ray is stopped, and with it 1 resident(s): rayflow-resident-model\n"
     assert said(driver(cli(STOP, STOP))) == f"{expected}the embedded Ray was not running\n"
     assert eventually(lambda: not living(everything))
-    assert cluster.status() is None
+    assert connection.status() is None
 
 
 def test_on_an_existing_cluster_residents_are_listed_and_ended_and_it_stays(machines):
     source = f"""{LEAVE}
-cluster.connect()
+connection.connect()
 leave(PREFIX + "-model", resources={{"special": 0.1}})
 leave("of-somebody-else")
-cluster.disconnect()
+connection.disconnect()
 {cli(STATUS, STOP, STATUS)}
-cluster.connect()
+connection.connect()
 print(ray.get_actor('of-somebody-else', namespace='rayflow') is not None)
 """
     told = machines_said(machines.driver(source))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rayflow_dagster.actors import shipping
-from rayflow_dagster.actors.places import SHIPPED_MARK, found_here
-from rayflow_dagster.actors.shipping import Shipment
+from rayflow_dagster.cluster import shipping
+from rayflow_dagster.cluster.places import SHIPPED_MARK, found_here
+from rayflow_dagster.cluster.shipping import Shipment
 from rayflow_dagster.compiler.registry import NodeRoot
 from rayflow_dagster.errors import ClusterError
 from rayflow_dagster.project import Project

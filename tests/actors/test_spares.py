@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from processes import driver, eventually, family, private_folder, process_named, said
 
-from rayflow_dagster.actors import cluster
-from rayflow_dagster.actors.cluster import EmbeddedRay, RaySettings
+from rayflow_dagster.cluster import connection
+from rayflow_dagster.cluster.connection import EmbeddedRay, RaySettings
 
 pytestmark = [
     pytest.mark.ray,
@@ -30,7 +30,7 @@ def keeper() -> Iterator[EmbeddedRay]:
     for folder in private_folder():
         (folder / "ray").mkdir()
         (folder / "ray" / "session_that_is_no_folder").touch()
-        yield cluster.start(RaySettings(num_cpus=1))
+        yield connection.start(RaySettings(num_cpus=1))
 
 
 def _idle(keeper: int) -> int | None:
@@ -61,4 +61,4 @@ def test_a_ray_outlives_a_raylet_that_pauses_and_helpers_that_die(keeper: Embedd
         os.kill(raylet, signal.SIGCONT)
 
     assert said(driver(RUN_AN_ACTOR)).strip().isdigit()
-    assert cluster.status() == keeper
+    assert connection.status() == keeper

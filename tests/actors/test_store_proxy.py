@@ -8,7 +8,7 @@ import pytest
 
 from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
 from rayflow_dagster.errors import VariableError
-from rayflow_dagster.variables import WriteTracking
+from rayflow_dagster.variables.store import WriteTracking
 
 pytestmark = pytest.mark.ray
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rayflow_dagster.cli.progress import Progress, duration, print_outcome
 from rayflow_dagster.cli.report import Fault, NodeReport, RunReport
 from rayflow_dagster.cli.terminal import value_text
-from rayflow_dagster.jsonable import json_text, jsonable
+from rayflow_dagster.values.jsonable import json_text, jsonable
 
 Show = Callable[..., str]
 

@@ -5,7 +5,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflow_dagster.compiler.conditions import FALSE, TRUE, Conditions
+from rayflow_dagster.compiler.rules.conditions import FALSE, TRUE, Conditions
 
 VARIABLES = 4
 EXPRESSIONS = st.recursive(

@@ -6,7 +6,7 @@ from dagster._vendored.croniter import CroniterBadDateError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayflow_dagster.compiler.cron import cron_problem
+from rayflow_dagster.compiler.starts.cron import cron_problem
 
 NEVER = [
     "0 0 31 4 *", "0 0 30-31 2 *", "0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 31 4 1", "0 0 30 2 5",

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from drawing import draw, node
 
-from rayflow_dagster.compiler.assets import declared_assets
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.starts.assets import declared_assets
 from rayflow_dagster.compiler.validator import FlowValidator
 
 

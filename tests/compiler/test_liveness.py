@@ -4,8 +4,8 @@ import pytest
 from drawing import draw, node
 from shapes import SHAPES, fixture_names, load_fixture
 
-from rayflow_dagster.compiler.conditions import FALSE
-from rayflow_dagster.compiler.liveness import Liveness
+from rayflow_dagster.compiler.rules.conditions import FALSE
+from rayflow_dagster.compiler.rules.liveness import Liveness
 from rayflow_dagster.compiler.validator import FlowValidator
 
 

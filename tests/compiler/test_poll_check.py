@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rayflow_dagster.compiler.poll_check import poll_problem
+from rayflow_dagster.compiler.starts.poll_check import poll_problem
 
 SOURCE = """
 from elsewhere import Imported

@@ -14,9 +14,9 @@ from shapes import FIXTURES
 from rayflow_dagster import FlowValidator
 from rayflow_dagster.cli import main
 from rayflow_dagster.compiler.outline import EdgeOutline, FlowOutline, NodeOutline
-from rayflow_dagster.compiler.rules_options import FLOW_KEYS, NODE_KEYS, FlowOptions, NodeOptions
+from rayflow_dagster.compiler.rules.options import FLOW_KEYS, NODE_KEYS, FlowOptions, NodeOptions
 from rayflow_dagster.compiler.schema import ADDITIONS, flow_schema
-from rayflow_dagster.compiler.triggers import Trigger, Triggers
+from rayflow_dagster.compiler.starts.triggers import Trigger, Triggers
 
 ROOT = Path(__file__).parents[2]
 FLOWS = sorted((ROOT / "flows").glob("*.json"))

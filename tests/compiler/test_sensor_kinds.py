@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from drawing import draw
 
-from rayflow_dagster.compiler import triggers
 from rayflow_dagster.compiler.schema import flow_schema
-from rayflow_dagster.compiler.triggers import KINDS, SENSORS, Sensor, declared_triggers
+from rayflow_dagster.compiler.starts import triggers
+from rayflow_dagster.compiler.starts.triggers import KINDS, SENSORS, Sensor, declared_triggers
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.defs.triggers.build import LOOKS
 

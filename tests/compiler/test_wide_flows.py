@@ -7,7 +7,7 @@ import pytest
 from drawing import draw, node
 
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.compiler.rules_runs import uncertain_inputs
+from rayflow_dagster.compiler.rules.runs import uncertain_inputs
 from rayflow_dagster.compiler.validator import FlowValidator
 
 START = node("start", inputs={"f": "bool"})

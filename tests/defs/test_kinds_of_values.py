@@ -15,7 +15,7 @@ from rayflow_dagster.errors import OutputError, VariableError
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process, run_node_locally
-from rayflow_dagster.variables import GlobalVariableStore, WriteTracking
+from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
 PROJECT = Project.at(TESTS, ["flow_nodes", "odd_nodes"])
 BY_PORT = dict(zip(GiveKindsNode.outputs, KINDS.values(), strict=True))

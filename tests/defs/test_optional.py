@@ -127,7 +127,7 @@ print("went on", file=sys.stderr)
 def test_a_process_without_free_descriptors_does_not_take_the_head_for_dead() -> None:
     source = """
 import os, resource
-from rayflow_dagster.actors.watch import HeadWatch
+from rayflow_dagster.cluster.watch import HeadWatch
 watch = HeadWatch("127.0.0.1:1", print, print)
 watch.stop()
 print(watch._problem())

@@ -11,7 +11,7 @@ from dagster_runs import FlowRun, run_job
 from drawing import draw, node
 from shapes import TESTS
 
-from rayflow_dagster.actors.residents import end_residents
+from rayflow_dagster.cluster.residents import end_residents
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.project import Project

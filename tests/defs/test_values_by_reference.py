@@ -13,7 +13,7 @@ from dagster_runs import TESTS, run_job
 from drawing import draw, node
 from odd_nodes.frames import ROWS
 
-from rayflow_dagster.actors import _ray
+from rayflow_dagster.cluster import _ray
 from rayflow_dagster.defs import session
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow

@@ -22,10 +22,10 @@ from drawing import draw, node
 from rayflow_dagster.defs import early
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.storage import kept_variables
-from rayflow_dagster.kept_variables import KeptVariables
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import InProcessActors, in_process
+from rayflow_dagster.variables.kept import KeptVariables
 
 VARIABLES = {
     "count": {"type": "int", "default": 0, "scope": "flow"},

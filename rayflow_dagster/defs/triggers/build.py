@@ -11,7 +11,7 @@ from dagster import (
     SkipReason,
 )
 
-from rayflow_dagster.compiler.triggers import (
+from rayflow_dagster.compiler.starts.triggers import (
     FileSensor,
     FlowSensor,
     InboxSensor,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dagster import SensorEvaluationContext
 
-from rayflow_dagster.compiler.triggers import FileSensor
+from rayflow_dagster.compiler.starts.triggers import FileSensor
 from rayflow_dagster.looks import FoundFile, Listings, Pattern, begun_of, new_files
 
 from .sensors import Look, Looking, beginning

@@ -20,12 +20,12 @@ from dagster import (
     SensorEvaluationContext,
 )
 
-from rayflow_dagster.compiler.templates import template_names
-from rayflow_dagster.compiler.triggers import FlowSensor
+from rayflow_dagster.compiler.starts.templates import template_names
+from rayflow_dagster.compiler.starts.triggers import FlowSensor
 from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.defs.results import run_result
 from rayflow_dagster.errors import InvalidInputsError, TriggerError
-from rayflow_dagster.values import StoredValue
+from rayflow_dagster.values.stored import StoredValue
 
 from .sensors import Look, Looking
 from .starts import Start, Target, filled

@@ -14,7 +14,7 @@ from typing import Any
 
 from dagster import DagsterInstance, RunsFilter, SensorEvaluationContext
 
-from rayflow_dagster.compiler.triggers import InboxSensor
+from rayflow_dagster.compiler.starts.triggers import InboxSensor
 from rayflow_dagster.defs._dagster import is_tick
 from rayflow_dagster.defs.storage import values_root
 from rayflow_dagster.inbox.inputs import RequestInputs

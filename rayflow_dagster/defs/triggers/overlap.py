@@ -12,7 +12,7 @@ from dagster import (
     SensorEvaluationContext,
 )
 
-from rayflow_dagster.compiler.triggers import Overlap
+from rayflow_dagster.compiler.starts.triggers import Overlap
 from rayflow_dagster.defs.names import ENDS_TAG
 from rayflow_dagster.errors import ProjectError
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from dagster import SensorEvaluationContext
 
-from rayflow_dagster.compiler.triggers import PollSensor
+from rayflow_dagster.compiler.starts.triggers import PollSensor
 from rayflow_dagster.errors import TriggerError
-from rayflow_dagster.preview import preview
 from rayflow_dagster.project import Project
+from rayflow_dagster.values.preview import preview
 
 from .sensors import Look, Looking, beginning
 from .starts import Start, Target, refusing_secrets

@@ -17,8 +17,8 @@ from dagster import (
     TimeWindowPartitionsDefinition,
 )
 
-from rayflow_dagster.compiler.partitions import Partitions
-from rayflow_dagster.compiler.triggers import SCHEDULED_TIME, Schedule
+from rayflow_dagster.compiler.starts.partitions import Partitions
+from rayflow_dagster.compiler.starts.triggers import SCHEDULED_TIME, Schedule
 from rayflow_dagster.defs.partitions import part_that_ended, window_that_ends
 from rayflow_dagster.errors import ValidationError
 

@@ -15,9 +15,9 @@ from dagster import (
     SkipReason,
 )
 
-from rayflow_dagster.compiler.triggers import Sensor
+from rayflow_dagster.compiler.starts.triggers import Sensor
 from rayflow_dagster.defs._dagster import RUN_KEY_TAG
-from rayflow_dagster.secrets import without_passwords
+from rayflow_dagster.secrets.references import without_passwords
 
 from .overlap import SENSOR_TAG, Choice, Overlapping
 from .starts import Start, Target, told_plainly

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from dagster import DagsterRun, DynamicPartitionsDefinition, JobDefinition, RunRequest
 
-from rayflow_dagster.compiler.partitions import part_problem
-from rayflow_dagster.compiler.templates import fill
+from rayflow_dagster.compiler.starts.partitions import part_problem
+from rayflow_dagster.compiler.starts.templates import fill
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.names import PROJECT_TAG
 from rayflow_dagster.engine.inputs import input_problems
 from rayflow_dagster.errors import InvalidInputsError, RayflowError, TriggerError
-from rayflow_dagster.secrets import has_secret, secrets_in, without_passwords
+from rayflow_dagster.secrets.references import has_secret, secrets_in, without_passwords
 from rayflow_dagster.types import NodeMetadata
 
 Context = TypeVar("Context")

@@ -1,8 +1,8 @@
 from typing import Any
 
 from rayflow_dagster.node import RayflowNode
-from rayflow_dagster.preview import preview
-from rayflow_dagster.resolving import FALSE, TRUE, truth
+from rayflow_dagster.secrets.lookup import FALSE, TRUE, truth
+from rayflow_dagster.values.preview import preview
 
 
 class ToBoolNode(RayflowNode):

@@ -3,7 +3,7 @@ import sys
 from typing import Any
 
 from rayflow_dagster.node import RayflowNode
-from rayflow_dagster.preview import preview
+from rayflow_dagster.values.preview import preview
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 

@@ -1,0 +1,1 @@
+"""A resolved flow in, what is wrong with it out: one function for each rule."""

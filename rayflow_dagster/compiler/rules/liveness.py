@@ -1,0 +1,126 @@
+"""Which nodes can run in one and the same run.
+
+Every branching node is a choice; each node's condition says under which choices it runs, and each
+output's condition under which choices it brings a value. The rules are those of the run itself
+(an exec edge fires or is dead, a join runs if one edge fired, a data-driven node runs if its
+values came), with one simplification that only ever adds runs: nothing fails unless its ``error``
+output is wired, and no RETURN ends a run early.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rayflow_dagster.compiler.resolved import Edge, ResolvedFlow
+from rayflow_dagster.types import ERROR_PORT
+
+from .conditions import FALSE, TRUE, Condition, Conditions
+
+
+@dataclass
+class Liveness:
+    """Conditions of an acyclic flow.
+
+    ``runs``: node id -> when it runs. ``fires``: (node id, exec output) -> when that fires.
+    """
+
+    conditions: Conditions = field(default_factory=Conditions)
+    runs: dict[str, Condition] = field(default_factory=dict)
+    fires: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    succeeds: dict[str, Condition] = field(default_factory=dict)
+    handled: set[str] = field(default_factory=set)
+    """Nodes whose implicit ``error`` exec output is wired."""
+    gives_error: set[str] = field(default_factory=set)
+    """Nodes that declare a data output named ``error``."""
+
+    @classmethod
+    def of(
+        cls,
+        flow: ResolvedFlow,
+        last: Iterable[str] | None = None,
+        conditions: Conditions | None = None,
+    ) -> "Liveness":
+        """The conditions of the nodes ``last`` and of all that they depend on; of every node, if
+        ``last`` is left out. Where one is too hard to work out, a guess stands for it.
+        """
+        liveness = cls(conditions or Conditions())
+        for node_id in _depth_first(flow, reversed(flow.order) if last is None else last):
+            liveness._add(flow, node_id)
+        return liveness
+
+    def present(self, edge: Edge) -> Condition:
+        """When the data edge brings a value."""
+        came = self.succeeds[edge.source]
+        # A data output that the class itself calls so comes when the node succeeds.
+        is_own = edge.source in self.gives_error
+        if edge.source_port == ERROR_PORT and edge.source in self.handled and not is_own:
+            came = self.conditions.negate(came)
+        return self.conditions.both(self.runs[edge.source], came)
+
+    def any_present(self, edges: Iterable[Edge]) -> Condition:
+        return self.conditions.any_of(self.present(edge) for edge in edges)
+
+    def fired(self, edge: Edge) -> Condition:
+        return self.fires.get((edge.source, edge.source_port), FALSE)
+
+    def _add(self, flow: ResolvedFlow, node_id: str) -> None:
+        runs = self.conditions.attempt(lambda: self._runs(flow, node_id))
+        self.runs[node_id] = runs
+        handles_error = flow.handles_error(node_id)
+        self.succeeds[node_id] = self.conditions.choice() if handles_error else TRUE
+        normal = self.conditions.both(runs, self.succeeds[node_id])
+        outputs = flow.nodes[node_id].exec_outputs
+        metadata = flow.nodes[node_id].metadata
+        exclusive = bool(metadata and metadata.get("exec_exclusive"))
+        for name, chosen in zip(outputs, self._shares(len(outputs), exclusive), strict=True):
+            self.fires[node_id, name] = self.conditions.both(normal, chosen)
+        if ERROR_PORT in flow.nodes[node_id].outputs:
+            self.gives_error.add(node_id)
+        if handles_error:
+            self.handled.add(node_id)
+            failed = self.conditions.negate(self.succeeds[node_id])
+            self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
+
+    def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
+        if flow.nodes[node_id].is_disabled:
+            return FALSE
+        exec_edges = flow.exec_into(node_id)
+        if exec_edges:
+            return self.conditions.any_of(self.fired(edge) for edge in exec_edges)
+        runs = TRUE
+        node = flow.nodes[node_id]
+        for port, edges in flow.wired_inputs(node_id).items():
+            if not node.has_value(port):
+                runs = self.conditions.both(runs, self.any_present(edges))
+        return runs
+
+    def _shares(self, count: int, exclusive: bool) -> list[Condition]:
+        """When each of ``count`` exec outputs is chosen, given that the node succeeded."""
+        if count == 1:
+            return [TRUE]
+        if not exclusive:
+            return [self.conditions.choice() for _ in range(count)]
+        shares, rest = [], TRUE
+        for _ in range(count - 1):
+            choice = self.conditions.choice()
+            shares.append(self.conditions.both(rest, choice))
+            rest = self.conditions.both(rest, self.conditions.negate(choice))
+        return [*shares, rest] if shares else []
+
+
+def _depth_first(flow: ResolvedFlow, last: Iterable[str]) -> list[str]:
+    """``last`` and what it depends on, each behind what it depends on itself and, unlike in
+    ``flow.order``, next to it: conditions stay small where choices that belong together do.
+    """
+    order: list[str] = []
+    seen: set[str] = set()
+    for end in last:
+        stack = [(end, False)]
+        while stack:
+            node_id, is_through = stack.pop()
+            if is_through:
+                order.append(node_id)
+            elif node_id not in seen:
+                seen.add(node_id)
+                stack.append((node_id, True))
+                stack.extend((source, False) for source in reversed(flow.dependencies[node_id]))
+    return order

@@ -1,0 +1,266 @@
+"""The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ValidationError as PydanticError
+from pydantic.json_schema import SkipJsonSchema
+
+from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.resolved import ResolvedFlow
+from rayflow_dagster.compiler.starts.assets import AssetOptions
+from rayflow_dagster.suggest import closest, did_you_mean
+from rayflow_dagster.types import IDLE_OPTION
+
+_TEXTS = {
+    "pool": "the name of a pool, without spaces",
+    "storage": "a folder or a URL such as s3://bucket/folder, or left out",
+}
+"""What is expected where a text has the wrong form."""
+
+FLOW_KEYS = ("nodes", "edges", "variables", "schedules", "sensors", "partitions")
+"""The keys of a flow that other rules check."""
+
+NODE_KEYS = ("asset",)
+"""The keys of a node's data whose form other rules check."""
+
+_CLOSE = 80
+"""How like a known key an unknown one must be to be taken for a slip of the pen (0 to 100)."""
+
+
+class Retry(BaseModel):
+    """When a node that has failed runs again."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    max: int = Field(ge=0, le=1000, description="Attempts after the first.")
+    delay: float = Field(default=0.0, ge=0, description="Seconds before the next attempt.")
+    backoff: Literal["linear", "exponential"] | None = Field(
+        default=None, description="How the delay grows from attempt to attempt; else it stays."
+    )
+    jitter: bool = Field(default=False, description="Whether the delay varies at random.")
+
+
+class Ray(BaseModel):
+    """What a node's actor asks of Ray, as `ray_options` of a node class do."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    num_cpus: float | None = Field(default=None, ge=0, description="CPU slots.")
+    num_gpus: float | None = Field(default=None, ge=0, description="GPUs.")
+    memory: float | None = Field(default=None, ge=0, description="Bytes of memory.")
+    resources: dict[str, float] | None = Field(
+        default=None, description="How much of the cluster's own resources, by their names."
+    )
+    runtime_env: dict[str, Any] | None = Field(
+        default=None,
+        description="Ray's runtime_env; refused unless the project says allow_runtime_env.",
+    )
+    max_concurrency: SkipJsonSchema[int | None] = Field(default=None, ge=1)
+    # Was documented and never did anything; `idle_options` tells of it.
+
+
+class NodeOptions(BaseModel):
+    """The settings of a node. Other keys belong to the editor."""
+
+    model_config = ConfigDict(strict=True)
+    label: str | None = Field(default=None, description="Names the step in Dagster.")
+    retry: Retry | None = Field(
+        default=None,
+        description="Runs the node again when it fails; it may then run more than once.",
+    )
+    ray: Ray | None = Field(default=None, description="What its actor asks of Ray.")
+    pool: str | None = Field(
+        default=None,
+        pattern=r"^\S+$",
+        description="The Dagster pool whose limit the step counts for.",
+    )
+    priority: int | None = Field(
+        default=None,
+        description="Of the steps that are ready, those with a higher one start first.",
+    )
+    tags: dict[str, Any] | None = Field(default=None, description="Tags of the step.")
+    description: str | None = Field(default=None, description="Shown at the step.")
+    disabled: bool | None = Field(
+        default=None,
+        description="true skips the node in every run, and what only it leads to.",
+    )
+    resident: bool | None = Field(
+        default=None, description="Whether the node's object outlives the run."
+    )
+    resident_ttl: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without work after which a resident node ends; 600 by default.",
+    )
+    asset: AssetOptions | None = Field(
+        default=None, description="Makes its output, or RETURN's result, an asset in Dagster."
+    )
+
+
+class Settings(BaseModel):
+    """Defaults for the nodes of a flow, and how values are kept."""
+
+    model_config = ConfigDict(strict=True)
+    retry: Retry | None = Field(
+        default=None, description="For every node that has none of its own."
+    )
+    ray: Ray | None = Field(
+        default=None, description="For every node, where the node does not say otherwise."
+    )
+    ends: Literal["first_return", "all_settled"] | None = Field(
+        default=None,
+        description="What ends a run: the first RETURN reached, and nothing starts after it "
+        "(first_return, the default); or that all has run that can (all_settled), with the result "
+        "of the first RETURN reached.",
+    )
+    durable: bool | None = Field(
+        default=None,
+        description="false keeps values in Ray's object store only: a failed run can then be run "
+        "again as a whole, not from its failure.",
+    )
+    storage: str | None = Field(
+        default=None,
+        pattern=r"\S",
+        description="Where values are stored: a folder, or a URL such as s3://bucket/folder.",
+    )
+
+
+class FlowOptions(BaseModel):
+    model_config = ConfigDict(strict=True)
+    name: str | None = Field(default=None, description="The job's name; by default the file's.")
+    description: str | None = Field(default=None, description="Shown on the job's page.")
+    on_error: Literal["stop", "continue"] | None = Field(
+        default=None,
+        description="What a failing node does to the nodes that do not depend on it: none of "
+        "them starts any more (stop, the default), or they go on (continue). The flow has failed "
+        "either way.",
+    )
+    settings: Settings | None = Field(
+        default=None, description="Defaults for all nodes, and how values are kept."
+    )
+    tags: dict[str, Any] | None = Field(default=None, description="Tags of every run.")
+
+
+def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    for node in flow.nodes.values():
+        given = {key: value for key, value in node.data.items() if key not in NODE_KEYS}
+        for place, problem in _option_problems(NodeOptions, given):
+            message = f"node {node} data.{place}: {problem}"
+            yield Finding("node_options", message, node=node.id)
+
+
+def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    for place, problem in _option_problems(FlowOptions, flow.data):
+        yield Finding("flow_options", f"flow key {place}: {problem}")
+
+
+def misspelled_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Keys that nobody reads, so like one that is read that they were meant to be it."""
+    for key, meant in _slips(flow.data, FlowOptions, FLOW_KEYS):
+        yield Finding("misspelled_option", _slip("flow key ", key, meant), "warning")
+    settings: Any = flow.data.get("settings")
+    if isinstance(settings, dict):
+        for key, meant in _slips(settings, Settings):
+            yield Finding("misspelled_option", _slip("flow key settings.", key, meant), "warning")
+    for node in flow.nodes.values():
+        for key, meant in _slips(node.data, NodeOptions):
+            message = _slip(f"node {node} data.", key, meant)
+            yield Finding("misspelled_option", message, "warning", node=node.id)
+
+
+def _slips(
+    given: Mapping[str, Any], model: type[BaseModel], others: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    for key in given:
+        meant = _meant(key, model, others)
+        if meant is not None and meant not in given:
+            yield key, meant
+
+
+@lru_cache(maxsize=1024)  # all nodes have the same few keys
+def _meant(key: str, model: type[BaseModel], others: tuple[str, ...]) -> str | None:
+    """The known key that an unknown one is nearly."""
+    known = [*model.model_fields, *others]
+    return None if key in known else closest(key, {each: each for each in known}, _CLOSE)
+
+
+def _slip(where: str, key: str, meant: str) -> str:
+    return f"{where}{key}: nothing reads this key; did you mean '{meant}'?"
+
+
+def settings_problems(settings: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a project's ``settings``, each with its place."""
+    return [f"{place}: {text}" for place, text in _option_problems(Settings, settings)]
+
+
+def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
+    """A flow file that could choose its own environment could run any code."""
+    for where, node_id, ray in _asked_of_ray(flow):
+        if ray.get("runtime_env") is not None:
+            yield Finding(
+                "runtime_env",
+                f"{where}.runtime_env: this project does not let flows choose their "
+                "environment; put it into the node class's ray_options, or allow it with "
+                "allow_runtime_env = true in [tool.rayflow_dagster] of pyproject.toml",
+                node=node_id,
+            )
+
+
+def idle_options(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Options that a node class or a flow gives and that nothing follows."""
+    of_classes = (
+        (f"node {node} ray_options of its class", node.id, node.metadata.get("ray_options", {}))
+        for node in flow.nodes.values()
+        if node.metadata
+    )
+    for where, node_id, ray in (*_asked_of_ray(flow), *of_classes):
+        if IDLE_OPTION in ray:
+            yield Finding(
+                "idle_option",
+                f"{where}.{IDLE_OPTION}: it has no effect, as every execution has an actor of its "
+                "own, and async nodes share one that takes a thousand; remove it, and give the "
+                "node a pool to limit how many of its steps run at once",
+                "warning",
+                node=node_id,
+            )
+
+
+def _asked_of_ray(flow: ResolvedFlow) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
+    """(place, node or None, options) of each "ray" in the flow."""
+    settings: Any = flow.data.get("settings")
+    places: list[tuple[str, str | None, Any]] = [("flow key settings", None, settings)]
+    places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
+    for where, node_id, options in places:
+        ray = options.get("ray") if isinstance(options, dict) else None
+        if isinstance(ray, dict):
+            yield f"{where}.ray", node_id, ray
+
+
+def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(place, what is wrong there) of the options that ``model`` knows."""
+    chosen = {key: given[key] for key in model.model_fields if key in given}
+    try:
+        model.model_validate(chosen)
+    except PydanticError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            place = ".".join(str(part) for part in item["loc"])
+            yield place, _option_problem(item["type"], item["msg"], item["input"], place)
+
+
+def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
+    if kind == "extra_forbidden":
+        options = Ray if place.startswith(("ray.", "settings.ray.")) else Retry
+        known = [name for name in options.model_fields if name != IDLE_OPTION]
+        hint = did_you_mean(place.rpartition(".")[2], known)
+        return f"there is no such option (known: {', '.join(known)}){hint}"
+    if kind == "missing":
+        return "is missing"
+    if kind in ("model_type", "dict_type"):
+        return f"must be an object with keys, {{...}}, not {given!r:.80}"
+    if kind == "string_pattern_mismatch":
+        return f"must be {_TEXTS[place.rpartition('.')[2]]}, not {given!r:.80}"
+    return f"{message.lower()}, not {given!r:.80}"
+
+
+OPTIONS = (node_options, flow_options, misspelled_options, idle_options)

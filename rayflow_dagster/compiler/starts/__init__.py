@@ -1,0 +1,1 @@
+"""What starts flows by itself, as a flow declares it: triggers, partitions, assets."""

@@ -1,0 +1,1 @@
+"""A value in; what is stored, sent and shown of it out."""

@@ -1,0 +1,308 @@
+"""Values at rest: which travel inline, where the others are stored and found again, and what comes
+out of all of it as it went in.
+
+A small plain value (JSON, up to ``INLINE_BYTES``) costs no object and no file: it goes from
+process to process inside the messages that are sent anyway. Any other value is an object of its
+own, and where a run is durable its actor writes it to a file or, by fsspec, to any place that a
+URL names.
+"""
+
+import logging
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import cloudpickle
+
+from rayflow_dagster.errors import StorageError, describe
+from rayflow_dagster.secrets.references import layers
+
+_log = logging.getLogger("rayflow_dagster")
+
+INLINE_BYTES = 2048
+"""Above this size a value is an object of its own. Counted roughly: a character is a byte."""
+_OVERHEAD = 8
+_PLAIN = frozenset({type(None), bool, int, float, str})
+MAX_DIGITS = 300
+_MAX_INTEGER = 10**MAX_DIGITS
+_LOCAL = ("file://", "local://")
+# Ray writes these by msgpack, which makes bytes of every bytearray in them.
+_BOXED = frozenset({list, dict, bytearray})
+
+
+def is_inline(value: Any) -> bool:
+    """Whether ``value`` is plain JSON and small, so that it equals what its JSON text gives."""
+    return _rest(value, INLINE_BYTES) >= 0
+
+
+def _rest(value: Any, budget: int) -> int:
+    """What is left of ``budget`` bytes after ``value``; negative if it does not fit, or at all."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return budget - _OVERHEAD - _size(value)
+    if kind is list:
+        return _rest_of_items(value, budget - _OVERHEAD)
+    if kind is dict and all(type(key) is str for key in value):
+        keys = sum(map(len, value))
+        return _rest_of_items(value.values(), budget - _OVERHEAD - keys)
+    return -1
+
+
+def _size(value: Any) -> int:
+    if type(value) is str:
+        return len(value)
+    if type(value) is float and not math.isfinite(value):
+        return INLINE_BYTES  # JSON has no word for it
+    return value.bit_length() // 3 if type(value) is int else 0  # digits, nearly
+
+
+def _rest_of_items(items: Iterable[Any], budget: int) -> int:
+    for item in items:
+        if budget < 0:
+            break
+        budget = _rest(item, budget)
+    return budget
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A value in a file, opened only where it is used. ``path`` is a path or an fsspec URL."""
+
+    path: str
+
+    def load(self) -> Any:
+        """The value.
+
+        Raises:
+            OSError: the file is gone.
+        """
+        with _open(self.path) as file:
+            return cloudpickle.load(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Boxed:
+    """A value on its way through Ray's object store, which pickles it whole."""
+
+    value: Any
+
+    def load(self) -> Any:
+        return self.value
+
+
+def boxed(value: Any) -> Any:
+    """``value`` as Ray gives it back unchanged: ``opened`` takes it out."""
+    return Boxed(value) if type(value) in _BOXED else value
+
+
+def opened(value: Any) -> Any:
+    """The value itself, of one that was stored or boxed.
+
+    Raises:
+        OSError: the file of a stored one is gone.
+    """
+    return value.load() if isinstance(value, StoredValue | Boxed) else value
+
+
+def travel_problem(value: Any) -> str | None:
+    """Why ``value`` would arrive as something else in another process; None if it would not."""
+    if type(value) is memoryview or any(memoryview in kinds for _, kinds in layers(value)):
+        return (
+            "has a memoryview, which shows the memory of another object and cannot go to another "
+            "process; give bytes(view)"
+        )
+    return None
+
+
+def number_problem(value: Any) -> str | None:
+    """Why the number ``value`` comes in by no way, be it a flow's file, an input or a variable:
+    texts have no word for it, or other programs have no room. None if it does, or is no number.
+    """
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is {value}, which is not a JSON value"
+    too_long = isinstance(value, int) and abs(value) >= _MAX_INTEGER
+    return f"is a number of more than {MAX_DIGITS} digits" if too_long else None
+
+
+def numbers_problem(value: Any) -> str | None:
+    """The first ``number_problem`` of ``value`` or of what is in its containers."""
+    inside = chain.from_iterable(chain.from_iterable(parts) for parts, _ in layers(value))
+    return next(filter(None, map(number_problem, chain([value], inside))), None)
+
+
+def store_bytes(place: str, content: bytes | memoryview) -> str:
+    """Write ``content`` to a path or URL, whole or not at all, and return it.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing is left behind.
+    """
+    if not is_url(place):
+        return str(write_whole(Path(place), content))
+    # In one piece: an object store would show what a broken-off upload had written.
+    filesystem, path = file_system(place)
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    filesystem.pipe_file(path, bytes(content))
+    return place
+
+
+def read_bytes(place: str) -> bytes:
+    """What ``store_bytes`` wrote.
+
+    Raises:
+        OSError: the file is gone.
+    """
+    with _open(place) as file:
+        return file.read()
+
+
+def remove_stored(place: str) -> None:
+    """Delete what nobody needs any more. A file that cannot be deleted stays, which is logged."""
+    try:
+        if is_url(place):
+            filesystem, path = file_system(place)
+            filesystem.rm_file(path)
+        else:
+            Path(place).unlink(missing_ok=True)
+    except Exception as error:  # of a file system's own class; the run goes on
+        _log.warning("%s cannot be deleted: %s", place, describe(error))
+
+
+def stored_exists(place: str) -> bool:
+    """Whether a value was stored at this path or URL."""
+    if not is_url(place):
+        return os.path.isfile(place)
+    filesystem, path = file_system(place)
+    return bool(filesystem.exists(path))
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """Fsspec's file system of a path or URL, and the path in it.
+
+    Raises:
+        ValueError, ImportError: its protocol is unknown, or a package is missing.
+    """
+    import fsspec  # few values have URLs, and every worker would import it when it starts
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(place)
+    return found
+
+
+def protocol_problem(place: str) -> str | None:
+    """Why fsspec cannot open the URL ``place`` in this process; None if it can, or for a path."""
+    if not is_url(place):
+        return None
+    import fsspec  # as above
+
+    try:
+        fsspec.get_filesystem_class(place.partition("://")[0])
+    except (ValueError, ImportError) as error:
+        return f"{place} cannot be opened: {error}"
+    return None
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is an fsspec URL rather than a path; ``file://`` is spelled as a path."""
+    return "://" in place
+
+
+def check_place(place: str) -> None:
+    """Refuse a URL that nothing can be stored at.
+
+    Raises:
+        StorageError: its protocol is unknown, a package is missing, or it is the memory of one
+            process.
+    """
+    if not is_url(place):
+        return
+    if place.startswith("memory://"):
+        raise StorageError(f"{place} is the memory of one process, where no other finds a value")
+    try:
+        file_system(place)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"values cannot be stored at {place}: {error}") from None
+
+
+def make_folder(place: str) -> None:
+    """Make a folder that values are stored under; at a URL none is needed.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    if is_url(place):
+        return
+    try:
+        os.makedirs(place, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"values cannot be stored at {place}: {error}") from None
+
+
+def run_folder(step_folder: str) -> str:
+    """The run's folder or URL, of that of one of its steps (``<run>/steps/<step>``)."""
+    return os.path.dirname(os.path.dirname(step_folder))
+
+
+def check_seen(folder: str) -> None:
+    """Refuse to store what a step gives where nobody would find it: the folder of its run is what
+    the run's process made, on every machine that sees the same storage.
+
+    Raises:
+        OSError: this machine does not see it.
+    """
+    run = run_folder(folder)
+    if not is_url(folder) and not os.path.isdir(run):
+        raise OSError(
+            f"machine {socket.gethostname()} does not see {run}, which the run's process made; "
+            "every machine of the cluster must reach the place, so it is a folder that they share "
+            'or a URL such as s3://bucket/folder; with "durable": false nothing is stored'
+        )
+
+
+def local_or_url(place: str) -> str:
+    """``place`` with ``file://`` taken off, so that only what is elsewhere is a URL, and with the
+    user's home for ``~``.
+    """
+    for prefix in _LOCAL:
+        place = place.removeprefix(prefix)
+    return place if is_url(place) else os.path.expanduser(place)
+
+
+def join(folder: str, name: str) -> str:
+    """``folder/name`` for paths and URLs alike."""
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> Path:
+    """Write a file under another name and rename it: a full disk leaves no partial file."""
+    with _renamed(path) as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, under another name until the block has ended well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _open(place: str) -> IO[bytes]:
+    if is_url(place):
+        filesystem, path = file_system(place)
+        opened: IO[bytes] = filesystem.open(path, "rb")
+        return opened
+    return open(place, "rb")

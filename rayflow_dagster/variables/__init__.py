@@ -1,0 +1,1 @@
+"""The variables of a run, and what a flow keeps of them for its next run."""
