@@ -1,7 +1,7 @@
 # make demo   run the order-check flow
 # make dev    open the Dagster UI; what is saved is reloaded
 # make test   lint, check types and run the tests
-# make test-fast  only the tests that start no Ray and no server
+# make test-fast  only the tests that take little: no Ray, no server, no fleet of processes
 # make lint   only the checks that do not run the code
 # make schema write the flow file's schema and its page, after a change of the models
 # make bench  run the benchmarks
@@ -33,7 +33,7 @@ test: lint
 	$(PYTEST)
 
 test-fast: $(INSTALLED_DEV)
-	$(PYTEST) -m "not ray and not e2e"
+	$(PYTEST) -m "not ray and not e2e and not slow"
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

@@ -34,7 +34,15 @@ TOGETHER = {
     "tests/e2e/test_run_launcher.py": "e2e 2",
     "tests/e2e/test_webserver.py": "e2e 2",
 }
-LONG_FIRST = ("e2e", "ray")
+LONG_FIRST = ("e2e", "ray", "slow")
+SLOW = (
+    "tests/cli/test_cli_home.py",
+    "tests/cli/test_cli_scaffold.py",
+    "tests/compiler/test_many_findings.py",
+    "tests/inbox/test_inbox_cli.py",
+    "tests/instance/",
+)
+"""Files whose tests start many processes, or validate flows of thousands of nodes."""
 # No Ray starts in a folder whose name is too long for its sockets.
 NO_RAY = "/tmp/" + "-".join(["a-test-that-wants-a-Ray-asks-for-the-fixture-ray_session"] * 2)
 
@@ -57,6 +65,9 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that wait longest, so that none of them is left alone at the end."""
+    for item in items:
+        if item.path.relative_to(TESTS.parent).as_posix().startswith(SLOW):
+            item.add_marker("slow")
     items.sort(key=_how_long)
 
 
