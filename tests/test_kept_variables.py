@@ -10,7 +10,14 @@ import pytest
 
 from rayflow_dagster.errors import StorageError, VariableError
 from rayflow_dagster.secrets.references import Secret
-from rayflow_dagster.variables.kept import BY_HAND, Kept, KeptVariables, RunVariables
+from rayflow_dagster.variables.kept import (
+    BY_HAND,
+    Kept,
+    KeptVariables,
+    RunVariables,
+    packed,
+    unpacked,
+)
 from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot
 
 DECLARED = {
@@ -227,6 +234,17 @@ def test_a_rerun_of_part_of_a_run_that_has_succeeded_reads_anew(kept):
 def test_flows_do_not_share_variables(url, kept):
     kept.set("count", 1)
     assert KeptVariables(url, "another flow").read() == {}
+
+
+def test_what_a_run_has_read_is_stored_without_a_class_of_this_package(kept):
+    kept.set("token", {"key": Secret("TOKEN")})
+    content = packed(kept.read())
+    assert unpacked(content) == kept.read()
+    assert b"Kept" not in content
+
+
+def test_what_an_older_version_has_stored_of_it_is_told_apart():
+    assert unpacked(b"crayflow_dagster.kept_variables\nKept\n.") is None
 
 
 def test_what_was_kept_without_a_project_goes_to_the_first_that_asks(url, request):

@@ -5,7 +5,6 @@ stored when it settles. Those that are kept between runs are read when a run beg
 back when it has succeeded.
 """
 
-import pickle
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -98,6 +97,8 @@ class SessionVariables:
         left = self._left()
         if self._kept is None:
             return left
+        from rayflow_dagster.variables.kept import packed
+
         parent = parent_run(self._instance, self._run)
         if self.goes_on and not (parent and parent.is_success):
             snapshot = self._kept.go_on(self._first_read(), left)
@@ -105,7 +106,7 @@ class SessionVariables:
             snapshot = self._kept.read(left)
         if stores:
             file = self._file_of(self._run.run_id, KEPT_FILE)
-            store_bytes(file, pickle.dumps(dict(self._kept.before)))
+            store_bytes(file, packed(self._kept.before))
         return snapshot
 
     def note(self, step_key: str, pickled: bytes, *, stores: bool) -> None:
@@ -168,15 +169,17 @@ class SessionVariables:
 
     def _first_read(self) -> "Mapping[str, Kept]":
         """What the run that this one goes on from had read of the kept variables."""
+        from rayflow_dagster.variables.kept import unpacked
+
         files = (self._file_of(run.run_id, KEPT_FILE) for run in self._ancestors())
-        pickled = next((read_bytes(file) for file in files if stored_exists(file)), None)
-        if pickled is None:
+        content = next((read_bytes(file) for file in files if stored_exists(file)), None)
+        before = unpacked(content) if content is not None else None
+        if before is None:
             raise VariableError(
                 f"what run {self._run.parent_run_id} read of the variables that flow "
                 f"'{self._flow.name}' keeps between runs is not stored any more; launch a new run "
                 "instead of a re-execution"
             )
-        before: Mapping[str, Kept] = pickle.loads(pickled)
         return before
 
     def _ancestors(self) -> Iterator[DagsterRun]:

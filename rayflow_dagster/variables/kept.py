@@ -11,6 +11,7 @@ processes write one after the other.
 """
 
 import json
+import pickle
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,24 @@ class Kept:
     value: Any = None
     changed: float = 0.0
     changed_by: str = ""
+
+
+def packed(kept: Mapping[str, Kept]) -> bytes:
+    """What a run has read, for its re-executions. No class of ours is in it: modules may move."""
+    known = {
+        name: (each.version, each.has_value, each.value, each.changed, each.changed_by)
+        for name, each in kept.items()
+    }
+    return pickle.dumps(known)
+
+
+def unpacked(content: bytes) -> dict[str, Kept] | None:
+    """What ``packed`` was given; None for what 0.3.0 has stored."""
+    try:
+        known = pickle.loads(content)
+    except ModuleNotFoundError:
+        return None
+    return {name: Kept(*each) for name, each in known.items()}
 
 
 @dataclass(frozen=True, slots=True)

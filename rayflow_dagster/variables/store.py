@@ -230,7 +230,7 @@ def pickled(snapshot: Snapshot) -> bytes:
         VariableError: a value cannot be pickled.
     """
     try:
-        packed: bytes = cloudpickle.dumps(snapshot)
+        packed: bytes = cloudpickle.dumps(tuple(snapshot))  # no class: modules may move
     except Exception:  # the author's classes may fail in any way
         for name, value in snapshot.values.items():
             _check_pickled(name, value)
