@@ -218,7 +218,7 @@ def ray_folder() -> Iterator[Path]:
     """A folder for the embedded Ray that the first run starts; it is ended after."""
     folder = Path(tempfile.mkdtemp(prefix="rfb-", dir="/tmp"))  # short, for Ray's sockets
     environment = {**os.environ, "RAYFLOW_RAY_DIR": str(folder)}
-    stop = "from rayflow_dagster.actors import cluster; cluster.stop()"
+    stop = "from rayflow_dagster.cluster import connection; connection.stop()"
     try:
         yield folder
     finally:

@@ -46,6 +46,7 @@ NOT_TYPED = {
     "python -m pytest tests/engine": _TESTS,
     "python -m pytest -m ray -n 3": _TESTS,
     "rayflow-dagster dev": _SERVER,
+    "rayflow-dagster inbox --secret-file secrets.txt": "it goes on until Ctrl-C; tests/inbox do it",
     ".venv/bin/python -m pip install pre-commit": _INSTALLS,
     ".venv/bin/pre-commit install": _COMMITS,
 }

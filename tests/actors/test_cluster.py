@@ -125,7 +125,7 @@ disconnect()
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=status().folder + "/token")
 del os.environ["RAY_ADDRESS"]
 connect()
-from rayflow_dagster.actors import cluster
+from rayflow_dagster.cluster import connection
 connection._process.connection = None  # as if the user had made it
 connect(RaySettings(address="127.0.0.1:1"))
 disconnect()

@@ -109,7 +109,7 @@ import asyncio, json, os, sys
 from pathlib import Path
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
-from rayflow_dagster.actors import cluster
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.errors import ClusterError
 
 def run(flow):
@@ -119,7 +119,7 @@ def run(flow):
 def refusal(folder):
     # Why a process that is connected for one project is not for another.
     try:
-        cluster.connect(shipment=cluster.Shipment(folder, "another"))
+        connection.connect(shipment=connection.Shipment(folder, "another"))
     except ClusterError as error:
         return str(error)
 """
@@ -234,13 +234,13 @@ def test_idle_workers_end_on_the_machine_that_a_node_needs(answers):
 def test_workers_without_the_project_find_it_where_it_was_shipped(machines, tmp_path):
     write_project(tmp_path / "project")
     before = """
-connect = cluster.connect
+connect = connection.connect
 
 def connect_and_move(*arguments, **named):
     connect(*arguments, **named)
     os.rename(os.getcwd(), os.getcwd() + "-moved")
 
-cluster.connect = connect_and_move
+connection.connect = connect_and_move
 """
     answer, _refusal = run(machines, tmp_path / "project", reading_flow(), before=before)
     assert answer["error"] is None

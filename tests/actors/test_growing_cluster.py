@@ -28,7 +28,7 @@ folder = Path(sys.argv[1])
 sys.path.insert(0, "tests")
 from drawing import draw, node
 from running import ODD, PROJECT
-from rayflow_dagster.actors import cluster, feasible
+from rayflow_dagster.cluster import connection, feasible
 from rayflow_dagster.actors.manager import ActorManager
 from rayflow_dagster.errors import ClusterError
 from rayflow_dagster.compiler.loader import NodeLoader
@@ -64,7 +64,7 @@ def wait_for(is_so, *futures):
         time.sleep(0.05)
 
 machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-cluster.connect(cluster.RaySettings(address=machines.address))
+connection.connect(connection.RaySettings(address=machines.address))
 manager = ActorManager(NodeLoader(PROJECT.registry), None, str(PROJECT.root))
 """
 GROW = """
@@ -102,7 +102,7 @@ for name in ("plain", "special", "kept"):
 """
 END = """
 manager.cleanup_actors()
-cluster.disconnect()
+connection.disconnect()
 machines.shutdown()
 """
 

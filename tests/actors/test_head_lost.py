@@ -19,19 +19,19 @@ pytestmark = [
 
 LISTEN = """
 import sys, threading
-from rayflow_dagster.actors import cluster
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.errors import ClusterError
 
-cluster.connect()
+connection.connect()
 heard, told = [], threading.Event()
-cluster.on_lost(lambda error: 1 / 0)
-cluster.on_lost(lambda error: (heard.append(str(error)), told.set()))
-cluster.on_lost(lambda error: heard.append("taken back"))()
+connection.on_lost(lambda error: 1 / 0)
+connection.on_lost(lambda error: (heard.append(str(error)), told.set()))
+connection.on_lost(lambda error: heard.append("taken back"))()
 print("ready", flush=True)
 told.wait()
-cluster.on_lost(lambda error: heard.append("late"))
+connection.on_lost(lambda error: heard.append("late"))
 try:
-    cluster.connect()
+    connection.connect()
 except ClusterError as error:
     heard.append(str(error))
 sys.stdin.readline()  # until Ray has ended a process that did not disconnect
@@ -49,7 +49,7 @@ threading.Event().wait()
 RUN = """
 import asyncio, json, sys
 from pathlib import Path
-from rayflow_dagster.actors import cluster
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
 

@@ -355,9 +355,9 @@ def test_processes_of_one_run_share_a_store_by_its_name(ray_session):
 
 STEP = """
 import sys
-from rayflow_dagster.actors import cluster
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.actors.variables import StoreProxy, VariableStoreManager
-cluster.connect()
+connection.connect()
 StoreProxy(VariableStoreManager("run-8").create_store({"a": 1})).increment("a")
 """
 

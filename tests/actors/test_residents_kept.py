@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ray
 
 LEAVE = """
 import os, ray
-from rayflow_dagster.actors import cluster
+from rayflow_dagster.cluster import connection
 from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
 
 class Staying:

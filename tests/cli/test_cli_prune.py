@@ -170,7 +170,7 @@ def test_a_place_that_cannot_be_read_is_said_and_the_rest_is_pruned(typed, insta
     assert not gone.exists()
 
 
-@pytest.mark.parametrize("age", ["30", "d", "-1d", "soon", "1.5d", ""])
+@pytest.mark.parametrize("age", ["30", "d", "-1d", "soon", "1.5d"])
 def test_an_age_that_is_none_is_refused(age, typed, instance):
     result = typed("prune", "--older-than", age)
     assert result.exit_code == 2

@@ -380,9 +380,10 @@ def _parts() -> list[str]:
 def named_rules() -> set[str]:
     """The rules that the findings of the compiler's modules name."""
     folder = Path(rayflow_dagster.compiler.__file__).parent
-    trees = [ast.parse(file.read_text()) for file in folder.glob("*.py")]
+    trees = [ast.parse(file.read_text()) for file in folder.rglob("*.py")]
     calls = [item for tree in trees for item in ast.walk(tree) if isinstance(item, ast.Call)]
-    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Finding"]
+    named = [call for call in calls if isinstance(call.func, ast.Name)]
+    made = [call for call in named if ast.unparse(call.func) in ("Finding", "Problem")]
     firsts = [call.args[0] for call in made]
     return {first.value for first in firsts if isinstance(first, ast.Constant)}
 

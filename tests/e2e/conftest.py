@@ -19,7 +19,7 @@ O-2,2024-03-02,Bo,SE,ink,1,4.0
 O-3,2024-03-02,Cy,FR,pad,2,1.5
 O-4,2024-03-05,Di,ES,pad,2,1.5
 """
-STOP_RAY = "from rayflow_dagster.actors import cluster; cluster.stop()"
+STOP_RAY = "from rayflow_dagster.cluster import connection; connection.stop()"
 
 
 @pytest.fixture(scope="session")
