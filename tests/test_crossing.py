@@ -1,5 +1,6 @@
 """What crosses between nodes: the same in this process and on Ray."""
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ BESIDE: dict[str, tuple[str, str]] = {
     "dict": ("{'a': 1}", "{'a': 1, 'b': 2}"),
     "set": ("{1}", "{1, 2}"),
     "bag": ("[1]", "[1, 2]"),
-    "ordered": ("OrderedDict([('a', 1)])", "OrderedDict([('a', 1), ('b', 2)])"),
+    "ordered": (repr(OrderedDict(a=1)), repr(OrderedDict(a=1, b=2))),
     "long list": (repr([1] * 5000)[:40],) * 2,
     "array of objects": ("array([None, 1], dtype=object)", "array([7, 1], dtype=object)"),
     "function": ("a function", "a function"),

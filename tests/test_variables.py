@@ -201,6 +201,10 @@ def test_numbers_and_texts_of_numpy_are_kept_as_those_of_python():
     assert type(store.snapshot().changes["kept"]) is int
 
 
+DEEP = 100_000
+"""More levels than any Python pickles."""
+
+
 def nested(depth):
     value = 1
     for _ in range(depth):
@@ -210,16 +214,16 @@ def nested(depth):
 
 def test_a_value_that_is_nested_too_deep_to_be_pickled_is_told_with_its_variable():
     with pytest.raises(VariableError, match=r"variable 'deep' cannot hold \[\[\[\[\.\.\."):
-        pickled(Snapshot(1, {"first": 1, "deep": nested(2000)}))
+        pickled(Snapshot(1, {"first": 1, "deep": nested(DEEP)}))
 
 
 def test_what_a_store_cannot_take_is_told_with_its_variable():
     variables = WriteTracking(GlobalVariableStore({"deep": {"type": "any"}}))
-    for value in (nested(2000), threading.Lock()):
+    for value in (nested(DEEP), threading.Lock()):
         with pytest.raises(VariableError, match=r"variable 'deep' cannot hold .*be pickled"):
             variables.set("deep", value)
     with pytest.raises(VariableError, match="variable 'deep' cannot hold this"):
-        variables.update("deep", lambda _: nested(2000))
+        variables.update("deep", lambda _: nested(DEEP))
     assert not variables.written
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_secret_is_shown_and_stored_as_its_reference(visits, shown, monkeypatc
     assert shown("set", "last_visitor", json.dumps(reference))["last_visitor"]["value"] == reference
     assert shown()["last_visitor"]["value"] == reference
     file = visits / ".dagster" / "storage" / "rayflow" / "variables.db"
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         rows = database.execute("select value from rayflow_variables").fetchall()
     assert rows == [('{"$env": "VISITOR"}',)]
 

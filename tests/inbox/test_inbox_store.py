@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from rayflow_dagster.inbox.store import Added, RequestStore, has_store
@@ -136,7 +137,7 @@ def test_inputs_are_forgotten_once_the_run_has_them(tmp_path: Path) -> None:
         assert request.id is not None
         store.mark_taken({request.id: "run"})
 
-    with sqlite3.connect(tmp_path / "requests.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "requests.db")) as connection, connection:
         assert connection.execute("SELECT inputs FROM requests").fetchall() == [(None,)]
     connection.close()
 

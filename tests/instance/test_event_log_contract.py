@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def recorded() -> list[EventLogEntry]:
 def _rows(file: Path) -> dict[str, list[Any]]:
     """Every table of a shard, save for the times at which SQLite made a row."""
     made = ("create_timestamp", "create_time", "migration_completed", "updated_at", "created_at")
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.row_factory = sqlite3.Row
         tables = [
             row[0]
@@ -98,7 +99,7 @@ def _rows(file: Path) -> dict[str, list[Any]]:
 
 
 def _schema(file: Path) -> list[str]:
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     connection.close()
     return sorted(str(row) for row in found)

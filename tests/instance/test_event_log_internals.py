@@ -4,6 +4,7 @@ import ast
 import inspect
 import sqlite3
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
@@ -39,7 +40,7 @@ def test_a_new_shard_is_at_the_newest_revision_and_in_wal_mode(tmp_path: Path) -
         current, newest = check_alembic_revision(config, connection)
     engine.dispose()
     assert current == newest is not None
-    with sqlite3.connect(tmp_path / "run.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "run.db")) as raw, raw:
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     raw.close()
     assert any(str(newest) in script.name for script in _dagster.MIGRATIONS.glob("*.py"))
