@@ -200,8 +200,8 @@ class RequestStore:
         with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT id FROM requests WHERE state = 'waiting' AND offers > 0 "
-                "AND (?1 IS NULL OR flow = ?1) ORDER BY number",
-                (flow,),
+                "AND (:flow IS NULL OR flow = :flow) ORDER BY number",
+                {"flow": flow},
             )
             return [request_id for (request_id,) in rows]
 
