@@ -315,17 +315,28 @@ def test_the_node_of_higher_priority_starts_first(instance: DagsterInstance) -> 
 
 
 def test_a_node_of_higher_priority_goes_before_those_that_wait_for_a_worker(
-    instance: DagsterInstance,
+    instance: DagsterInstance, tmp_path: Path
 ) -> None:
+    waits = tmp_path / "high waits"
     flow = draw(
-        {"start": "start", "a": "sleep", "b": "sleep", "c": "sleep",
-         "high": node("sleep", priority=5), "return": "return"},
+        {"start": "start", "a": "sleep",
+         "b": node(MEET, values={"MINE": str(tmp_path / "b"), "THEIRS": str(waits)}),
+         "c": "sleep", "high": node("sleep", priority=5), "return": "return"},
         "start > a, start > b, start > c, a > high, high > return, c > return",
     )  # fmt: skip
 
-    def one_worker(orchestrator: FlowOrchestrator) -> InProcessActors:
+    class OneWorker(InProcessActors):
+        """Its second node ends when the one of higher priority waits, behind the third."""
+
+        def reserve(self, node_id: str) -> Any:
+            reserved = super().reserve(node_id)
+            if node_id == "high":
+                waits.touch()
+            return reserved
+
+    def one_worker(orchestrator: FlowOrchestrator) -> OneWorker:
         assert orchestrator.graph is not None
-        return InProcessActors(orchestrator, orchestrator.graph, workers=1)
+        return OneWorker(orchestrator, orchestrator.graph, workers=1)
 
     run = run_in_dagster(flow, {}, instance, connect=one_worker)
 
