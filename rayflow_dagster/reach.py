@@ -53,10 +53,10 @@ class Reach:
         """
         file = folder / _SETTINGS
         try:
-            changed = file.stat().st_mtime_ns
+            now = file.stat()
         except FileNotFoundError:
             return cls(folder)
-        return _read(file, changed)
+        return _read(file, (now.st_mtime_ns, now.st_size))
 
     def file(self, path: str) -> Path:
         """The file behind a path, its links followed.
@@ -110,7 +110,7 @@ class Reach:
 
 
 @lru_cache(maxsize=16)
-def _read(file: Path, _changed: int) -> Reach:
+def _read(file: Path, _changed: tuple[int, int]) -> Reach:
     try:
         tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
     except (OSError, ValueError) as error:

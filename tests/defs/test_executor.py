@@ -184,18 +184,24 @@ def test_terminate_ends_running_nodes_and_starts_nothing_more(
     }  # fmt: skip
 
 
-def test_terminate_while_a_step_is_at_work_ends_the_others_too(instance: DagsterInstance) -> None:
+def test_terminate_while_a_step_is_at_work_ends_the_others_too(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
+    waits = node(MEET, values={"MINE": str(tmp_path / "waits"), "THEIRS": str(over)})
     flow = draw(
-        {"start": "start", "waits": node("sleep", values={"SECONDS": 0.5}), "works": "sleep",
-         "return": "return"},
+        {"start": "start", "waits": waits, "works": "sleep", "return": "return"},
         "start > waits, start > works, works > return",
-    )  # fmt: skip
+    )
 
     class Terminated(InProcessActors):
         def dispatch(self, node_id: str, *given: Any, **options: Any) -> Any:
             if node_id == "works":
                 instance.report_run_canceling(run)
-                os.kill(os.getpid(), signal.SIGINT)
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                finally:
+                    over.touch()
             return super().dispatch(node_id, *given, **options)
 
     def connect(orchestrator: FlowOrchestrator) -> Terminated:
