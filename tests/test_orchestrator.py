@@ -21,7 +21,8 @@ from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.testing import InProcessActors, in_process
 
-RAY_SHAPES = "linear parallel_branch_join variables handled_error return_ends_flow retries_used_up"
+RAY_SHAPES = "linear parallel_branch_join variables handled_error retries_used_up"
+MEET = "flow_nodes.meet.MeetNode"
 
 
 def one_node(kind: str, **values: Any) -> dict[str, Any]:
@@ -423,6 +424,34 @@ def test_run_node_is_a_coroutine_for_any_event_loop(local):
 
 
 @pytest.mark.ray
+def test_what_a_return_finds_at_work_ends_on_ray_and_nothing_follows_it(ray_session, tmp_path):
+    """As the shape ``return_ends_flow``, whose slow node may not start at all on a busy machine."""
+    begun, met, over = (str(tmp_path / name) for name in ("begun", "met", "over"))
+    flow = draw(
+        {
+            "start": node("start"),
+            "slow": node(MEET, values={"MINE": begun, "THEIRS": over}),
+            "late": node("identity"),
+            "beside": node(MEET, values={"MINE": met, "THEIRS": begun}),
+            "return": node("return"),
+        },
+        "start > slow, slow > late, slow.value - late.value, start > beside, beside > return",
+    )
+
+    def settled(result: Any) -> None:
+        if result["node_id"] == "return":
+            Path(over).touch()
+
+    orchestrator = FlowOrchestrator(PROJECT, on_settled=settled)
+    outcome = execute(orchestrator, flow)
+    assert outcome["success"], outcome["error"]
+    assert outcomes(orchestrator) == {
+        **dict.fromkeys(("start", "slow", "beside", "return"), "completed"),
+        "late": "skipped",
+    }
+
+
+@pytest.mark.ray
 def test_an_output_is_an_object_until_its_last_reader_has_run(ray_session, tmp_path):
     """Ray has no reference to it left while the flow still goes on."""
     import ray
@@ -436,8 +465,7 @@ def test_an_output_is_an_object_until_its_last_reader_has_run(ray_session, tmp_p
             "make": node(f"{ODD}GiveNode", values={"WHAT": "large"}),
             "first": node("identity"),
             "last": node("identity"),
-            "hold": node("flow_nodes.meet.MeetNode",
-                         values={"MINE": str(here), "THEIRS": str(there)}),
+            "hold": node(MEET, values={"MINE": str(here), "THEIRS": str(there)}),
             "return": node("return"),
         },
         "start > make, make > first, first > last, last > hold, hold > return,"
