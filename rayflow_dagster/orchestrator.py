@@ -22,6 +22,7 @@ from .engine.failures import error_of, is_handled
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.loop import FlowLoop
+from .engine.machine import FlowMachine
 from .engine.planner import ExecutionPlanner, skipped_result
 from .engine.tracker import StateTracker
 from .errors import FlowFailedError, RayflowError, describe
@@ -79,6 +80,7 @@ class FlowOrchestrator:
         self.node_executor: NodeExecutor | None = None
         self.state_tracker: StateTracker | None = None
         self.error_handler = ErrorHandler()
+        self.machine: FlowMachine | None = None
         self.graph: ExecutionGraph | None = None
         self.variables_snapshot: Snapshot | None = None
         self.variables_name: str | None = None
@@ -163,6 +165,9 @@ class FlowOrchestrator:
         self.execution_planner = ExecutionPlanner(graph)
         self.data_gatherer = DataGatherer(graph)
         self.error_handler = ErrorHandler(graph.get("on_error", "stop"))
+        self.machine = FlowMachine(
+            graph, self.execution_planner, self.state_tracker, self.error_handler
+        )
 
     def connect(self) -> None:
         """Start what nodes run on: the variable store and the actors.
@@ -270,16 +275,16 @@ class FlowOrchestrator:
         if self._problem is not None:
             raise self._problem
         outcome = await self._loop(checked_inputs(self._require_graph(), start_inputs))
-        if not self._require_tracker().is_complete():
+        if not self.require_tracker().is_complete():
             raise FlowFailedError(outcome["error"])
         result: dict[str, Any] = outcome["result"]
         return result
 
     async def _loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
         """``{"result": dict, "error": str | None}`` of the loaded flow."""
-        graph, planner, executor = self._require_ready()
+        graph, _, executor = self._require_ready()
         loop = FlowLoop(
-            graph, planner, self._require_tracker(), self.error_handler, self.run_node,
+            graph, self.require_machine(), self.require_tracker(), self.run_node,
             executor.actors, self._settled,
         )  # fmt: skip
         outcome = await loop.run(start_inputs)
@@ -301,12 +306,19 @@ class FlowOrchestrator:
 
     close = _finalize
 
+    def require_machine(self) -> FlowMachine:
+        """What decides the run of the loaded flow."""
+        if self.machine is None:
+            raise RayflowError("no flow is loaded")
+        return self.machine
+
     def _require_graph(self) -> ExecutionGraph:
         if self.graph is None:
             raise RayflowError("no flow is loaded")
         return self.graph
 
-    def _require_tracker(self) -> StateTracker:
+    def require_tracker(self) -> StateTracker:
+        """What has become of the nodes of the loaded flow."""
         if self.state_tracker is None:
             raise RayflowError("no flow is loaded")
         return self.state_tracker

@@ -1,4 +1,4 @@
-"""Driving a run: from its session and its plan come the events of its steps.
+"""Driving a run: does what the machine says; out come the events of its steps.
 
 Each step in flight is Dagster's own generator of that step's events. It runs until its op waits
 for an actor, yields a sentinel, and is parked; when the actor answers, it is resumed. One thread
@@ -16,11 +16,23 @@ from typing import Any
 
 from dagster import DagsterEvent
 
-from rayflow_dagster.engine.ending import AFTER_RETURN, no_return_error
-from rayflow_dagster.engine.planner import ExecutionPlanner, ends_at_return
-from rayflow_dagster.errors import FlowFailedError
+from rayflow_dagster.engine.executor import error_result
+from rayflow_dagster.engine.machine import (
+    Begun,
+    Drop,
+    Dropped,
+    Due,
+    End,
+    Event,
+    Interrupted,
+    Outcome,
+    Settled,
+    Skip,
+    Start,
+)
 from rayflow_dagster.optional import optional
 from rayflow_dagster.orchestrator import ACTOR_SECONDS
+from rayflow_dagster.types import NodeResult
 
 from ._dagster import (
     DagsterExecutionInterruptedError,
@@ -35,6 +47,7 @@ from ._dagster import (
     step_events,
 )
 from .apart import Apart
+from .before import results_before
 from .hooks import run_hooks
 from .session import RunSession
 from .step import StepInFlight
@@ -54,6 +67,7 @@ class Drive:
         self._job = job_context
         self._active = active
         self._session = session
+        self._steps, self._nodes = session.flow.steps, session.flow.nodes
         self._in_flight: dict[str, StepInFlight] = {}
         self._reserved: dict[str, Future[Any]] = {}
         """Steps that wait for their worker."""
@@ -62,23 +76,26 @@ class Drive:
         """Steps that have ended and whose hooks run."""
         self._resumable: queue.SimpleQueue[str | Future[Any]] = queue.SimpleQueue()
         """Steps whose actor or worker is there, and hooks that have ended."""
-        self._failed = False
-        self._over = False
+        self._unwanted: list[str] = []
+        """Steps that the machine wants dropped."""
+        self._outcome: Outcome | None = None
+        """How the run has ended, once it has."""
 
     def events(self) -> Iterator[DagsterEvent]:
         """Every event of the run's steps."""
+        session = self._session
         with optional("making Dagster faster and its console quieter"):
             cache_resources(self._job)
             quiet_console(self._job)
         yield from self._connect()
+        for result in results_before(session.flow, session.instance, session.run):
+            session.orchestrator.require_tracker().recall(result)
         try:
+            yield from self._tell(Begun())
             while not self._is_done():
                 if self._active.check_for_interrupts():
                     yield from self._interrupt()
                 yield from self._start_ready()
-                if not self._in_flight and not self._reserved and not self._over:
-                    # Giving up a step may settle others, which nobody would come back to.
-                    yield from self._settle_unrunnable()
                 yield from self._resume_one()
         finally:
             for key in self._reserved:
@@ -99,11 +116,35 @@ class Drive:
         yield engine_event(self._job, f"Connected in {seconds:.1f} s", [])
 
     def _is_done(self) -> bool:
-        busy = self._in_flight or self._hooked
-        return not busy and (self._over or self._active.is_complete)
+        return self._outcome is not None and not self._hooked
+
+    def _tell(self, event: Event) -> Iterator[DagsterEvent]:
+        """Tell the machine of an event, and do what follows."""
+        for instruction in self._session.orchestrator.require_machine().handle(event):
+            match instruction:
+                case Start(node_id):
+                    self._active.make_ready(self._steps[node_id])
+                case Skip(result):
+                    yield self._skip(result)
+                case Drop(node_id):
+                    self._unwanted.append(self._steps[node_id])
+                case End(outcome):
+                    self._outcome = outcome
+                # Of a wait, Dagster's books know already: by the event that the step ended with.
+
+    def _skip(self, result: NodeResult) -> DagsterEvent:
+        key = self._steps[result["node_id"]]
+        context = self._job.for_step(self._active.get_step_by_key(key))
+        context.log.info(f"Skipping step {key}: {result['error']}.")
+        self._active.skip(key)
+        self._session.finished(result["node_id"])
+        return DagsterEvent.step_skipped_event(context)
 
     def _start_ready(self) -> Iterator[DagsterEvent]:
-        while not self._over:
+        while True:
+            yield from self._drop_unwanted()
+            for key in self._active.due():
+                yield from self._tell(Due(self._nodes[key]))
             ready = self._active.get_steps_to_execute()
             yield from self._active.concurrency_event_iterator(self._job)
             if not ready:
@@ -112,6 +153,15 @@ class Drive:
                 needs_worker = self._session.needs_worker(step.key)
                 start = self._start_with_worker if needs_worker else self._start
                 yield from start(step.key)
+
+    def _drop_unwanted(self) -> Iterator[DagsterEvent]:
+        """Give up what has not begun of what the machine wants no longer."""
+        unwanted, self._unwanted = self._unwanted, []
+        for key in unwanted:
+            if self._reserved.pop(key, None) is not None:
+                self._session.give_back(key)
+            if self._active.drop(key):
+                yield from self._tell(Dropped(self._nodes[key]))
 
     def _start_with_worker(self, key: str) -> Iterator[DagsterEvent]:
         """Start a step now if its worker is there, else when it is."""
@@ -146,7 +196,7 @@ class Drive:
             yield from self._close(self._hooked.pop(key), events)
         elif key in self._in_flight:
             yield from self._drive(self._in_flight[key])
-        elif self._reserved.pop(key, None) is not None and not self._over:
+        elif self._reserved.pop(key, None) is not None:
             yield from self._start(key)
 
     def _patience(self) -> float:
@@ -180,8 +230,6 @@ class Drive:
         self._active.handle_event(event)
         if event.is_step_success:
             self._session.variables.recorded(step.key)
-        step.failed = step.failed or event.event_type_value == "STEP_FAILURE"
-        self._failed = self._failed or step.failed
 
     def _ended(self, step: StepInFlight) -> Iterator[DagsterEvent]:
         del self._in_flight[step.key]
@@ -195,31 +243,21 @@ class Drive:
             hooks = self._hooks.do(partial(run_hooks, step))
             self._hooked[hooks] = step
             hooks.add_done_callback(self._resumable.put)
-        self._over = self._over or self._ends_flow(step)
-        if not self._over:
-            yield from self._settle_unrunnable()
+        yield from self._tell(Settled(self._result_of(step), again=step.is_retried))
+
+    def _result_of(self, step: StepInFlight) -> NodeResult:
+        """What the node came to: what its op was told, or why the step failed beside that."""
+        node_id = self._nodes[step.key]
+        result = self._session.results.pop(node_id, None)
+        if result is not None and (result["status"] == "error" or step.has_succeeded):
+            return result
+        return error_result(node_id, RuntimeError(step.told_error()))
 
     def _close(self, step: StepInFlight, hooks: Iterable[DagsterEvent]) -> Iterator[DagsterEvent]:
         """The last events of a step: of its hooks, and of what was printed."""
         yield from hooks
         step.closing.close()
         yield from step.logs.announce()
-
-    def _settle_unrunnable(self) -> Iterator[DagsterEvent]:
-        """Settle as skipped, or give up, what can never run."""
-        for event in self._active.plan_events_iterator(self._job):
-            if event.is_step_skipped and event.step_key:
-                self._session.finished(self._session.flow.nodes[event.step_key])
-            yield event
-
-    def _ends_flow(self, step: StepInFlight) -> bool:
-        """Whether nothing new may start: a RETURN that ends it was reached, or a failure that stops
-        it.
-        """
-        graph = self._session.flow.graph
-        if self._session.returned is not None and ends_at_return(graph):
-            return True
-        return step.failed and graph.get("on_error", "stop") == "stop"
 
     def _interrupt(self) -> Iterator[DagsterEvent]:
         """Terminate: end the actors, fail the steps in flight, start nothing more.
@@ -229,6 +267,8 @@ class Drive:
         """
         yield interrupted_event(self._job, list(self._in_flight))
         self._active.mark_interrupted()
+        yield from self._tell(Interrupted())
+        yield from self._drop_unwanted()
         self._session.kill_actors()
         for step in list(self._in_flight.values()):
             event = step.interrupt()
@@ -240,22 +280,13 @@ class Drive:
         raise DagsterExecutionInterruptedError("the run was terminated")
 
     def _end(self) -> Iterator[DagsterEvent]:
-        """Settle what has not started, fail a run that reached no RETURN, and keep the variables of
-        one that has succeeded.
-        """
-        session = self._session
-        if self._failed:
+        """Fail a run that reached no RETURN, and keep the variables of one that has succeeded."""
+        if self._outcome == "failed":
             self._active.abandon_unstarted()
-            yield from self._settle_unrunnable()
             return
-        if session.returned is not None:
-            for step in self._active.skip_unstarted():
-                context = self._job.for_step(step)
-                context.log.info(f"Skipping step {step.key}: {AFTER_RETURN}.")
-                yield DagsterEvent.step_skipped_event(context)
-        elif self._must_return():
-            raise self._no_return()
-        kept = session.variables.keep()
+        if self._outcome == "nowhere" and self._must_return():
+            raise self._session.orchestrator.require_machine().no_return_error()
+        kept = self._session.variables.keep()
         if kept:
             yield engine_event(self._job, f"Kept for the next run: {', '.join(kept)}", [])
 
@@ -265,11 +296,3 @@ class Drive:
         keys = self._session.run.step_keys_to_execute
         steps = self._session.flow.steps
         return keys is None or any(steps[node_id] in keys for node_id in graph["return_nodes"])
-
-    def _no_return(self) -> FlowFailedError:
-        session = self._session
-        state = session.state({})
-        for node_id, result in session.results.items():
-            state["node_states"][node_id]["result"] = result
-        graph = session.flow.graph
-        return no_return_error(graph, ExecutionPlanner(graph), state)

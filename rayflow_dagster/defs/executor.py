@@ -18,6 +18,8 @@ from dagster import (
     executor,
 )
 
+from rayflow_dagster.engine.planner import drawn_rank
+
 from ._dagster import (
     ExecutionPlan,
     FlowActiveExecution,
@@ -67,15 +69,14 @@ class FlowExecutor(Executor):
             job_context: PlanExecutionContext, execution_plan: ExecutionPlan
         ) -> Iterator[DagsterEvent]:
             session = _session(job_context)
-            graph, steps = session.flow.graph, session.flow.steps
+            rank, steps = drawn_rank(session.flow.graph), session.flow.steps
             with (
                 InstanceConcurrencyContext(
                     job_context.instance, job_context.dagster_run
                 ) as concurrency,
                 FlowActiveExecution(
                     execution_plan,
-                    drawn=[steps[node_id] for node_id in graph["nodes"]],
-                    returns=frozenset(steps[node_id] for node_id in graph["return_nodes"]),
+                    rank={steps[node_id]: place for node_id, place in rank.items()},
                     retry_mode=self._retries,
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_limits,

@@ -43,7 +43,7 @@ class RunSession:
         self.run = run
         self.orchestrator = early.new_orchestrator(flow)
         self.results: dict[str, NodeResult] = {}
-        """What became of each node; of its outputs only the names."""
+        """What each node came to, until its step has ended; of its outputs only the names."""
         self.returned: str | None = None
         self.live: dict[tuple[str, str], Any] = {}
         """(step key, output) -> value or object ref, until its last reader has run."""
@@ -136,10 +136,7 @@ class RunSession:
 
     def state(self, data: Mapping[tuple[str, str], Any]) -> ExecutionState:
         """The execution state as one step sees it: ``data`` is what its inputs brought."""
-        tracker = self.orchestrator.state_tracker
-        if tracker is None:
-            raise RayflowError("the session has no flow")
-        states = tracker.get_state()["node_states"]
+        states = self.orchestrator.require_tracker().get_state()["node_states"]
         return {"node_states": states, "data_cache": dict(data), "active_path": ""}
 
     def settled(self, result: NodeResult) -> None:

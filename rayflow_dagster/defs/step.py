@@ -8,7 +8,12 @@ from typing import Any
 
 from dagster import DagsterEvent
 
-from ._dagster import DagsterExecutionInterruptedError, StepExecutionContext, StepLogs
+from ._dagster import (
+    DagsterExecutionInterruptedError,
+    StepExecutionContext,
+    StepLogs,
+    step_error,
+)
 from .parking import PARKING, Parking
 
 
@@ -24,7 +29,6 @@ class StepInFlight:
     parking: Parking = field(init=False)
     variables: contextvars.Context = field(default_factory=contextvars.copy_context)
     seen: list[DagsterEvent] = field(default_factory=list)
-    failed: bool = False
 
     def __post_init__(self) -> None:
         self.parking = Parking(self.logs)
@@ -34,6 +38,16 @@ class StepInFlight:
     def is_retried(self) -> bool:
         """Whether it has ended to be tried again."""
         return any(event.is_step_up_for_retry for event in self.seen)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether it has ended with success."""
+        return any(event.is_step_success for event in self.seen)
+
+    def told_error(self) -> str:
+        """Why it failed, as its last event says."""
+        error = step_error(self.seen[-1]) if self.seen else None
+        return error.message if error is not None else f"step {self.key} ended without an event"
 
     def advance(self) -> DagsterEvent | None:
         """The step's next event; None when it has ended."""

@@ -1,18 +1,26 @@
-"""The loop of a direct run: plan on every completion, until nothing runs and nothing can."""
+"""The loop of a direct run: does on an event loop what the machine says."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 
-from .ending import AFTER_RETURN, no_return_error
-from .error_handler import ErrorHandler
 from .executor import Dispatcher
-from .failures import error_of, is_tried_again, retry_delay
-from .planner import ExecutionPlanner, ends_at_return, skipped_result
+from .machine import (
+    Begun,
+    Drop,
+    Dropped,
+    Due,
+    Event,
+    FlowMachine,
+    Keep,
+    Settled,
+    Skip,
+    Start,
+    Wait,
+)
 from .readers import Readers
 from .tracker import StateTracker
 from .turns import NodeRun, Turns
@@ -41,19 +49,11 @@ class FlowLoop:
     """
 
     graph: ExecutionGraph
-    planner: ExecutionPlanner
+    machine: FlowMachine
     tracker: StateTracker
-    error_handler: ErrorHandler
     run_node: RunNode
     actors: Dispatcher
     settled: Callable[[NodeResult], None]
-    errors: list[str] = field(init=False, default_factory=list)
-    _is_over: bool = field(init=False, default=False)
-    """True when nothing new may start."""
-    _returns: deque[str] = field(init=False, default_factory=deque)
-    """RETURNs that are ready. The first of them runs, and no other overtakes it."""
-    _attempts: dict[str, int] = field(init=False, default_factory=dict)
-    """How often a node that is tried again has failed."""
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
     _turns: Turns = field(init=False)
     _readers: Readers = field(init=False)
@@ -62,100 +62,55 @@ class FlowLoop:
         """Run the flow to its end: ``{"result": dict, "error": str | None}``."""
         self._start_inputs = start_inputs
         self._readers = Readers(self.graph)
-        self._turns = Turns(self._ended)
+        self._turns = Turns(lambda _, result: self._tell(Settled(result)))
         try:
-            self._begin_all(self.planner.get_next_nodes(self.tracker.get_state(), None))
+            self._tell(Begun())
             await self._turns.finish()
         finally:
             self._turns.close()
         return self._outcome()
 
-    def _begin_all(self, node_ids: Iterable[str]) -> None:
-        for node_id in node_ids:
-            if node_id not in self.planner.returns:
-                self._begin(node_id)
-                continue
-            self._returns.append(node_id)
-            if self._returns[0] == node_id:
-                self._begin(node_id)
+    def _tell(self, event: Event) -> None:
+        """Tell the machine of an event, and do what follows."""
+        for instruction in self.machine.handle(event):
+            match instruction:
+                case Start(node_id, attempt):
+                    self._start(node_id, attempt)
+                case Keep(result) | Skip(result):
+                    self._note(result)
+                case Wait(node_id, seconds):
+                    self._turns.start_later(node_id, seconds, partial(self._tell, Due(node_id)))
+                case Drop(node_id):
+                    self._drop(node_id)
 
-    def _begin(self, node_id: str) -> None:
-        self.tracker.update_node_status(node_id, "running")
-        run = self.run_node(
-            node_id,
-            self.tracker.get_state(),
-            attempt=self._attempts.get(node_id, 0),
-            start_inputs=self._start_inputs,
-        )
+    def _start(self, node_id: str, attempt: int) -> None:
+        state = self.tracker.get_state()
+        run = self.run_node(node_id, state, attempt=attempt, start_inputs=self._start_inputs)
         self._turns.start(node_id, run)
 
-    def _ended(self, node_id: str, result: NodeResult) -> None:
-        """A node has run: try it again, or settle it and go on."""
-        if result["status"] == "error" and self._tries_again(node_id, error_of(result)):
-            return
-        self._settle(result)
-        if self._ends():
-            self._turns.drop_waiting()
-            self._turns.after_due(self._drop_queued)
-            return
-        if node_id in self.planner.returns and result["status"] != "success":
-            self._returns.popleft()  # it was none after all: the next one's turn
-            if self._returns:
-                self._begin(self._returns[0])
-        plan = self.planner.plan_after(self.tracker.get_state(), result)
-        for skipped in plan.skipped:
-            self._store(skipped_result(skipped, "no exec edge into it fired"))
-        self._begin_all(plan.ready)
-
-    def _drop_queued(self) -> None:
-        """Give up the nodes that still wait for a worker, as if they had not started."""
-        for node_id in self._turns.running:
-            if self.actors.needs_worker(node_id) and self._turns.drop(node_id):
-                self.tracker.update_node_status(node_id, "pending")
-
-    def _tries_again(self, node_id: str, error: BaseException) -> bool:
-        """Whether a failed node has attempts left. Once the flow is over, it is then as if it had
-        never run.
+    def _drop(self, node_id: str) -> None:
+        """Give up a node that waits to be tried again; one that waits for a worker when what was
+        started beside it has been stepped.
         """
-        node, attempt = self.graph["nodes"][node_id], self._attempts.get(node_id, 0)
-        if not is_tried_again(node, error, attempt):
-            return False
-        self._attempts[node_id] = attempt + 1
-        self.tracker.update_node_status(node_id, "pending")
-        if not self._is_over:
-            delay = retry_delay(node["retry"], attempt + 1)
-            self._turns.start_later(node_id, delay, partial(self._begin, node_id))
-        return True
 
-    def _settle(self, result: NodeResult) -> None:
-        """Store a result; note the message of a failure."""
-        self._store(result)
-        if result["status"] == "error":
-            info = self.error_handler.handle_node_error(
-                result["node_id"], error_of(result), self.tracker.get_state()
-            )
-            self.errors.append(self.error_handler.format_error_message(info))
+        def drop() -> None:
+            if self.actors.needs_worker(node_id) and self._turns.drop(node_id):
+                self._tell(Dropped(node_id))
 
-    def _store(self, result: NodeResult) -> None:
-        node_id = result["node_id"]
-        self.tracker.store_node_result(node_id, result)
+        if self._turns.drop_later(node_id):
+            self._tell(Dropped(node_id))
+        else:
+            self._turns.after_due(drop)
+
+    def _note(self, result: NodeResult) -> None:
+        """Tell of a node that has settled, and let go of what nobody reads any more."""
         self.settled(result)
-        self.tracker.release(self._readers.settled(node_id))
-
-    def _ends(self) -> bool:
-        """Whether nothing new may start any more."""
-        stops = bool(self.errors) and self.error_handler.on_error == "stop"
-        self._is_over = stops or (self.tracker.is_complete() and ends_at_return(self.graph))
-        return self._is_over
+        self.tracker.release(self._readers.settled(result["node_id"]))
 
     def _outcome(self) -> dict[str, Any]:
-        state = self.tracker.get_state()
         reached = self.tracker.reached_return()
         if reached is not None:
-            if not self.errors:
-                for node_id in self.planner.leftovers(state):
-                    self._store(skipped_result(node_id, AFTER_RETURN))
             result = self.tracker.get_cached_output(reached, "result")
-            return {"result": result, "error": "; ".join(self.errors) or None}
-        errors = self.errors or [str(no_return_error(self.graph, self.planner, state))]
+            return {"result": result, "error": "; ".join(self.machine.errors) or None}
+        errors = self.machine.errors or [str(self.machine.no_return_error())]
         return {"result": {}, "error": "; ".join(errors)}

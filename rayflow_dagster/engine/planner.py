@@ -48,11 +48,7 @@ class ExecutionPlanner:
         """Node id -> which of its sources was open when last looked at."""
         self._incoming = _incoming_edges(execution_graph)
         self._exec_targets = _exec_targets(execution_graph)
-        self._rank = {
-            node_id: (-node.get("priority", 0), place)
-            for place, (node_id, node) in enumerate(execution_graph["nodes"].items())
-        }
-        """What goes first of the nodes that are ready: priority, then the order of the drawing."""
+        self._rank = drawn_rank(execution_graph)
 
     def get_next_nodes(
         self, current_state: ExecutionState, last_result: NodeResult | None
@@ -71,18 +67,14 @@ class ExecutionPlanner:
         returned = any(_is_success(results.get(node_id)) for node_id in self.returns)
         return [node_id for node_id in ready if not (returned and node_id in self.returns)]
 
-    def plan_after(self, current_state: ExecutionState, last_result: NodeResult) -> Plan:
-        """What one settled node brings about. Looks at its dependents only.
-
-        That is the nodes that it makes ready, and the ones that it leaves without a way to run.
+    def plan(self, current_state: ExecutionState, candidates: Iterable[str]) -> Plan:
+        """What can be said now of these nodes: which start, which will never run, and then the same
+        of what depends on those. Whether the flow is over is not asked.
         """
-        if self._ends_flow(last_result):
-            return Plan()
-        dependents = self._graph["nodes"][last_result["node_id"]]["dependents"]
-        return self._plan(current_state, _Results(current_state, last_result), dependents)
+        return self._plan(current_state, _Results(current_state), candidates)
 
     def leftovers(self, current_state: ExecutionState) -> list[str]:
-        """The nodes that have not started when a RETURN ends the flow."""
+        """The nodes that have not started."""
         states = current_state["node_states"]
         return [
             node_id
@@ -199,6 +191,14 @@ class ExecutionPlanner:
 
     def _targets(self, node_id: str, exec_output: str) -> list[str]:
         return self._exec_targets.get((node_id, exec_output), [])
+
+
+def drawn_rank(graph: ExecutionGraph) -> dict[str, tuple[int, int]]:
+    """What goes first of the nodes that are ready: priority, then the order of the drawing."""
+    return {
+        node_id: (-node.get("priority", 0), place)
+        for place, (node_id, node) in enumerate(graph["nodes"].items())
+    }
 
 
 def ends_at_return(graph: ExecutionGraph) -> bool:

@@ -77,6 +77,13 @@ class StateTracker:
         for name, value in result["outputs"].items():
             self.cache_output(node_id, name, value)
 
+    def recall(self, result: NodeResult) -> None:
+        """Note what a run before this one made of a node, which does not run again. A RETURN that
+        was reached then does not end this run.
+        """
+        node = self._node(result["node_id"])
+        node["status"], node["result"] = SETTLED[result["status"]], result
+
     def cache_output(self, node_id: str, output_name: str, value: Any) -> None:
         """Keep an output value, or an object ref to it."""
         self._state["data_cache"][node_id, output_name] = value

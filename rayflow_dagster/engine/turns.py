@@ -77,11 +77,12 @@ class Turns:
             seconds, self._guarded, begin, context=self._context
         )
 
-    def drop_waiting(self) -> None:
-        """Give up the nodes that ``start_later`` has not started yet."""
-        for timer in self._timers.values():
+    def drop_later(self, node_id: str) -> bool:
+        """Give up a node that ``start_later`` has not started yet; False if there is none."""
+        timer = self._timers.pop(node_id, None)
+        if timer is not None:
             timer.cancel()
-        self._timers.clear()
+        return timer is not None
 
     def after_due(self, work: Callable[[], None]) -> None:
         """Do ``work`` when the nodes that were to be stepped have been."""
@@ -94,15 +95,10 @@ class Turns:
 
         self._loop.call_soon(self._guarded, when_none_is, context=self._context)
 
-    @property
-    def running(self) -> list[str]:
-        """The nodes that run, in the order in which they were started."""
-        return list(self._running)
-
     def drop(self, node_id: str) -> bool:
-        """Give up a node that nothing works on yet; False if something does."""
-        turn = self._running[node_id]
-        if turn.future is not None and not turn.future.cancel():
+        """Give up a node that nothing works on yet; False if something does, or it has ended."""
+        turn = self._running.get(node_id)
+        if turn is None or (turn.future is not None and not turn.future.cancel()):
             return False
         del self._running[node_id]
         turn.stepping.close()
@@ -117,7 +113,9 @@ class Turns:
     def close(self) -> None:
         """Give up all that runs or waits."""
         self._closed = True
-        self.drop_waiting()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
         turns = list(self._running.values())
         self._running.clear()
         self._due.clear()

@@ -67,48 +67,37 @@ def chain() -> None:
     third(second(first()))
 
 
-def _active(plan: Any = None, returns: Any = (), **options: Any) -> FlowActiveExecution:
+def _active(plan: Any = None, **options: Any) -> FlowActiveExecution:
     plan = plan or create_execution_plan(chain)
-    options.setdefault("drawn", [step.key for step in plan.steps])
-    return FlowActiveExecution(
-        plan,
-        returns=frozenset(returns),
-        retry_mode=RetryMode.ENABLED,
-        **options,
-    )
+    options.setdefault("rank", {step.key: place for place, step in enumerate(plan.steps)})
+    return FlowActiveExecution(plan, retry_mode=RetryMode.ENABLED, **options)
 
 
 def _keys(steps: Any) -> list[str]:
     return [step.key for step in steps]
 
 
-def test_the_buckets_of_unstarted_steps_are_where_we_look_for_them() -> None:
+def test_nothing_is_ready_before_it_is_said_and_the_buckets_are_where_we_look_for_them() -> None:
     with _active() as active:
-        assert list(active._pending) == ["second", "third"]
-        assert active._executable == ["first"]
-        for bucket in ("_waiting_to_retry", "_pending_skip", "_pending_abandon", "_in_flight"):
+        assert active.get_steps_to_execute() == []
+        assert list(active._pending) == ["first", "second", "third"]
+        for bucket in (
+            "_executable", "_waiting_to_retry", "_pending_skip", "_pending_abandon", "_in_flight",
+        ):  # fmt: skip
             assert not getattr(active, bucket), bucket
         for settled in ("_failed", "_abandoned", "_success", "_skipped"):
             assert getattr(active, settled) == set(), settled
         active.abandon_unstarted()
         assert active.is_complete
+        assert active._abandoned == {"first", "second", "third"}
 
 
-def test_unstarted_steps_can_be_settled_as_skipped() -> None:
+def test_a_step_is_skipped_when_it_is_said() -> None:
     with _active() as active:
-        skipped = active.skip_unstarted()
-
-        assert set(_keys(skipped)) == {"first", "second", "third"}
+        for key in ("first", "second", "third"):
+            active.skip(key)
+        assert active._skipped == {"first", "second", "third"}
         assert active.is_complete
-
-
-def test_a_step_beside_a_failure_is_never_skipped() -> None:
-    with _active() as active:
-        active.get_steps_to_execute()
-        active.mark_failed("first")
-
-        assert active._should_skip_step("second") is False
-        active.abandon_unstarted()
 
 
 @op(name="light")
@@ -120,63 +109,72 @@ def wide() -> None:
     light()
     for name in ("a", "b", "c"):
         first.alias(name)()
-    first.alias("urgent").tag({"dagster/priority": "5"})()
     first.alias("limited_1").tag({"kind": "limited"})()
     first.alias("limited_2").tag({"kind": "limited"})()
 
 
-def test_a_step_that_waits_for_its_worker_is_unstarted_until_it_begins() -> None:
+def test_a_step_can_be_dropped_until_it_begins() -> None:
     with _active(create_execution_plan(wide)) as active:
-        assert _keys(active.get_steps_to_execute())[0] == "urgent"
-        active.begin("a")
-        active.begin("light")
+        for key in ("a", "b", "c", "light"):
+            active.make_ready(key)
+        active.get_steps_to_execute()
+        active.make_ready("limited_1")
+        for key in ("a", "c", "light"):
+            active.begin(key)
+        active.mark_up_for_retry("c", 2e9)
+        active.mark_success("a")
 
-        skipped = active.skip_unstarted()
-
-        assert "b" in _keys(skipped)
-        assert active._in_flight == {"a", "light"}
-        for key in ("light", "a"):
-            active.mark_success(key)
+        assert active.drop("b"), "it waits for its worker"
+        assert active.drop("limited_1"), "it is ready"
+        assert active.drop("c"), "it waits to be tried again"
+        assert not active.drop("light"), "it runs"
+        assert not active.drop("a"), "it has settled"
+        assert set(active._pending) == {"b", "c", "limited_1", "limited_2"}
+        active.mark_success("light")
+        active.abandon_unstarted()
         assert active.is_complete
 
 
-def test_ready_steps_start_as_they_are_drawn_and_returns_one_at_a_time() -> None:
+def test_ready_steps_start_by_their_rank() -> None:
     plan = create_execution_plan(wide)
-    drawn = ["limited_2", "c", "light", "b", "limited_1", "a", "urgent"]
-    with _active(plan, returns=("c", "a"), drawn=drawn) as active:
-        started = _keys(active.get_steps_to_execute())
-
-        assert started == ["urgent", "limited_2", "c", "light", "b", "limited_1"]
-        active.mark_failed("c")
-        assert _keys(active.get_steps_to_execute()) == ["a"]
-        for key in [*active._in_flight]:
+    drawn = ["limited_2", "c", "light", "b", "limited_1", "a"]
+    with _active(plan, rank={key: place for place, key in enumerate(drawn)}) as active:
+        for key in sorted(drawn):
+            active.make_ready(key)
+        assert _keys(active.get_steps_to_execute()) == drawn
+        for key in drawn:
             active.mark_success(key)
 
 
 def test_a_step_that_a_limit_holds_back_keeps_no_other_waiting() -> None:
     limits = [{"key": "kind", "value": "limited", "limit": 1}]
-    plan = create_execution_plan(wide)
-    with _active(plan, tag_concurrency_limits=limits) as active:
-        active.get_steps_to_execute()
-        assert len(active._in_flight) == 6
+    with _active(create_execution_plan(wide), tag_concurrency_limits=limits) as active:
+        for key in ("limited_1", "limited_2", "a"):
+            active.make_ready(key)
+        assert sorted(_keys(active.get_steps_to_execute())) == ["a", "limited_1"]
         assert active._executable == ["limited_2"]
+        active.drop("limited_2")
+        for key in ("limited_1", "a"):
+            active.mark_success(key)
         active.abandon_unstarted()
 
 
-def test_only_what_a_settled_step_leads_to_is_looked_at() -> None:
+def test_a_step_is_due_once_when_its_time_has_come() -> None:
     with _active() as active:
-        looked_at = []
-        active._should_skip_step = lambda key: looked_at.append(key) or False  # type: ignore[method-assign,func-returns-value]
-        active.get_steps_to_execute()
-        active.mark_success("first")
-
-        assert _keys(active.get_steps_to_execute()) == ["second"]
-        assert looked_at == ["second"]
+        for key, at_time in (("first", None), ("second", 2e9)):
+            active.make_ready(key)
+            active.get_steps_to_execute()
+            active.begin(key)
+            active.mark_up_for_retry(key, at_time)
+        assert active.due() == ["first"]
+        assert active.due() == []
+        active.drop("second")
         active.abandon_unstarted()
 
 
 def test_the_known_state_has_the_live_set_of_outputs_and_follows_retries() -> None:
     with _active() as active:
+        active.make_ready("first")
         active.get_steps_to_execute()
         known = active.get_known_state()
         handle = StepOutputHandle("first", "result")
@@ -188,6 +186,7 @@ def test_the_known_state_has_the_live_set_of_outputs_and_follows_retries() -> No
         active.mark_up_for_retry("first", 0.0)
 
         assert active.get_known_state().previous_retry_attempts == {"first": 1}
+        active.drop("first")
         active.abandon_unstarted()
 
 

@@ -14,7 +14,6 @@ from running import PROJECT
 from shapes import load_fixture
 
 from rayflow_dagster import errors
-from rayflow_dagster.engine.ending import no_return_error
 from rayflow_dagster.engine.error_handler import ErrorHandler
 from rayflow_dagster.engine.executor import NodeExecutor, error_result, success_result
 from rayflow_dagster.engine.failures import TREATMENTS, retry_delay, treatment
@@ -79,17 +78,9 @@ def test_a_result_without_exec_fired_says_it_by_exec_next():
     tracker.store_node_result("start", success_result("start", {}, ["exec_out"]))
     result: Any = {"node_id": "branch", "status": "success", "outputs": {}, "error": None,
                    "exec_next": "true"}  # fmt: skip
-    plan = planner.plan_after(tracker.get_state(), result)
+    tracker.store_node_result("branch", result)
+    plan = planner.plan(tracker.get_state(), graph["nodes"]["branch"]["dependents"])
     assert (plan.ready, plan.skipped) == (("yes",), ("no",))
-
-
-def test_the_exec_output_that_led_nowhere_is_named():
-    graph = compiled("no_return_reached")
-    planner, tracker = ExecutionPlanner(graph), StateTracker(graph)
-    tracker.store_node_result("start", success_result("start", {}, ["exec_out"]))
-    tracker.store_node_result("branch", success_result("branch", {}, ["false"]))
-    tracker.store_node_result("return", skipped_result("return"))
-    assert "'false' of node 'branch'" in str(no_return_error(graph, planner, tracker.get_state()))
 
 
 def test_a_planner_that_saw_a_later_state_still_decides_by_the_one_it_is_shown():

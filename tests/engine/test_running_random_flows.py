@@ -133,7 +133,7 @@ def test_the_incremental_plan_agrees_with_the_full_one(drawn, seed):
         if tracker.is_complete() or has_stopped(graph, state):
             assert before == after == []
             continue
-        plan = planner.plan_after(state, result)
+        plan = planner.plan(state, graph["nodes"][result["node_id"]]["dependents"])
         assert list(plan.ready) == before == after
         for node_id in plan.skipped:
             tracker.store_node_result(node_id, skipped_result(node_id))

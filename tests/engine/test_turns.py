@@ -196,10 +196,14 @@ def test_a_future_that_outlives_its_event_loop_is_no_problem():
 
 def test_dropping_what_waits_ends_the_wait():
     async def work() -> None:
-        turns = Turns(lambda *_: turns.drop_waiting())
+        dropped: list[bool] = []
+        turns = Turns(
+            lambda *_: dropped.extend((turns.drop_later("waits"), turns.drop_later("it")))
+        )
         turns.start_later("waits", 3600, lambda: pytest.fail("it was dropped"))
         turns.start("it", give("it"))
         await turns.finish()
+        assert dropped == [True, False]
 
     run(work)
 
