@@ -6,7 +6,7 @@ come from whoever starts a flow. An author's own nodes are code, and reach what 
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -18,7 +18,7 @@ DATA = ("data", "out", "inbox")
 """The folders of a project whose files its flows may use, unless it names others."""
 _CODE = ("nodes", "flows")
 _WILDCARD = re.compile(r"[*?\[]")
-_HIDDEN = re.compile(r"\.(?!\.?$)")
+_HIDDEN = re.compile(r"\.(?!\.?\Z)")
 _SETTINGS = "pyproject.toml"
 
 
@@ -74,9 +74,7 @@ class Reach:
             )
         own = self.folder.resolve()
         parts = target.relative_to(own if target.is_relative_to(own) else given).parts
-        hidden = next((part for part in parts if part.startswith(".")), None)
-        if hidden is not None:
-            raise PermissionError(f"{path!r}: {hidden} is hidden, and flows use no hidden files")
+        _check_visible(path, parts)
         if target != given and self._is_code(target, own):
             raise PermissionError(
                 f"{path!r} lies where the project's code, flows or settings lie, and flows use "
@@ -92,9 +90,7 @@ class Reach:
         """
         folder = _WILDCARD.split(path, maxsplit=1)[0].rpartition("/")[0]
         self.file(folder or ("/" if path.startswith("/") else "."))
-        hidden = next((name for name in path.split("/") if _HIDDEN.match(name)), None)
-        if hidden is not None:
-            raise PermissionError(f"{path!r}: {hidden} is hidden, and flows use no hidden files")
+        _check_visible(path, path.split("/"))
 
     def _data(self) -> Iterator[Path]:
         for name in self.data:
@@ -107,6 +103,12 @@ class Reach:
         if target.parent == own and not target.is_dir():
             return True
         return any(target.is_relative_to((own / name).resolve()) for name in self.code)
+
+
+def _check_visible(path: str, names: Iterable[str]) -> None:
+    hidden = next((name for name in names if _HIDDEN.match(name)), None)
+    if hidden is not None:
+        raise PermissionError(f"{path!r}: {hidden} is hidden, and flows use no hidden files")
 
 
 @lru_cache(maxsize=16)

@@ -43,7 +43,7 @@ def test_what_runs_is_no_data_even_where_the_whole_project_is_named(tmp_path, pa
         known.file(path)
 
 
-@pytest.mark.parametrize("path", [".env", ".dagster/storage/x", "data/.git/config"])
+@pytest.mark.parametrize("path", [".env", ".dagster/storage/x", "data/.git/config", "data/.\n"])
 def test_hidden_files_are_no_data(tmp_path, path):
     with pytest.raises(PermissionError, match="is hidden"):
         reach(tmp_path, 'data = ["."]').file(path)
