@@ -31,7 +31,7 @@ class Refused(click.ClickException):
     """
 
     def __init__(self, message: str, findings: Sequence[str] = ()) -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.findings = list(findings)
 
 
@@ -125,14 +125,14 @@ def shown_as_messages() -> Iterator[None]:
         error.message = plain(error.message)  # type: ignore[misc]
         raise
     except RayflowError as error:
-        raise Refused(plain(str(error)), _findings(error)) from error
+        raise Refused(str(error), _findings(error)) from error
     except KeyboardInterrupt:
         click.echo("Stopped.", err=True)
         raise Stopped from None
     except OSError as error:
         if error.errno == errno.EPIPE or error.filename is None:
             raise
-        raise Refused(plain(f"{error.filename}: {error.strerror}")) from error
+        raise Refused(f"{error.filename}: {error.strerror}") from error
 
 
 def _findings(error: RayflowError) -> Sequence[str]:
