@@ -1,11 +1,21 @@
 """Running flows inside Dagster, and reading what became of each node, for tests."""
 
-from collections.abc import Mapping
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterEvent, DagsterInstance, ExecutorDefinition, JobDefinition
+from dagster import (
+    DagsterEvent,
+    DagsterInstance,
+    DagsterRun,
+    ExecutorDefinition,
+    JobDefinition,
+)
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
@@ -66,6 +76,27 @@ def run_job(
     run = instance.create_run_for_job(job, run_config=config, tags=job.run_tags, **options)
     execute_run(InMemoryJob(job), run, instance)
     return read_run(instance, run.run_id, flow)
+
+
+def run_and_interrupt(
+    job: JobDefinition, instance: DagsterInstance, when: Callable[[], bool]
+) -> DagsterRun:
+    """Run a job and terminate it, as the UI does, once ``when`` holds; the run as recorded."""
+    run = instance.create_run_for_job(job)
+
+    def interrupt() -> None:
+        while not when():
+            time.sleep(0.02)
+        instance.report_run_canceling(run)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    execute_run(InMemoryJob(job), run, instance)
+    interrupting.join()
+    recorded = instance.get_run_by_id(run.run_id)
+    assert recorded is not None
+    return recorded
 
 
 def read_run(instance: DagsterInstance, run_id: str, flow: CompiledFlow) -> FlowRun:

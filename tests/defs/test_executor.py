@@ -2,10 +2,7 @@
 
 import os
 import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,14 @@ from dagster import (
 )
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
-from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run, run_in_dagster, run_job
+from dagster_runs import (
+    PROJECT,
+    compile_test_flow,
+    read_run,
+    run_and_interrupt,
+    run_in_dagster,
+    run_job,
+)
 from drawing import draw, node
 
 from rayflow_dagster.defs.build import build_job
@@ -137,28 +141,6 @@ def test_a_flow_that_reaches_no_return_fails_and_names_the_loose_end(
     assert "'false' of node 'branch' led nowhere" in str(failure.event_specific_data)
 
 
-def _run_and_interrupt(
-    flow: dict[str, Any],
-    instance: DagsterInstance,
-    when: Callable[[], bool],
-    connect: Any = None,
-) -> FlowRun:
-    job = build_job(flow, "test", project=PROJECT, connect=connect)
-    run = instance.create_run_for_job(job)
-
-    def interrupt() -> None:
-        while not when():
-            time.sleep(0.02)
-        instance.report_run_canceling(run)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    watcher = threading.Thread(target=interrupt)
-    watcher.start()
-    execute_run(InMemoryJob(job), run, instance)
-    watcher.join()
-    return read_run(instance, run.run_id, compile_test_flow(flow))
-
-
 @pytest.mark.ray
 def test_terminate_ends_running_nodes_and_starts_nothing_more(
     ray_session: None, instance: DagsterInstance, tmp_path: Path
@@ -174,12 +156,10 @@ def test_terminate_ends_running_nodes_and_starts_nothing_more(
         "start > stuck, stuck > after, stuck.value - after.value, after > return",
     )
 
-    run = _run_and_interrupt(flow, instance, mine.exists)
+    run = run_and_interrupt(build_job(flow, "test", project=PROJECT), instance, mine.exists)
 
-    recorded = instance.get_run_by_id(run.run_id)
-    assert recorded is not None
-    assert recorded.status == DagsterRunStatus.CANCELED
-    assert run.statuses == {
+    assert run.status == DagsterRunStatus.CANCELED
+    assert read_run(instance, run.run_id, compile_test_flow(flow)).statuses == {
         "start": "completed", "stuck": "failed", "after": "pending", "return": "pending",
     }  # fmt: skip
 

@@ -2,8 +2,6 @@
 the flow's result is stored.
 """
 
-import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -19,9 +17,7 @@ from dagster import (
     in_process_executor,
     success_hook,
 )
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
-from dagster_runs import TESTS, FlowRun, run_job
+from dagster_runs import TESTS, FlowRun, run_and_interrupt, run_job
 from drawing import draw, node
 from fsspec.implementations.local import LocalFileSystem
 
@@ -204,21 +200,10 @@ def test_terminate_does_not_wait_for_a_hook(instance: DagsterInstance) -> None:
 
     flow = draw({"start": "start", "return": node("return", label="Return")}, "start > return")
     job = build_job(flow, "test", project=PROJECT, connect=in_process).with_hooks({hang})
-    run = instance.create_run_for_job(job)
 
-    def interrupt() -> None:
-        begun.wait(60)
-        instance.report_run_canceling(run)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    interrupting = threading.Thread(target=interrupt)
-    interrupting.start()
-    execute_run(InMemoryJob(job), run, instance)
-    interrupting.join()
+    run = run_and_interrupt(job, instance, begun.is_set)
     still_hangs = not waited
     over.set()
 
-    recorded = instance.get_run_by_id(run.run_id)
-    assert recorded is not None
-    assert recorded.status == DagsterRunStatus.CANCELED
+    assert run.status == DagsterRunStatus.CANCELED
     assert still_hangs
