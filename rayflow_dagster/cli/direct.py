@@ -1,7 +1,6 @@
 """Running a flow without Dagster: ``FlowOrchestrator`` alone."""
 
 import asyncio
-import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,16 @@ from rayflow_dagster.types import FlowData, NodeResult
 from rayflow_dagster.variables.store import kept_declarations
 
 from .flows import FlowFile
-from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Status, Watcher, node_reports
+from .report import (
+    STOPPED_TEXT,
+    Fault,
+    NodeReport,
+    RunReport,
+    Status,
+    Watcher,
+    level_name,
+    node_reports,
+)
 
 if TYPE_CHECKING:
     from rayflow_dagster.variables.kept import KeptVariables
@@ -77,7 +85,7 @@ class DirectRunner:
         if not kept_declarations(self.graph.get("variables", {})):
             yield None
             return
-        from .variables import stored_for  # only such a flow takes dagster for a direct run
+        from .recordings import stored_for  # only such a flow takes dagster for a direct run
 
         with stored_for(self._file) as kept:
             yield kept
@@ -100,12 +108,6 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
         node.fault = _fault(result, result.get("exception"))
     if "handled" in result:
         node.handled = _fault(result, result["handled"])
-
-
-def level_name(level: int) -> str:
-    """The name of a log level; INFO for a level without one."""
-    name = logging.getLevelName(level)
-    return name if name.isupper() else "INFO"
 
 
 def _fault(result: NodeResult, error: BaseException | None) -> Fault:

@@ -23,7 +23,7 @@ from .flows import FLOWS
 from .group import Refused
 from .home import use_home
 from .inbox_runs import DagsterRuns
-from .recorded import open_instance
+from .recordings import open_instance
 from .terminal import say
 
 SECRET = "RAYFLOW_INBOX_SECRET"

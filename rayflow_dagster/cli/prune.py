@@ -28,7 +28,7 @@ from rayflow_dagster.values.storing import PARTS
 from .flows import FLOWS
 from .group import Refused
 from .home import FOLDER, VARIABLE, use_home
-from .recorded import open_instance
+from .recordings import open_instance
 from .space import RUN_ID, size_text
 from .terminal import say
 

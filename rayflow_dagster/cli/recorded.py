@@ -41,11 +41,18 @@ from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.values.stored import StoredValue
 
-from .direct import level_name
 from .flows import FLOWS, FlowFile
-from .group import Refused
-from .home import SETTINGS, locked, use_home
-from .report import STOPPED_TEXT, Fault, NodeReport, RunReport, Watcher, node_reports
+from .home import use_home
+from .recordings import open_instance
+from .report import (
+    STOPPED_TEXT,
+    Fault,
+    NodeReport,
+    RunReport,
+    Watcher,
+    level_name,
+    node_reports,
+)
 
 RESULT = "result"
 MAX_PRINTED = 200_000
@@ -119,25 +126,6 @@ def _started_early(job: JobDefinition) -> Iterator[None]:
         yield
     finally:
         end_unused(job)
-
-
-def open_instance(home: Path) -> DagsterInstance:
-    """Dagster's instance in ``home``.
-
-    Raises:
-        Refused: its settings are wrong, or its databases are damaged.
-    """
-    try:
-        with locked(home):
-            return DagsterInstance.get()
-    except OSError:
-        raise
-    except Exception as error:  # Dagster's, YAML's and SQLAlchemy's errors have nothing in common
-        reason = f"{type(error).__name__}: {error}"
-        raise Refused(
-            f"Dagster cannot use {home}: {reason}. Mend {SETTINGS}, or set DAGSTER_HOME to another "
-            "folder; --direct runs without Dagster"
-        ) from error
 
 
 def _tags(root: Path, flow: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What became of a run and of its nodes, whichever way it ran."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -8,8 +9,6 @@ from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import ExecutionGraph
 
 Status = Literal["completed", "skipped", "failed", "stopped", "pending"]
-
-
 """``stopped``: it ran when the run was stopped."""
 
 RAN: tuple[Status, ...] = ("completed", "failed", "stopped")
@@ -155,3 +154,9 @@ def node_reports(graph: ExecutionGraph) -> dict[str, NodeReport]:
         )
         for node_id in graph["execution_order"]
     }
+
+
+def level_name(level: int) -> str:
+    """The name of a log level; INFO for a level without one."""
+    name = logging.getLevelName(level)
+    return name if name.isupper() else "INFO"

@@ -2,16 +2,13 @@
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 from rich.cells import cell_len, set_cell_size
 
-from rayflow_dagster.defs.jobs import job_name
-from rayflow_dagster.defs.storage import kept_variables
 from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.secrets.references import secrets_in, spelled
 from rayflow_dagster.suggest import did_you_mean
@@ -22,8 +19,7 @@ from rayflow_dagster.variables.store import kept_declarations
 
 from .flows import FlowFile, open_flow
 from .group import Refused
-from .home import use_home
-from .recorded import open_instance
+from .recordings import stored_for
 from .terminal import one_line, open_console, print_document, value_text
 
 MAX_SHOWN = 60
@@ -70,13 +66,6 @@ def declared_by(flow: FlowFile) -> Declared:
     """
     resolved = flow.project.validator().require_valid(flow.raw)  # type: ignore[arg-type]
     return kept_declarations(resolved.variables)
-
-
-@contextmanager
-def stored_for(flow: FlowFile) -> Iterator[KeptVariables]:
-    """Where recorded runs of the flow keep its variables."""
-    with open_instance(use_home(flow.project.root)) as instance:
-        yield kept_variables(instance, job_name(flow.raw, flow.path), flow.project.tag)
 
 
 def _check_order(order: Order) -> None:
