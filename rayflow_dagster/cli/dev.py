@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from rayflow_dagster.project import Project
+from rayflow_dagster.values.stored import our_folder_at
 
 from .addresses import free_port, is_free, url_of, warn_if_open
 from .group import Refused
@@ -66,7 +67,7 @@ def run_dev(
     """
     root = Project.around(Path.cwd()).root
     watched = [str(_existing(path)) for path in more]
-    stored = use_home(root) / "storage" / "rayflow"
+    stored = our_folder_at(use_home(root))
     listening = host or HOST
     if port is None:
         port = PORT if is_free(listening, PORT) else free_port(listening)

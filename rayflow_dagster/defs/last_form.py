@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from rayflow_dagster.compiler.starts.assets import DeclaredAsset
 from rayflow_dagster.compiler.starts.triggers import Triggers
-from rayflow_dagster.values.stored import write_whole
+from rayflow_dagster.values.stored import our_folder_at, write_whole
 
 from .compiled import CompiledFlow
 from .names import flow_name
@@ -81,7 +81,7 @@ def save_forms(folder: Path, forms: Mapping[str, LastForm], files: Iterable[str]
 def _file(folder: Path) -> Path:
     digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()
     home = os.environ.get("DAGSTER_HOME")
-    place = Path(home) / "storage" / "rayflow" if home else _without_home()
+    place = our_folder_at(Path(home)) if home else _without_home()
     return place / "forms" / f"{digest}.json"
 
 

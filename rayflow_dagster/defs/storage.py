@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterEventType, DagsterInstance, MetadataValue
 
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.values.stored import StoredValue, join, local_or_url
+from rayflow_dagster.values.stored import StoredValue, join, local_or_url, our_folder
 from rayflow_dagster.values.storing import store_value
 
 from ._dagster import run_database_url
@@ -42,7 +41,7 @@ def values_root(instance: DagsterInstance, storage: str | None = None) -> str:
     """
     if storage:
         return local_or_url(storage)
-    return str(Path(instance.storage_directory()) / "rayflow")
+    return str(our_folder(instance.storage_directory()))
 
 
 def kept_variables(instance: DagsterInstance, job: str, project: str) -> "KeptVariables":
@@ -57,7 +56,7 @@ def kept_variables(instance: DagsterInstance, job: str, project: str) -> "KeptVa
     """
     url = run_database_url(instance)
     if url is None:
-        folder = Path(instance.storage_directory()) / "rayflow"
+        folder = our_folder(instance.storage_directory())
         folder.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{folder / 'variables.db'}"
         project = os.path.relpath(project, folder.resolve())

@@ -32,6 +32,7 @@ _OVERHEAD = 8
 _PLAIN = frozenset({type(None), bool, int, float, str})
 MAX_DIGITS = 300
 _MAX_INTEGER = 10**MAX_DIGITS
+_FOLDER = "rayflow"
 _LOCAL = ("file://", "local://")
 # Ray writes these by msgpack, which makes bytes of every bytearray in them.
 _BOXED = frozenset({list, dict, bytearray})
@@ -262,6 +263,16 @@ def check_seen(folder: str) -> None:
             "every machine of the cluster must reach the place, so it is a folder that they share "
             'or a URL such as s3://bucket/folder; with "durable": false nothing is stored'
         )
+
+
+def our_folder(storage: str | Path) -> Path:
+    """What is ours in the storage folder of a Dagster instance."""
+    return Path(storage) / _FOLDER
+
+
+def our_folder_at(home: Path) -> Path:
+    """The same, where ``home`` is ``DAGSTER_HOME`` and names no other storage folder."""
+    return our_folder(home / "storage")
 
 
 def local_or_url(place: str) -> str:
