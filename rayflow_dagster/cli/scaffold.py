@@ -130,8 +130,7 @@ def write_new(contents: Mapping[Path, str]) -> list[Path]:
     written: list[Path] = []
     try:
         for file, text in contents.items():
-            write_whole(file, text.encode())
-            file.chmod(0o644)
+            write_whole(file, text.encode(), for_users=True)
             written.append(file)
     except OSError as error:
         _remove(written, dict.fromkeys(made))

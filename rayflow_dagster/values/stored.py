@@ -11,13 +11,12 @@ import logging
 import math
 import os
 import socket
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 import cloudpickle
 
@@ -289,26 +288,32 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> Path:
-    """Write a file under another name and rename it: a full disk leaves no partial file."""
-    with _renamed(path) as file:
-        file.write(content)
+def write_whole(path: Path, content: bytes | memoryview, *, for_users: bool = False) -> Path:
+    """Write a file under another name and rename it: a full disk leaves no partial file.
+
+    ``for_users``: it is on the disk when this returns, with the permissions of the file that it
+    replaces, or those of any new file. Without it, only the user who runs this reads it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Its beginning tells what it was, should it be left behind; the whole name may be too long.
+    unfinished = path.with_name(f".{path.name[:40]}.{uuid4().hex}")
+    try:
+        with open(unfinished, "xb", opener=None if for_users else _private) as file:
+            file.write(content)
+            if for_users:
+                file.flush()
+                os.fsync(file.fileno())
+        if for_users and path.exists():
+            unfinished.chmod(path.stat().st_mode & 0o777)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     return path
 
 
-@contextmanager
-def _renamed(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, under another name until the block has ended well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _open(place: str) -> IO[bytes]:

@@ -1,10 +1,8 @@
-import os
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.reach import Reach
+from rayflow_dagster.values.stored import write_whole
 
 
 class WriteFileNode(RayflowNode):
@@ -29,25 +27,5 @@ class WriteFileNode(RayflowNode):
         encoded = content.encode(self.ENCODING)
         if len(encoded) > self.MAX_BYTES:
             raise ValueError(f"{path!r} would be longer than {self.MAX_BYTES:,} bytes (MAX_BYTES)")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(target, encoded)
+        write_whole(target, encoded, for_users=True)
         return {"path": path}
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    """Write under another name in the same folder, then rename.
-
-    A full disk or a killed process leaves what was there before, never half a file.
-    """
-    unfinished = target.with_name(f".{uuid4().hex}.tmp")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            unfinished.chmod(target.stat().st_mode & 0o777)
-        unfinished.replace(target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
