@@ -5,6 +5,7 @@ one line of ``KINDS``; ``defs/triggers`` has the Dagster sensor of each.
 """
 
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,9 +115,9 @@ class Sensor(Trigger):
     max_per_tick: int = Field(default=20, ge=1, le=1000, description="Runs to start at one look.")
 
     @property
+    @abstractmethod
     def interval(self) -> int:
         """Seconds between two looks, at the least."""
-        raise NotImplementedError
 
 
 class LookingSensor(Sensor):
@@ -128,7 +129,6 @@ class LookingSensor(Sensor):
 
     @property
     def interval(self) -> int:
-        """Seconds between two looks, at the least."""
         return self.min_interval
 
 
@@ -218,7 +218,6 @@ class PollSensor(Sensor):
 
     @property
     def interval(self) -> int:
-        """Seconds between two checks, at the least."""
         return self.every
 
     def problems(self, root: Path | None) -> Iterator[Problem]:
