@@ -24,7 +24,7 @@ def free_port(host: str) -> int:
 
 
 def url_of(host: str, port: int) -> str:
-    """The address at which a webserver that listens at ``host`` is asked."""
+    """The URL at which this machine reaches a server that listens at ``host``."""
     reached = _EVERY_ADDRESS.get(host, host)
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 

@@ -13,12 +13,12 @@ from rayflow_dagster.inbox.app import build_app
 from rayflow_dagster.inbox.endpoint import Endpoint, Limits
 from rayflow_dagster.inbox.flows import FlowTable, InboxFlows
 from rayflow_dagster.inbox.secret_file import SecretFile, Secrets, parse_secrets
-from rayflow_dagster.inbox.serve import address_of, build_server, listen
+from rayflow_dagster.inbox.serve import build_server, listen
 from rayflow_dagster.inbox.store import RequestStore
 from rayflow_dagster.project import Project
 from rayflow_dagster.suggest import did_you_mean
 
-from .addresses import warn_if_open
+from .addresses import url_of, warn_if_open
 from .flows import FLOWS
 from .group import Refused
 from .home import use_home
@@ -77,7 +77,8 @@ def serve_inbox(options: InboxOptions) -> None:
             server = build_server(build_app(endpoint, secrets, options.limits))
             names = ", ".join(sorted(table.takes)) or "none yet"
             _warn_of_unknown(secrets(), table)
-            say(f"taking requests at {address_of(listening)} for the flows: {names}")
+            url = url_of(*listening.getsockname()[:2])
+            say(f"taking requests at {url} for the flows: {names}")
             server.run(sockets=[listening])
 
 
