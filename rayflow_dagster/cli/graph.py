@@ -1,9 +1,18 @@
-"""``rayflow-dagster graph``: a flow as Mermaid text or as an SVG document."""
+"""``rayflow-dagster graph``: a flow as Mermaid text, exec edges solid and data edges dotted, or as
+an SVG document.
+"""
+
+import re
 
 from .flows import open_flow
-from .mermaid import to_mermaid
-from .picture import to_picture
+from .picture import Box, Picture, Wire, to_picture
 from .svg import to_svg
+
+_SHAPES = {"end": ("([", "])"), "branch": ("{", "}"), "step": ("[", "]"), "missing": ("[", "]")}
+# What Mermaid or the HTML that it makes would take for syntax, written as character codes.
+_UNSAFE = frozenset('"#&<>`\\{}[]()|;%')
+# At the start of a label Mermaid takes these for a list.
+_LIST = re.compile(r"(\d{0,9})([-+*.)])")
 
 
 def draw_flow(named: str, *, as_svg: bool) -> str:
@@ -17,3 +26,38 @@ def draw_flow(named: str, *, as_svg: bool) -> str:
     title = flow.raw.get("name")
     picture = to_picture(resolved, title if isinstance(title, str) else flow.path.stem)
     return to_svg(picture) if as_svg else to_mermaid(picture)
+
+
+def to_mermaid(picture: Picture) -> str:
+    """The picture as a Mermaid flowchart."""
+    names = {box.id: f"n{index}" for index, box in enumerate(picture.boxes)}
+    lines = ["flowchart LR"]
+    lines += [f"    {_box(names[box.id], box)}" for box in picture.boxes]
+    lines += [f"    {_wire(names, wire)}" for wire in picture.wires]
+    missing = [names[box.id] for box in picture.boxes if box.kind == "missing"]
+    if missing:
+        lines.append("    classDef missing stroke:#c00,stroke-dasharray: 4")
+        lines.append(f"    class {','.join(missing)} missing")
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """``text`` for a quoted Mermaid label: whatever it holds, it is shown and nothing else."""
+    mark = _LIST.match(text)
+    escaped = mark.end() - 1 if mark else -1
+    return "".join(
+        f"#{ord(character)};" if character in _UNSAFE or index == escaped else character
+        for index, character in enumerate(text)
+    )
+
+
+def _box(name: str, box: Box) -> str:
+    opening, closing = _SHAPES[box.kind]
+    subtitle = f"<br/><small>{escape(box.subtitle)}</small>" if box.subtitle else ""
+    return f'{name}{opening}"{escape(box.label)}{subtitle}"{closing}'
+
+
+def _wire(names: dict[str, str], wire: Wire) -> str:
+    arrow = "-->" if wire.is_exec else "-.->"
+    label = f'|"{escape(wire.label)}"|' if wire.label else ""
+    return f"{names[wire.source]} {arrow}{label} {names[wire.target]}"

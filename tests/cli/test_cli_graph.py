@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_flows import FIXTURE_FLOWS, flow_with_inputs, write_flow
 
-from rayflow_dagster.cli.mermaid import escape
+from rayflow_dagster.cli.graph import escape
 from rayflow_dagster.cli.picture import Box, Picture, Wire
 from rayflow_dagster.cli.svg import ranks, to_svg
 
