@@ -1,12 +1,10 @@
 """``rayflow-dagster dev``: ``dagster dev`` that reloads what is saved."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,28 +23,6 @@ _OPEN = (
     "delete runs, and read every input, result and log; put a proxy that asks for a password in "
     "front, and let only it in"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOrder:
-    """What the process is told. ``parent`` is the process that it ends with, ``stored`` the folder
-    where runs store values.
-    """
-
-    parent: int
-    url: str
-    root: str
-    stored: str
-    more: list[str]
-
-    def to_text(self) -> str:
-        """As one argument of a command."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def of_text(cls, text: str) -> "WatchOrder":
-        """The order that ``to_text`` wrote."""
-        return cls(**json.loads(text))
 
 
 def run_dev(
@@ -96,6 +72,6 @@ def _existing(path: str) -> Path:
 
 
 def _start_watcher(url: str, root: Path, stored: Path, more: list[str]) -> None:
-    order = WatchOrder(os.getpid(), url, str(root), str(stored), more)
-    command = [sys.executable, "-P", "-m", f"{__package__}.dev_watcher", order.to_text()]
+    told = [str(os.getpid()), url, str(root), str(stored), *more]
+    command = [sys.executable, "-P", "-m", f"{__package__}.dev_watcher", *told]
     subprocess.Popen(command, stdin=subprocess.DEVNULL)

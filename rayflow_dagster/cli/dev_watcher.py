@@ -14,7 +14,6 @@ from threading import Thread
 
 from rayflow_dagster.optional import optional
 
-from .dev import WatchOrder
 from .orphans import Children
 from .space import much_stored
 from .terminal import one_line
@@ -28,14 +27,16 @@ SHOWN = 5
 
 
 def main() -> None:
-    """The process: its one argument is a ``WatchOrder``."""
-    order = WatchOrder.of_text(sys.argv[1])
+    """The process. It is told the process that it ends with, where its webserver is asked, the
+    project's folder, the one where runs store values, and what else to watch.
+    """
+    parent, url, root, stored, *more = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, and needs no traceback
-    files = ProjectFiles(Path(order.root), [Path(path) for path in order.more])
-    watcher = Watcher(files, Workspace(order.url))
-    services = Children(order.parent)
-    Thread(target=_tell_of_much, args=(Path(order.stored),), daemon=True).start()
-    while os.getppid() == order.parent:
+    files = ProjectFiles(Path(root), [Path(path) for path in more])
+    watcher = Watcher(files, Workspace(url))
+    services = Children(int(parent))
+    Thread(target=_tell_of_much, args=(Path(stored),), daemon=True).start()
+    while os.getppid() == int(parent):
         services.remember()
         time.sleep(LOOK_SECONDS)
         with optional("looking for saved files"):

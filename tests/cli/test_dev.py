@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from rayflow_dagster.cli.addresses import is_free, url_of, warn_if_open
-from rayflow_dagster.cli.dev import WatchOrder
 from rayflow_dagster.cli.dev_watcher import Watcher
 from rayflow_dagster.cli.orphans import Children
 from rayflow_dagster.cli.space import MUCH
@@ -394,8 +393,8 @@ def test_stored_values_that_take_much_space_are_told_of(tmp_path: Path) -> None:
     with file.open("wb") as made:
         made.truncate(MUCH)  # a file with nothing in it
     nobody = "http://127.0.0.1:1"
-    order = WatchOrder(os.getpid(), nobody, str(tmp_path), str(tmp_path / "stored"), [])
-    command = [sys.executable, "-m", "rayflow_dagster.cli.dev_watcher", order.to_text()]
+    told = [str(os.getpid()), nobody, str(tmp_path), str(tmp_path / "stored")]
+    command = [sys.executable, "-m", "rayflow_dagster.cli.dev_watcher", *told]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         told = watching.stdout.readline()
