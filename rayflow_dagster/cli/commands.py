@@ -289,7 +289,7 @@ def dev(arguments: tuple[str, ...], **options: Any) -> None:
     "--keep", type=click.IntRange(min=1), default=30, show_default=True, metavar="DAYS",
     help="How long a request can be asked for.",
 )  # fmt: skip
-def inbox(**options: Any) -> None:
+def inbox(max_body: int, max_waiting: int, rate: float, keep: int, **options: Any) -> None:
     """Let other programs start flows over HTTP: those that have an inbox sensor.
 
     A request is on the disk before it is accepted, and waits there until Dagster's daemon starts
@@ -301,9 +301,11 @@ def inbox(**options: Any) -> None:
       rayflow-dagster inbox
       rayflow-dagster inbox --port 8080 --secret-file /run/secrets/inbox
     """
-    from .inbox import options_of, serve_inbox
+    from rayflow_dagster.inbox.endpoint import Limits
 
-    serve_inbox(options_of(**options))
+    from .inbox import serve_inbox
+
+    serve_inbox(Limits(max_body, max_waiting, rate, keep * 24 * 3600.0), **options)
 
 
 @main.group()

@@ -3,9 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rayflow_dagster.defs.jobs import job_name
 from rayflow_dagster.defs.triggers.inbox_sensor import inbox_folder
@@ -37,44 +35,27 @@ _OPEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InboxOptions:
-    """What was typed."""
-
-    host: str
-    port: int
-    secret_file: str | None
-    flows: str | None
-    limits: Limits
-
-
-def options_of(
-    *, max_body: int, max_waiting: int, rate: float, keep: int, **where: Any
-) -> InboxOptions:
-    """The options, as the command has them."""
-    limits = Limits(max_body, max_waiting, rate, keep * 24 * 3600.0)
-    return InboxOptions(**where, limits=limits)
-
-
-def serve_inbox(options: InboxOptions) -> None:
+def serve_inbox(
+    limits: Limits, host: str, port: int, secret_file: str | None, flows: str | None
+) -> None:
     """Take requests until told to stop.
 
     Raises:
         Refused: there is no secret or no folder of flows, or the address cannot be had.
     """
-    secrets = secrets_of(options.secret_file)
-    folder = _flows_folder(options.flows)
+    secrets = secrets_of(secret_file)
+    folder = _flows_folder(flows)
     project = Project.around(folder)
-    with _listening(options.host, options.port) as listening:
+    with _listening(host, port) as listening:
         warn_if_open(listening.getsockname()[0], _OPEN)
         with (
             open_instance(use_home(project.root)) as instance,
             RequestStore(inbox_folder(instance, project.root)) as store,
         ):
-            flows = InboxFlows(folder, job_name)
-            table = flows.current()
-            endpoint = Endpoint(store, flows, DagsterRuns(instance), options.limits)
-            server = build_server(build_app(endpoint, secrets, options.limits))
+            inbox_flows = InboxFlows(folder, job_name)
+            table = inbox_flows.current()
+            endpoint = Endpoint(store, inbox_flows, DagsterRuns(instance), limits)
+            server = build_server(build_app(endpoint, secrets, limits))
             names = ", ".join(sorted(table.takes)) or "none yet"
             _warn_of_unknown(secrets(), table)
             url = url_of(*listening.getsockname()[:2])
