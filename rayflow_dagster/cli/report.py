@@ -50,8 +50,6 @@ class NodeReport:
     logs: list[tuple[str, str]] = field(default_factory=list)
     """(level name, message) of each record of ``self.log``."""
     printed: str = ""
-    reason: str = ""
-    """Why it was skipped, if that is worth saying."""
     fault: Fault | None = None
     handled: Fault | None = None
     """Why it failed, where its ``error`` output has taken that."""
