@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _bench import Row, alternate, is_quick, medians, report
 
-from rayflow_dagster.looks import Listings, Pattern, new_files
+from rayflow_dagster.arriving_files import Listings, Pattern, new_files
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import rayflow_dagster
+from rayflow_dagster.arriving_files import Pattern
 from rayflow_dagster.compiler.starts.templates import fill, template_names, template_problems
-from rayflow_dagster.looks import Pattern
 
 LENGTH = 10_000
 FUNCTIONS = {"compile", "match", "fullmatch", "search", "sub", "split", "findall", "finditer"}

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from dagster import SensorEvaluationContext
 
+from rayflow_dagster.arriving_files import FoundFile, Listings, Pattern, begun_of, new_files
 from rayflow_dagster.compiler.starts.triggers import FileSensor
-from rayflow_dagster.looks import FoundFile, Listings, Pattern, begun_of, new_files
 
 from .sensors import Look, Looking, beginning
 from .starts import Start, Target, filled

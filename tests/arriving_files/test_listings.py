@@ -8,8 +8,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from rayflow_dagster.arriving_files import Listings, Pattern, new_files
 from rayflow_dagster.errors import TriggerError
-from rayflow_dagster.looks import Listings, Pattern, new_files
 
 TREE = ["a.csv", "b.txt", "A.CSV", ".hid.csv", "x[1].csv", "s/c.csv", "s/t/d.csv", ".h/e.csv"]
 CASES = [

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rayflow_dagster.arriving_files import FoundFile, new_files
 from rayflow_dagster.errors import TriggerError
-from rayflow_dagster.looks import FoundFile, new_files
 
 SETTLE = 5.0
 
