@@ -23,9 +23,9 @@ from .types import LogRecord, NodeMetadata, RunDetails
 from .values.crossing import crossed
 from .values.measures import measures
 from .values.preview import preview
-from .values.sealed import handed_on, seal
 from .values.stored import check_seen, is_inline, is_url
 from .values.storing import store_value
+from .values.unchanged import fingerprint, handed_on
 from .variables.store import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000
@@ -118,7 +118,9 @@ class _Turn:
         self._variables = variables
         self._secrets = secrets
         self._log = _RecordingLogger(call.node_id, secrets.mask)
-        self._seals = {name: found for name, value in inputs.items() if (found := seal(value))}
+        self._fingerprints = {
+            name: found for name, value in inputs.items() if (found := fingerprint(value))
+        }
         self.reply = NodeReply(mask=secrets.mask)
 
     def __enter__(self) -> None:
@@ -160,8 +162,8 @@ class _Turn:
         reply, node_id = self.reply, self._call.node_id
         outputs, reply.exec_fired = check_returned(node_id, self._metadata, returned)
         reply.outputs = {name: self._secrets.restored(value) for name, value in outputs.items()}
-        if self._seals:
-            reply.handed_on = handed_on(reply.outputs, self._inputs, self._seals)
+        if self._fingerprints:
+            reply.handed_on = handed_on(reply.outputs, self._inputs, self._fingerprints)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         details = self.reply.details

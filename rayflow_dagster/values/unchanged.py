@@ -10,7 +10,7 @@ from typing import Any
 _ARROW = frozenset({"Table", "RecordBatch", "Array", "ChunkedArray"})
 
 
-def seal(value: Any) -> Any:
+def fingerprint(value: Any) -> Any:
     """What is equal as long as ``value`` has not changed; None if that cannot be told.
 
     Arrays that come from Ray's object store are read-only for good, but can be given another shape
@@ -26,12 +26,12 @@ def seal(value: Any) -> Any:
 
 
 def handed_on(
-    outputs: Mapping[str, Any], inputs: Mapping[str, Any], seals: Mapping[str, Any]
+    outputs: Mapping[str, Any], inputs: Mapping[str, Any], fingerprints: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Output -> the input that it is, unchanged since its seal was taken."""
+    """Output -> the input that it is, unchanged since its fingerprint was taken."""
     found: dict[str, str] = {}
     for output, value in outputs.items():
-        for name, before in seals.items():
-            if inputs[name] is value and seal(value) == before:
+        for name, before in fingerprints.items():
+            if inputs[name] is value and fingerprint(value) == before:
                 found[output] = name
     return found
