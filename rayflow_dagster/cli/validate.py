@@ -66,15 +66,15 @@ def check_files(paths: list[Path]) -> list[CheckedFile]:
     for folder in {path.resolve().parent for path in paths}:
         beside = [file for file in checked if file.path.resolve().parent == folder]
         if len(beside) > 1:
-            _check_together(beside)
+            _check_side_by_side(beside)
     return checked
 
 
-def _check_together(files: list[CheckedFile]) -> None:
+def _check_side_by_side(files: list[CheckedFile]) -> None:
     """Add what is wrong with flows of one folder beside each other, as for a code location."""
     # Local: it takes dagster to tell.
     from rayflow_dagster.defs.jobs import compile_flow, job_name
-    from rayflow_dagster.defs.together import refused_together, warnings_together
+    from rayflow_dagster.defs.side_by_side import refused_side_by_side, warnings_side_by_side
 
     clashes = _name_clashes(files)
     for file in files:
@@ -88,9 +88,9 @@ def _check_together(files: list[CheckedFile]) -> None:
     compiled = [
         compile_flow(file.raw, name, project, file=file.path) for name, file in flows.items()
     ]
-    for name, texts in refused_together(compiled).items():
+    for name, texts in refused_side_by_side(compiled).items():
         flows[name].findings.extend(Finding("together", text) for text in texts)
-    for name, texts in warnings_together(compiled).items():
+    for name, texts in warnings_side_by_side(compiled).items():
         found = (Finding("together", text, severity="warning") for text in texts)
         flows[name].findings.extend(found)
 

@@ -32,7 +32,7 @@ from .frozen import FrozenFlow, freeze_flows, frozen_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .last_form import LastForm, last_forms, save_forms
 from .names import flow_name
-from .together import warnings_together
+from .side_by_side import warnings_side_by_side
 from .triggers import LocationTriggers, build_triggers
 
 if TYPE_CHECKING:
@@ -284,11 +284,11 @@ def _parse(file: Path, content: bytes) -> Mapping[str, Any] | RayflowError:
 
 def _tell_warnings(flows: Sequence[CompiledFlow]) -> None:
     """Log what deserves a look, for whoever started or reloaded the code location."""
-    together = warnings_together(flows)
+    warnings = warnings_side_by_side(flows)
     told = [
         f"{flow.file or flow.name}: {text}"
         for flow in flows
-        for text in (*flow.warnings, *together.get(flow.name, ()))
+        for text in (*flow.warnings, *warnings.get(flow.name, ()))
     ]
     for text in told[:_WARNINGS]:
         _log.warning(text)

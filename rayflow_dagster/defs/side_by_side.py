@@ -17,7 +17,7 @@ from .names import flow_name
 from .triggers import LocationTriggers
 
 
-def refused_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
+def refused_side_by_side(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
     """Flow -> why it cannot stand beside those before it, as in a code location of all."""
     assets, triggers = LocationAssets(), LocationTriggers()
     refused: dict[str, list[str]] = {}
@@ -32,7 +32,7 @@ def refused_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
     return refused
 
 
-def warnings_together(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
+def warnings_side_by_side(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
     """Flow -> what deserves a look: sensors of flows that are not there, or of the flow itself."""
     known = {flow_name(flow.name): flow for flow in flows}
     found = {flow.name: list(_of_sensors(flow, known)) for flow in flows}
@@ -79,7 +79,7 @@ def _returned(flow: CompiledFlow) -> list[str]:
 
 
 def refused_beside(flow: CompiledFlow, path: Path) -> list[str]:
-    """Why a flow cannot stand beside the others in its file's folder, as ``refused_together`` says.
+    """Why a flow cannot stand beside the others in its file's folder, by ``refused_side_by_side``.
 
     Only assets are looked at: a run of another flow's asset would be reported as that flow's.
     """
@@ -89,7 +89,7 @@ def refused_beside(flow: CompiledFlow, path: Path) -> list[str]:
         flow if file.resolve() == path.resolve() else _with_assets(file, flow.project)
         for file in sorted(path.parent.glob("*.json"))
     ]
-    refused = refused_together([each for each in flows if each is not None])
+    refused = refused_side_by_side([each for each in flows if each is not None])
     return refused.get(flow.name, [])
 
 
