@@ -17,7 +17,7 @@ from typing import Any
 from .errors import NodeExecutionError, describe, message_of
 from .node import RayflowNode
 from .port_check import check_inputs, check_returned
-from .secrets.lookup import Resolver, SecretVariables, shown_error
+from .secrets.lookup import SecretLookup, SecretVariables, shown_error
 from .secrets.references import Mask
 from .types import LogRecord, NodeMetadata, RunDetails
 from .values.crossing import crossed
@@ -74,7 +74,7 @@ def run_node_class(
     runs in an event loop of its own. Secrets are looked up in ``environment``; None for this
     process's.
     """
-    turn = _Turn(metadata, call, inputs, variables, Resolver(call.node_id, environment))
+    turn = _Turn(metadata, call, inputs, variables, SecretLookup(call.node_id, environment))
     with turn:
         returned = turn.process(make)
         if inspect.isawaitable(returned):
@@ -92,7 +92,7 @@ async def await_node_class(
     environment: Mapping[str, str] | None = None,
 ) -> NodeReply:
     """As ``run_node_class``, with an ``async`` process on the event loop that runs already."""
-    turn = _Turn(metadata, call, inputs, variables, Resolver(call.node_id, environment))
+    turn = _Turn(metadata, call, inputs, variables, SecretLookup(call.node_id, environment))
     with turn:
         returned = turn.process(make)
         if inspect.isawaitable(returned):
@@ -110,7 +110,7 @@ class _Turn:
         call: NodeCall,
         inputs: Mapping[str, Any],
         variables: WriteTracking,
-        secrets: Resolver,
+        secrets: SecretLookup,
     ) -> None:
         self._metadata = metadata
         self._call = call
@@ -143,7 +143,7 @@ class _Turn:
 
     def _looked_up(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The inputs and the constants, with the values of secrets."""
-        kinds, look_up = self._metadata["inputs"], self._secrets.resolved
+        kinds, look_up = self._metadata["inputs"], self._secrets.looked_up
         declared = self._metadata["constants"]
         inputs = {
             name: look_up(value, f"input '{name}'", kinds.get(name, "any"))

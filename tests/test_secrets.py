@@ -17,7 +17,7 @@ from rayflow_dagster.errors import SecretError, VariableError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.project import Project
-from rayflow_dagster.secrets.lookup import Resolver, shown_error
+from rayflow_dagster.secrets.lookup import SecretLookup, shown_error
 from rayflow_dagster.secrets.references import Mask, Secret, has_secret, secrets_in, spelled
 from rayflow_dagster.testing import in_process, run_node_locally
 from rayflow_dagster.values.preview import preview
@@ -97,55 +97,55 @@ def test_a_secret_fits_where_a_text_can_become_the_value(kind: str, fits: bool) 
     ],
 )  # fmt: skip
 def test_a_secret_becomes_a_value_of_the_declared_type(kind: str, text: str, value: Any) -> None:
-    resolver = Resolver("n", {"A": text})
+    lookup = SecretLookup("n", {"A": text})
 
-    found = resolver.resolved(Secret("A"), "input 'x'", kind)
+    found = lookup.looked_up(Secret("A"), "input 'x'", kind)
 
     assert found == value
     assert type(found) is type(value)
 
 
 def test_a_secret_in_a_list_or_dict_becomes_a_value_of_the_items_type() -> None:
-    resolver = Resolver("n", {"A": "42"})
+    lookup = SecretLookup("n", {"A": "42"})
 
-    assert resolver.resolved([1, Secret("A")], "input 'x'", "list[int] | None") == [1, 42]
-    assert resolver.resolved({"a": [Secret("A")]}, "input 'x'", "dict") == {"a": ["42"]}
+    assert lookup.looked_up([1, Secret("A")], "input 'x'", "list[int] | None") == [1, 42]
+    assert lookup.looked_up({"a": [Secret("A")]}, "input 'x'", "dict") == {"a": ["42"]}
 
 
 def test_a_text_of_another_type_is_refused_without_being_shown() -> None:
     with pytest.raises(SecretError) as raised:
-        Resolver("n", {"A": "s3cr3t"}).resolved(Secret("A"), "input 'x'", "int")
+        SecretLookup("n", {"A": "s3cr3t"}).looked_up(Secret("A"), "input 'x'", "int")
 
     assert "input 'x': secret 'A': its value is not int" in str(raised.value)
     assert "s3cr3t" not in repr(vars(raised.value)) + str(raised.value)
 
 
 def test_an_error_of_the_project_that_tells_a_value_stays_of_its_class() -> None:
-    resolver = Resolver("n", {"A": "s3cr3t"})
-    value = resolver.resolved(Secret("A"), "input 'x'")
+    lookup = SecretLookup("n", {"A": "s3cr3t"})
+    value = lookup.looked_up(Secret("A"), "input 'x'")
 
-    shown = shown_error(VariableError(f"variable '{value}' is not declared"), resolver.mask)
+    shown = shown_error(VariableError(f"variable '{value}' is not declared"), lookup.mask)
 
     assert type(shown) is VariableError
     assert str(shown) == "variable '***' is not declared"
 
 
 def test_only_the_very_text_that_was_handed_out_becomes_the_reference_again() -> None:
-    resolver = Resolver("n", {"A": "s3cr3t"})
-    given = resolver.resolved({"a": [Secret("A")]}, "input 'x'")
+    lookup = SecretLookup("n", {"A": "s3cr3t"})
+    given = lookup.looked_up({"a": [Secret("A")]}, "input 'x'")
     equal = "".join(["s3", "cr3t"])
 
-    assert resolver.restored(given) == {"a": [Secret("A")]}
-    assert resolver.restored([equal]) == ["s3cr3t"]
+    assert lookup.restored(given) == {"a": [Secret("A")]}
+    assert lookup.restored([equal]) == ["s3cr3t"]
 
 
 @pytest.mark.parametrize("kind", ["int", "float"])
 def test_the_very_number_that_was_handed_out_becomes_the_reference_again(kind: str) -> None:
-    resolver = Resolver("n", {"A": "48151623"})
-    number = resolver.resolved(Secret("A"), "input 'x'", kind)
+    lookup = SecretLookup("n", {"A": "48151623"})
+    number = lookup.looked_up(Secret("A"), "input 'x'", kind)
 
-    assert resolver.restored([number, 48151623.0]) == [Secret("A", kind), 48151623.0]
-    assert resolver.mask.hide(f"{number!r}") == "***"
+    assert lookup.restored([number, 48151623.0]) == [Secret("A", kind), 48151623.0]
+    assert lookup.mask.hide(f"{number!r}") == "***"
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_the_very_number_that_was_handed_out_becomes_the_reference_again(kind: s
     [("int", "256"), ("int", "-5"), ("bool", "yes"), ("str", ""), ("int", " 0256 ")],
 )
 def test_what_python_has_one_object_of_stays_a_value(kind: str, text: str) -> None:
-    resolver = Resolver("n", {"A": text})
-    value = resolver.resolved(Secret("A"), "input 'x'", kind)
+    lookup = SecretLookup("n", {"A": text})
+    value = lookup.looked_up(Secret("A"), "input 'x'", kind)
 
-    assert resolver.restored([value]) == [value]
-    assert type(resolver.restored(value)) is type(value)
+    assert lookup.restored([value]) == [value]
+    assert type(lookup.restored(value)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -168,32 +168,32 @@ def test_what_python_has_one_object_of_stays_a_value(kind: str, text: str) -> No
     ],
 )  # fmt: skip
 def test_a_number_that_was_handed_on_is_one_again_where_it_fits(kind: str, value: Any) -> None:
-    found = Resolver("n", {"A": "4815"}).resolved(Secret("A", "int"), "input 'x'", kind)
+    found = SecretLookup("n", {"A": "4815"}).looked_up(Secret("A", "int"), "input 'x'", kind)
 
     assert found == value
     assert type(found) is type(value)
 
 
 def test_a_secret_that_cannot_be_kept_from_view_is_not_handed_on() -> None:
-    resolver = Resolver("n", {"A": "s3cr3t"})
-    circle: list[Any] = [resolver.resolved(Secret("A"), "input 'x'")]
+    lookup = SecretLookup("n", {"A": "s3cr3t"})
+    circle: list[Any] = [lookup.looked_up(Secret("A"), "input 'x'")]
     circle.append(circle)
     plain: list[Any] = []
     plain.append(plain)
 
-    assert resolver.restored(plain) is plain
+    assert lookup.restored(plain) is plain
     with pytest.raises(ValueError, match="contains itself"):
-        resolver.restored(circle)
+        lookup.restored(circle)
 
 
 def test_a_secret_in_any_plain_container_is_looked_up_handed_on_and_shown() -> None:
     held = {Secret("A"): (Secret("A"), {Secret("A")}, frozenset([(Secret("A"), 1)]))}
-    resolver = Resolver("n", {"A": "s3cr3t"})
-    given = resolver.resolved(held, "input 'x'")
+    lookup = SecretLookup("n", {"A": "s3cr3t"})
+    given = lookup.looked_up(held, "input 'x'")
 
     assert given == {"s3cr3t": ("s3cr3t", {"s3cr3t"}, frozenset([("s3cr3t", 1)]))}
-    assert resolver.restored(given) == held
-    assert resolver.resolved([(1, 2)], "input 'x'") == [(1, 2)]
+    assert lookup.restored(given) == held
+    assert lookup.looked_up([(1, 2)], "input 'x'") == [(1, 2)]
     text = '{"$env": "A"}'
     assert spelled(held) == {text: ({"$env": "A"}, {text}, frozenset([(text, 1)]))}
 

@@ -17,7 +17,7 @@ TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
 
 
-class Resolver:
+class SecretLookup:
     """The secrets of one execution of a node. ``mask`` hides those looked up so far.
 
     ``environment`` is where they are looked up; None for this process's.
@@ -30,7 +30,7 @@ class Resolver:
         # By id: what the node was given, kept so that the id stays its own, and what it is of.
         self._found: dict[int, tuple[Any, Secret]] = {}
 
-    def resolved(self, value: Any, where: str, kind: str = "any") -> Any:
+    def looked_up(self, value: Any, where: str, kind: str = "any") -> Any:
         """``value`` with every secret in it, in containers and keys too, looked up.
 
         Args:
@@ -43,24 +43,24 @@ class Resolver:
         """
         if not has_secret(value):
             return value
-        return self._resolved(value, where, parse_type(kind))
+        return self._looked_up_in(value, where, parse_type(kind))
 
-    def _resolved(self, value: Any, where: str, kind: PortType) -> Any:
+    def _looked_up_in(self, value: Any, where: str, kind: PortType) -> Any:
         if isinstance(value, Secret):
-            return self._looked_up(value, where, kind)
+            return self._look_up(value, where, kind)
         if type(value) not in CONTAINERS:
             return value
         args = only_member(kind).args
         if isinstance(value, dict):
             keys, items = args if len(args) == 2 else (ANY, ANY)
             return {
-                self._resolved(key, where, keys): self._resolved(item, where, items)
+                self._looked_up_in(key, where, keys): self._looked_up_in(item, where, items)
                 for key, item in value.items()
             }
         kind = args[0] if len(args) == 1 else ANY
-        return type(value)([self._resolved(item, where, kind) for item in value])
+        return type(value)([self._looked_up_in(item, where, kind) for item in value])
 
-    def _looked_up(self, secret: Secret, where: str, kind: PortType) -> Any:
+    def _look_up(self, secret: Secret, where: str, kind: PortType) -> Any:
         text = self._environment.get(secret.name)
         if text is None:
             reason = (
@@ -152,18 +152,18 @@ class SecretVariables:
     writes back unchanged stays a reference. Everything else is the store's.
     """
 
-    def __init__(self, variables: Any, resolver: Resolver) -> None:
+    def __init__(self, variables: Any, lookup: SecretLookup) -> None:
         self._variables = variables
-        self._resolver = resolver
+        self._lookup = lookup
 
     def get(self, name: str) -> Any:
         value = self._variables.get(name)
         if not has_secret(value):
             return value
-        return self._resolver.resolved(value, f"variable '{name}'", self._variables.type_of(name))
+        return self._lookup.looked_up(value, f"variable '{name}'", self._variables.type_of(name))
 
     def set(self, name: str, value: Any) -> None:
-        self._variables.set(name, self._resolver.restored(value))
+        self._variables.set(name, self._lookup.restored(value))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._variables, name)
