@@ -28,10 +28,10 @@ from rayflow_dagster.defs._dagster import (
     was_interrupted,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
-from rayflow_dagster.defs.early import end_unused, start_early
 from rayflow_dagster.defs.executor import flow_executor
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
 from rayflow_dagster.defs.partitions import part_tags
+from rayflow_dagster.defs.prestart import end_unused, start_early
 from rayflow_dagster.defs.side_by_side import refused_beside
 from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.errors import RayflowError, ValidationError

@@ -26,12 +26,12 @@ from ._dagster import lazy_definitions
 from .assets import LocationAssets
 from .broken import BrokenFlow, build_broken_job, findings_of
 from .compiled import CompiledFlow
-from .early import start_if_expected
 from .executor import flow_executor
 from .frozen import FrozenFlow, freeze_flows, frozen_flows
 from .jobs import build_compiled_job, build_job, compile_flow, job_name
 from .last_form import LastForm, last_forms, save_forms
 from .names import flow_name
+from .prestart import start_if_expected
 from .side_by_side import warnings_side_by_side
 from .triggers import LocationTriggers, build_triggers
 

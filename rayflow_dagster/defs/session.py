@@ -13,7 +13,7 @@ from rayflow_dagster.errors import FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
 from rayflow_dagster.values.stored import check_place, join, make_folder
 
-from . import early
+from . import prestart
 from .compiled import CompiledFlow
 from .session_variables import SessionVariables, parent_run, planned_nodes
 from .storage import StoredOutputs, values_root
@@ -41,7 +41,7 @@ class RunSession:
         self.flow = flow
         self.instance = instance
         self.run = run
-        self.orchestrator = early.new_orchestrator(flow)
+        self.orchestrator = prestart.new_orchestrator(flow)
         self.results: dict[str, NodeResult] = {}
         """What each node came to, until its step has ended; of its outputs only the names."""
         self.returned: str | None = None
@@ -81,7 +81,7 @@ class RunSession:
         """
         if self.is_connected:
             return
-        started = early.take(self.flow)
+        started = prestart.connected_for(self.flow)
         if shares_variables:
             self.orchestrator.variables_name = shared_store_name(self.run.run_id)
             self.is_durable = True  # the next step's process has no other way to the values
@@ -200,5 +200,5 @@ def session_resource(flow: CompiledFlow) -> Any:
         finally:
             session.close()
 
-    open_session.flow = flow  # type: ignore[attr-defined]  # for early.flow_of
+    open_session.flow = flow  # type: ignore[attr-defined]  # for prestart.flow_of
     return open_session

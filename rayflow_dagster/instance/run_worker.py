@@ -21,9 +21,9 @@ def execute_run(run_id: str, instance_ref: str, folder: str, file: WorkerFile) -
 
 def _expect(job_name: str) -> None:
     """Have the job's actors come up while the rest of its code location loads."""
-    from rayflow_dagster.defs import early
+    from rayflow_dagster.defs import prestart
 
-    early.expect(job_name)
+    prestart.expect(job_name)
 
 
 def _stand_in(folder: str) -> None:

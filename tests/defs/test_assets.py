@@ -27,7 +27,7 @@ from drawing import draw, node
 
 from rayflow_dagster import build_definitions
 from rayflow_dagster.defs.build import build_job
-from rayflow_dagster.defs.early import flow_of
+from rayflow_dagster.defs.prestart import flow_of
 from rayflow_dagster.testing import in_process
 
 

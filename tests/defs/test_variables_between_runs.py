@@ -19,7 +19,7 @@ from dagster import (
 from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run, run_in_dagster, run_job
 from drawing import draw, node
 
-from rayflow_dagster.defs import early
+from rayflow_dagster.defs import prestart
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.storage import kept_variables
 from rayflow_dagster.orchestrator import FlowOrchestrator
@@ -192,8 +192,8 @@ def test_a_flow_that_keeps_variables_is_not_connected_before_its_run(
     instance: DagsterInstance,
 ) -> None:
     job_def = build_job(COUNTS, "test", project=PROJECT, connect=in_process)
-    early.start_early(job_def)
-    assert early._started == {}
+    prestart.start_early(job_def)
+    assert prestart._started == {}
 
 
 def test_another_executor_refuses_such_a_flow(instance: DagsterInstance) -> None:

@@ -7,7 +7,7 @@ from dagster import DagsterInstance, job
 from dagster_runs import PROJECT, compile_test_flow, run_job
 from drawing import draw, node
 
-from rayflow_dagster.defs import early
+from rayflow_dagster.defs import prestart
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.errors import ClusterError
 from rayflow_dagster.testing import InProcessActors, in_process
@@ -41,8 +41,8 @@ def test_a_run_takes_over_the_actors_that_were_started_early(memory: DagsterInst
     connects = _Connects()
     job_def = build_job(FLOW, "test", project=PROJECT, connect=connects)
 
-    early.start_early(job_def)
-    early.start_early(job_def)
+    prestart.start_early(job_def)
+    prestart.start_early(job_def)
     first = _run(job_def, memory)
 
     assert first.result == {"value": 5}
@@ -58,7 +58,7 @@ def test_a_run_says_what_kept_an_early_start_from_connecting(memory: DagsterInst
 
     job_def = build_job(FLOW, "test", project=PROJECT, connect=refuse)
 
-    early.start_early(job_def)
+    prestart.start_early(job_def)
     run = _run(job_def, memory)
 
     assert not run.success
@@ -79,7 +79,7 @@ def test_a_run_connects_by_itself_where_its_early_start_failed(memory: DagsterIn
     refused: list[Any] = []
     job_def = build_job(FLOW, "test", project=PROJECT, connect=refuse_once)
 
-    early.start_early(job_def)
+    prestart.start_early(job_def)
 
     assert _run(job_def, memory).result == {"value": 5}
     assert len(refused) == len(connects.made) == 1
@@ -91,10 +91,10 @@ def test_an_early_start_that_fails_and_is_not_used_says_nothing() -> None:
 
     job_def = build_job(FLOW, "test", project=PROJECT, connect=refuse)
 
-    early.start_early(job_def)
-    early.end_unused(job_def)
+    prestart.start_early(job_def)
+    prestart.end_unused(job_def)
 
-    assert early._started == {}
+    assert prestart._started == {}
 
 
 @job
@@ -102,16 +102,16 @@ def no_flow() -> None: ...
 
 
 def test_a_job_that_is_no_flow_is_left_alone() -> None:
-    assert early.flow_of(no_flow) is None
-    early.start_early(no_flow)
-    assert early._started == {}
+    assert prestart.flow_of(no_flow) is None
+    prestart.start_early(no_flow)
+    assert prestart._started == {}
 
 
 @pytest.mark.ray
 def test_actors_started_early_run_the_nodes(ray_session: None, memory: DagsterInstance) -> None:
     job_def = build_job(FLOW, "test", project=PROJECT)
 
-    early.start_early(job_def)
+    prestart.start_early(job_def)
 
     assert _run(job_def, memory).result == {"value": 5}
 
@@ -119,10 +119,10 @@ def test_actors_started_early_run_the_nodes(ray_session: None, memory: DagsterIn
 def test_what_a_run_did_not_come_to_use_is_ended(memory: DagsterInstance) -> None:
     connects = _Connects()
     job_def = build_job(FLOW, "test", project=PROJECT, connect=connects)
-    early.start_early(job_def)
+    prestart.start_early(job_def)
 
-    early.end_unused(job_def)
-    early.end_unused(job_def)
+    prestart.end_unused(job_def)
+    prestart.end_unused(job_def)
 
     (made,) = connects.made
     with pytest.raises(RuntimeError, match="after shutdown"):

@@ -16,10 +16,10 @@ from rayflow_dagster.orchestrator import FlowOrchestrator
 from .compiled import CompiledFlow
 from .names import SESSION
 
-Early = Future[FlowOrchestrator | None]
+Connecting = Future[FlowOrchestrator | None]
 """Done when it is connected; None if it could not."""
 
-_started: dict[int, tuple[CompiledFlow, Early]] = {}
+_started: dict[int, tuple[CompiledFlow, Connecting]] = {}
 """By the identity of the compiled flow."""
 
 _expected: set[str] = set()
@@ -54,7 +54,7 @@ def start_early(job: JobDefinition) -> None:
     flow = flow_of(job)
     if flow is None or flow.kept_variables or id(flow) in _started:
         return
-    future: Early = Future()
+    future: Connecting = Future()
     thread = threading.Thread(
         target=_connect, args=(flow, future), name="rayflow-early", daemon=True
     )
@@ -63,7 +63,7 @@ def start_early(job: JobDefinition) -> None:
         _started[id(flow)] = flow, future
 
 
-def take(flow: CompiledFlow) -> FlowOrchestrator | None:
+def connected_for(flow: CompiledFlow) -> FlowOrchestrator | None:
     """The orchestrator that was started early for ``flow``, connected; None without one, or where
     it could not connect. Waits until it is connected.
     """
@@ -76,7 +76,7 @@ def end_unused(job: JobDefinition) -> None:
     flow = flow_of(job)
     if flow is None:
         return
-    orchestrator = take(flow)
+    orchestrator = connected_for(flow)
     if orchestrator is not None:
         orchestrator.close()
 
@@ -89,7 +89,7 @@ def new_orchestrator(flow: CompiledFlow) -> FlowOrchestrator:
     return orchestrator
 
 
-def _connect(flow: CompiledFlow, future: "Early") -> None:
+def _connect(flow: CompiledFlow, future: "Connecting") -> None:
     orchestrator = None
     try:
         with optional("starting a run's actors early"):
