@@ -27,13 +27,13 @@ def flow(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Compl
 def run_input(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Completions:
     """``name=`` of each input of the flow that is not given yet; of a truth both its values."""
     name, equals, _value = incomplete.partition("=")
-    given = {typed.partition("=")[0] for typed in ctx.params.get("typed") or ()}
+    already = {typed.partition("=")[0] for typed in ctx.params.get("typed") or ()}
     # Behind an option that has no value yet, click leaves arguments unread.
     declared = _declared(ctx.params.get("flow") or next(iter(ctx.args), None))
     if equals:
         values = ("true", "false") if declared.get(name) == "bool" else ()
         return _beginning(incomplete, (f"{name}={value}" for value in values))
-    return _beginning(incomplete, (f"{name}=" for name in declared if name not in given))
+    return _beginning(incomplete, (f"{name}=" for name in declared if name not in already))
 
 
 def path(_ctx: click.Context, param: click.Parameter, incomplete: str) -> Completions:

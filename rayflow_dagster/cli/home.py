@@ -24,11 +24,11 @@ def use_home(project: Path) -> Path:
     Raises:
         Refused: it is set to what Dagster cannot use.
     """
-    given = os.environ.get(VARIABLE)
-    if given:
-        home = Path(given).expanduser()
+    named = os.environ.get(VARIABLE)
+    if named:
+        home = Path(named).expanduser()
         if not home.is_absolute():
-            raise Refused(f"{VARIABLE} is '{given}'; Dagster wants an absolute path there")
+            raise Refused(f"{VARIABLE} is '{named}'; Dagster wants an absolute path there")
         home.mkdir(parents=True, exist_ok=True)
         return home
     home = project / FOLDER

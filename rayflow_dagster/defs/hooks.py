@@ -20,12 +20,12 @@ def show_values_to_hooks(session: RunSession, context: OpExecutionContext) -> No
     """
 
     def values(outputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        given = {
+        found = {
             key: output.value if isinstance(output, NodeOutput) else output
             for key, output in outputs.items()
             if not isinstance(output, Absent)
         }
-        return {key: spelled(value) for key, value in session.fetch(given).items()}
+        return {key: spelled(value) for key, value in session.fetch(found).items()}
 
     open_outputs_for_hooks(context, values)
 

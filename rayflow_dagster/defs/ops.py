@@ -78,24 +78,24 @@ def build_op(flow: CompiledFlow, node_id: str) -> OpDefinition:
     definition, whose name carries a digest of its looks; the step's name is its alias.
     """
     node = flow.graph["nodes"][node_id]
-    looks = json.dumps(_looks(flow, node_id))
+    text = json.dumps(_looks(flow, node_id))
     description = describe(node)
-    digest = hashlib.sha256((looks + description).encode()).hexdigest()[:12]
+    digest = hashlib.sha256((text + description).encode()).hexdigest()[:12]
     name = f"{node['metadata']['class_name']}_{digest}"
     op = _OPS.get(name)
     if op is None:
-        op = _OPS[name] = op_like(_pattern(looks), name, description)
+        op = _OPS[name] = op_like(_pattern(text), name, description)
     return op
 
 
 @lru_cache(maxsize=1024)
-def _pattern(looks: str) -> OpDefinition:
+def _pattern(text: str) -> OpDefinition:
     """An op to copy: what nodes of one class have in common."""
-    given = json.loads(looks)
+    look = json.loads(text)
     ins: dict[str, In] = {EXEC_INPUT: In(Nothing)}
-    if given["waits"]:
+    if look["waits"]:
         ins[AFTER_INPUT] = In(Nothing)
-    for name, kind in given["inputs"].items():
+    for name, kind in look["inputs"].items():
         ins[name] = In(dagster_type(kind), default_value=Absent())
     return OpDefinition(
         compute_fn=compute_node,
@@ -103,12 +103,12 @@ def _pattern(looks: str) -> OpDefinition:
         ins=ins,
         outs={
             name: Out(Nothing if kind is None else dagster_type(kind), is_required=False)
-            for name, kind in given["outputs"].items()
+            for name, kind in look["outputs"].items()
         },
-        config_schema=start_config(*given["config"]) if given["config"] else None,
+        config_schema=start_config(*look["config"]) if look["config"] else None,
         required_resource_keys={SESSION},
-        tags=given["kind"],
-        pool=given["pool"],
+        tags=look["kind"],
+        pool=look["pool"],
     )
 
 

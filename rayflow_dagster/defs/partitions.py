@@ -73,7 +73,7 @@ def part_tags(
     partitions: Partitions,
     definition: PartitionsDefinition[str],
     job: JobDefinition,
-    given: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     instance: DagsterInstance,
 ) -> dict[str, str]:
     """The tags of a run that is launched with these inputs; a new dynamic part is added.
@@ -81,7 +81,7 @@ def part_tags(
     Raises:
         InvalidInputsError: there is no such part, and it cannot be added.
     """
-    key = given.get(partitions.input)
+    key = inputs.get(partitions.input)
     if not isinstance(key, str):
         return {}
     problem = _why_no_part(definition, key)
@@ -112,7 +112,7 @@ def _listed(keys: Sequence[str]) -> str:
 
 
 def with_part(
-    partitions: Partitions, given: dict[str, Any], context: OpExecutionContext
+    partitions: Partitions, inputs: dict[str, Any], context: OpExecutionContext
 ) -> dict[str, Any]:
     """START's inputs with the run's part.
 
@@ -120,12 +120,12 @@ def with_part(
         Failure: the run is for one part, and its configuration names another.
     """
     if not context.has_partition_key:
-        return given
+        return inputs
     key, name = context.partition_key, partitions.input
-    if given.get(name, key) != key:
+    if inputs.get(name, key) != key:
         raise Failure(
             f"the run is for partition '{key}', but its configuration gives input '{name}' as "
-            f"{preview(given[name], 80)}; leave the input out, or choose the other partition",
+            f"{preview(inputs[name], 80)}; leave the input out, or choose the other partition",
             allow_retries=False,
         )
-    return {**given, name: key}
+    return {**inputs, name: key}

@@ -45,10 +45,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        given = request.headers.getlist("authorization")
-        signed = [] if given else request.headers.getlist(SIGNATURE)
+        sent = request.headers.getlist("authorization")
+        signed = [] if sent else request.headers.getlist(SIGNATURE)
         flow = _flow_of(request)
-        granted = self._secret_of(given)
+        granted = self._secret_of(sent)
         if signed and flow is not None:
             try:
                 content = await read_within(request, self._most)
@@ -61,16 +61,18 @@ class Guard:
             scope.setdefault("state", {})["granted"] = granted
             await self._app(scope, receive, send)
             return
-        wait = self._note(request) if given or (signed and flow is not None) else 0.0
+        wait = self._note(request) if sent or (signed and flow is not None) else 0.0
         await _refused(wait)(scope, receive, send)
 
-    def _secret_of(self, given: list[str]) -> Granted | None:
-        scheme, _, secret = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    def _secret_of(self, headers: list[str]) -> Granted | None:
+        scheme, _, secret = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
         granted = self._secrets().find(secret.strip().encode("latin-1"))
         return granted if scheme.lower() == "bearer" else None
 
-    def _signer_of(self, given: list[str], content: bytes, flow: str) -> Granted | None:
-        is_signed = len(given) == 1 and self._secrets().has_signed(given[0], content, flow)
+    def _signer_of(self, signatures: list[str], content: bytes, flow: str) -> Granted | None:
+        is_signed = len(signatures) == 1 and self._secrets().has_signed(
+            signatures[0], content, flow
+        )
         return Granted(frozenset({flow})) if is_signed else None
 
     def _note(self, request: Request) -> float:

@@ -43,17 +43,17 @@ class RequestInputs:
         """The inputs that a request gives which sends ``content``."""
         return content if self.body is None else {self.body: content}
 
-    def problems(self, given: Mapping[str, Any]) -> list[str]:
+    def problems(self, inputs: Mapping[str, Any]) -> list[str]:
         """Everything that is wrong with the inputs of a request."""
-        return list(self._problems(given))
+        return list(self._problems(inputs))
 
-    def of_run(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def of_run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs of a run that starts for a request without problems."""
-        return {**given, **self.fixed}
+        return {**inputs, **self.fixed}
 
-    def _problems(self, given: Mapping[str, Any]) -> Iterator[str]:
-        own = {name: value for name, value in given.items() if name not in self.fixed}
-        for name in (name for name in given if name in self.fixed):
+    def _problems(self, inputs: Mapping[str, Any]) -> Iterator[str]:
+        own = {name: value for name, value in inputs.items() if name not in self.fixed}
+        for name in (name for name in inputs if name in self.fixed):
             yield f"input '{name:.80}' is set by the flow's inbox sensor; leave it out"
         # Who sends a request must not choose which of our environment variables a node reads.
         secret = [name for name, value in own.items() if has_secret(secrets_in(value))]

@@ -39,20 +39,18 @@ class Secrets:
 
     granted: Mapping[bytes, Granted]
 
-    def find(self, given: bytes) -> Granted | None:
+    def find(self, sent: bytes) -> Granted | None:
         """What a secret is for; None if it is wrong. Takes as long for either."""
-        found = [
-            each for secret, each in self.granted.items() if hmac.compare_digest(secret, given)
-        ]
+        found = [each for secret, each in self.granted.items() if hmac.compare_digest(secret, sent)]
         return found[0] if found else None
 
     def has_signed(self, signature: str, content: bytes, flow: str) -> bool:
         """Whether ``signature`` is ``sha256=`` and the HMAC of ``content`` with a secret that is
         valid for ``flow``.
         """
-        given = signature.encode("latin-1")
+        signed = signature.encode("latin-1")
         found = [
-            hmac.compare_digest(f"sha256={_hmac(secret, content)}".encode(), given)
+            hmac.compare_digest(f"sha256={_hmac(secret, content)}".encode(), signed)
             for secret, granted in self.granted.items()
             if flow in granted
         ]

@@ -162,14 +162,14 @@ def filled(inputs: Mapping[str, Any], known: Mapping[str, Any], what: str) -> di
     return values
 
 
-def refusing_secrets(given: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    """``given``, if it names no secret.
+def refusing_secrets(inputs: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """``inputs``, if it names no secret.
 
     Raises:
         InvalidInputsError: it does.
     """
-    if has_secret(secrets_in(dict(given))):
+    if has_secret(secrets_in(dict(inputs))):
         raise InvalidInputsError(
             [f"{what}: names a secret ($env); only the flow's own file may do that"]
         )
-    return given
+    return inputs
