@@ -152,10 +152,10 @@ class FlowMachine:
         instructions: list[Instruction]
         if isinstance(event, Settled):
             instructions = self._settled(event.result, event.again)
-        elif isinstance(event, Due):
+        elif isinstance(event, Due) and self._closing is None:
             self._require_open(event.node_id)
-            instructions = [self._start(event.node_id)] if self._closing is None else []
-        elif isinstance(event, Dropped):
+            instructions = [self._start(event.node_id)]
+        elif isinstance(event, (Due, Dropped)):
             self._require_open(event.node_id)
             del self._open[event.node_id]
             self._tracker.update_node_status(event.node_id, "pending")
