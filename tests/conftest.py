@@ -24,8 +24,8 @@ from rayflow_dagster.compiler.loader import NodeLoader
 # in one. Every other file is a group of its own.
 RAYS = 3
 TOGETHER = {
-    "tests/actors/test_existing_cluster.py": "machines",
-    "tests/actors/test_residents_kept.py": "machines",
+    "tests/cluster/test_existing_cluster.py": "machines",
+    "tests/cluster/test_residents_kept.py": "machines",
     "tests/e2e/test_backfill.py": "e2e 2",
     "tests/e2e/test_inbox.py": "e2e 1",
     "tests/e2e/test_kept_variables.py": "e2e 1",
