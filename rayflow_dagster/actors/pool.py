@@ -6,7 +6,6 @@ the pool's thread, since ``ray.kill`` never returns on Ray's own; and never unde
 Ray's threads take.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -156,22 +155,21 @@ class WorkerPool:
             )
 
     def _look(self) -> None:
-        """See what the cluster has now. Only a help: without it the pool goes by what it knew."""
+        """See what the cluster has now."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS or not (
             self._lease.workers or self._lease.has_more_to_do or self._lease.early
         ):
             return
         self._looked = now
-        try:
-            self._machines = look_around()
-        except Exception as error:
-            logging.getLogger(__name__).debug("cannot look at the cluster: %s", describe(error))
+        machines = look_around()
+        if machines is None:
             return
+        self._machines = machines
         with self._lock:
-            self._lease.slots = self._machines.cpus
-            self._lease.autoscales = self._machines.autoscales
-            self._lease.waiting = self._machines.waiting
+            self._lease.slots = machines.cpus
+            self._lease.autoscales = machines.autoscales
+            self._lease.waiting = machines.waiting
         self._fail_stranded(now)
 
     def _fail_stranded(self, now: float) -> None:

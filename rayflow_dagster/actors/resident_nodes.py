@@ -7,7 +7,6 @@ resources it holds until it ends, as what it keeps there does.
 
 import hashlib
 import json
-import logging
 import re
 import threading
 import time
@@ -22,7 +21,7 @@ from ray.exceptions import RayActorError
 
 from rayflow_dagster.cluster.feasible import Stranded, look_around, stranded
 from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
-from rayflow_dagster.errors import NodeExecutionError, describe
+from rayflow_dagster.errors import NodeExecutionError
 
 from .answers import call, fail, not_started, settle
 from .hand import Hand
@@ -130,11 +129,8 @@ class ResidentNodes:
 
     def _check_place(self, turn: _Turn, waiting: Stranded) -> None:
         """Raises ClusterError when the machine that the actor waits for has left for good."""
-        request = turn.request
-        try:
-            machines = look_around()
-        except Exception as error:  # only a help, as in the pool
-            logging.getLogger(__name__).debug("cannot look at the cluster: %s", describe(error))
+        request, machines = turn.request, look_around()
+        if machines is None:
             return
         if waiting.look({request: request.spec.resources}, machines, time.monotonic()):
             if turn.handle is not None:

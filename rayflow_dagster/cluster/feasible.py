@@ -1,12 +1,13 @@
 """What the connected cluster has, what others wait for in it, and what it can never give."""
 
+import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import ray
 
-from rayflow_dagster.errors import ClusterError
+from rayflow_dagster.errors import ClusterError, describe
 
 from . import _ray
 
@@ -15,6 +16,8 @@ from . import _ray
 Request = Mapping[str, float | Mapping[str, float]]
 
 T = TypeVar("T", bound=Hashable)
+
+logger = logging.getLogger(__name__)
 
 _RAY_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
@@ -68,15 +71,21 @@ class Stranded:
         return [each for each in stranded if now - self._since[each] >= GRACE_SECONDS]
 
 
-def look_around() -> Machines:
-    """The connected cluster as it is now. Raises what Ray raises."""
-    machines = _live_machines()
-    waiting = sum(
-        count
-        for wanted, count in _ray.waiting_requests()
-        if wanted.get("CPU") and any(_fits(wanted, machine) for machine in machines.values())
-    )
-    return Machines(machines, waiting, _ray.autoscales())
+def look_around() -> Machines | None:
+    """The connected cluster as it is now; None where Ray does not say. Only a help to whoever asks:
+    without it they go by what they knew.
+    """
+    try:
+        machines = _live_machines()
+        waiting = sum(
+            count
+            for wanted, count in _ray.waiting_requests()
+            if wanted.get("CPU") and any(_fits(wanted, machine) for machine in machines.values())
+        )
+        return Machines(machines, waiting, _ray.autoscales())
+    except Exception as error:  # Ray raises RpcError, RuntimeError, ...
+        logger.debug("cannot look at the cluster: %s", describe(error))
+        return None
 
 
 def _live_machines() -> dict[str, dict[str, float]]:

@@ -100,6 +100,16 @@ tell(ran=str(back.exception()))
 for name in ("plain", "special", "kept"):
     tell(waited=str(hang(name).exception()))
 """
+NO_SLOTS = """
+machines.add_node(num_cpus=0, resources={"special": 1})
+special = {"resources": {"special": 1}}
+kept = node("identity", values={"value": 1}, ray=special, resident=True)
+flow = draw({"start": node("start"), "kept": kept, "return": node("return")},
+            "start > kept, kept > return")
+manager.prepare(FlowOrchestrator(PROJECT).load(flow))
+tell(outputs=manager.dispatch("kept", {"value": 1}).result().outputs)
+tell(refused=refusal(graph_of(own={"ray": special})))
+"""
 END = """
 manager.cleanup_actors()
 connection.disconnect()
@@ -157,3 +167,9 @@ def test_what_waits_for_a_machine_that_left_runs_when_it_is_back_and_else_fails_
     assert "node 'special' asks for special 1: no machine" in special["waited"]
     assert "node 'kept' asks for special 1: no machine" in kept["waited"]
     assert "none came back within 1 s" in kept["waited"]
+
+
+def test_a_resident_runs_on_a_machine_without_slots_where_any_other_node_is_refused(tmp_path):
+    ran, refused = told(NO_SLOTS, tmp_path)
+    assert ran == {"outputs": {"value": 1}}
+    assert "node 'own' asks for CPU 1, special 1" in refused["refused"]
