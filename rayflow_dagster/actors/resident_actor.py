@@ -7,6 +7,7 @@ whose lease fails may safely look for a new actor.
 """
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -21,11 +22,8 @@ from ray.actor import ActorHandle
 from rayflow_dagster.compiler.registry import BUILTIN_ROOT
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.node import RayflowNode
-from rayflow_dagster.runner import NodeReply, await_node_class, part_outputs, run_node_class
-from rayflow_dagster.variables.store import WriteTracking
 
-from .capture import captured_output
-from .worker import Given, KnownJob, NodeHost, WorkerSettings, opened_inputs
+from .worker import Given, KnownJob, NodeHost, WorkerSettings
 
 LeaseAnswer = Literal["granted", "stale", "wait"]
 
@@ -61,14 +59,14 @@ class ResidentActor(NodeHost):
         "granted": ``run`` may come. "stale": this actor is not what the caller wants, and ends.
         "wait": ask again, the place in the queue is kept.
         """
+        self._turns.ask(ticket)
         until = time.monotonic() + WAIT_SECONDS
-        while not self._turns.take(ticket, lambda: self._is_stale(digest), ttl):
-            if self._turns.is_over:
-                return "stale"
-            if time.monotonic() > until:
-                return "wait"
-            await asyncio.sleep(_POLL_SECONDS)
-        return "granted"
+        answer: LeaseAnswer = "wait"
+        while answer == "wait" and time.monotonic() < until:
+            answer = self._turns.answer(ticket, lambda: self._is_stale(digest), ttl)
+            if answer == "wait":
+                await asyncio.sleep(_POLL_SECONDS)
+        return answer
 
     async def withdraw(self, ticket: str) -> None:
         """Whoever has this ticket does not need a turn any more."""
@@ -92,25 +90,22 @@ class ResidentActor(NodeHost):
             raise LeaseLostError("its inputs came too late, another run has the resident now")
         self._has_variables = settings.has_variables
         self._environment = settings.environment if settings.is_here else None
-        variables = WriteTracking(self._variables(store))
+        self._store = self._variables(store)
         try:
-            given = Given.unpacked(given)
-            return await self._in_its_place(packed, given, refs, variables)
+            return await self._in_its_place(packed, Given.unpacked(given), refs)
         finally:
+            self._sources.note()
             self._turns.give_back(ticket)
 
-    async def _in_its_place(
-        self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
-    ) -> Any:
+    async def _in_its_place(self, packed: bytes, given: Given, refs: tuple[Any, ...]) -> Any:
         """Run on the node's one thread, or on its one event loop: never on Ray's own."""
         here = asyncio.get_running_loop()
-        is_async = await here.run_in_executor(self._thread, self._is_async, packed)
-        if not is_async:
-            return await here.run_in_executor(
-                self._thread, self._run, packed, given, refs, variables
-            )
-        turn = self._run_async(packed, given, refs, variables)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(turn, self._own_loop()))
+        if not await here.run_in_executor(self._thread, self._is_async, packed):
+            return await here.run_in_executor(self._thread, self._run_node, packed, given, refs)
+        running = self._await_node(packed, given, refs)
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(running, self._own_loop())
+        )
 
     def _is_async(self, packed: bytes) -> bool:
         try:
@@ -120,44 +115,9 @@ class ResidentActor(NodeHost):
         finally:
             self._sources.note()
 
-    def _run(
-        self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
-    ) -> Any:
-        apart: dict[str, Any] = {}
-        with captured_output() as captured:
-            try:
-                job, inputs = self._job(packed), opened_inputs(given, refs)
-                self._enter_folder()
-                make = self._maker(job)
-                call = job.metadata, job.call, inputs, variables, self._environment
-                reply = run_node_class(make, *call)
-            except Exception as error:  # its class cannot be loaded, or a stored input opened
-                reply = NodeReply(exception=error)
-            else:
-                apart = part_outputs(job.call, reply, given.store_in)
-        self._sources.note()
-        return self._answer(packed, given, reply, apart, captured)
-
-    async def _run_async(
-        self, packed: bytes, given: Given, refs: tuple[Any, ...], variables: WriteTracking
-    ) -> Any:
-        apart: dict[str, Any] = {}
-        with captured_output() as captured:
-            try:
-                job = self._job(packed)
-                inputs = await asyncio.to_thread(opened_inputs, given, refs)
-                self._enter_folder()
-                make = self._maker(job)
-                call = job.metadata, job.call, inputs, variables, self._environment
-                reply = await await_node_class(make, *call)
-            except Exception as error:  # its class cannot be loaded, or a stored input opened
-                reply = NodeReply(exception=error)
-            else:
-                apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
-        self._sources.note()
-        return self._answer(packed, given, reply, apart, captured)
-
     def _maker(self, job: KnownJob) -> Callable[[], RayflowNode]:
+        """What gives the one object, made when it is first used."""
+
         def make() -> RayflowNode:
             if self._node is None:
                 self._node = job.node_class()
@@ -181,70 +141,66 @@ class ResidentActor(NodeHost):
 
 
 class Turns:
-    """Whose turn it is, in the order of asking. Safe to use from any thread.
+    """Whose turn it is, in the order of asking: the first has it. Safe to use from any thread.
 
     It is over when nobody has asked for ``ttl`` seconds, or once it is stale; then for ever.
     """
 
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
-        self._guard = threading.Condition()
-        self._asked: dict[str, float] = {}
-        self._ticket: str | None = None
-        self._granted = self._used = time.monotonic()
-        self._at_work = False
-        self.is_over = False
+        self._guard = threading.Lock()
+        self._until: dict[str, float] = {}
+        """When each is forgotten who does not ask again or, with the turn, come to work."""
+        self._used = time.monotonic()
+        self._over = threading.Event()
 
-    def take(self, ticket: str, is_stale: Callable[[], bool], ttl: float) -> bool:
+    def ask(self, ticket: str) -> None:
+        """Stand in the queue, or stay there."""
+        with self._guard:
+            self._until[ticket] = time.monotonic() + _SILENT_SECONDS
+
+    def answer(self, ticket: str, is_stale: Callable[[], bool], ttl: float) -> LeaseAnswer:
         """Whether the turn of ``ticket`` has come. Ends all turns if ``is_stale`` then."""
         with self._guard:
             now = time.monotonic()
-            self._asked[ticket] = now
-            self._drop_silent(now)
-            if self.is_over or self._ticket is not None or next(iter(self._asked)) != ticket:
-                return False
+            self._forget_silent(now)
+            if self._over.is_set():
+                return "stale"
+            if next(iter(self._until), None) != ticket:
+                return "wait"
             if is_stale():
-                self._end()
-                return False
-            del self._asked[ticket]
-            self._ticket, self._granted, self._ttl = ticket, now, ttl
-            return True
+                self._over.set()
+                return "stale"
+            self._until[ticket], self._ttl = now + _UNUSED_SECONDS, ttl
+            return "granted"
 
     def begin(self, ticket: str) -> bool:
         """Whether ``ticket`` still has its turn; it then keeps it until it is given back."""
         with self._guard:
-            self._at_work = self._ticket == ticket
-            return self._at_work
+            has_turn = ticket in self._until
+            if has_turn:
+                self._until[ticket] = math.inf
+            return has_turn
 
     def give_back(self, ticket: str) -> None:
         with self._guard:
-            self._asked.pop(ticket, None)
-            if self._ticket == ticket:
-                self._ticket, self._at_work = None, False
+            self._until.pop(ticket, None)
             self._used = time.monotonic()
 
     def wait_until_over(self) -> None:
         """Returns when nobody uses or wants it any more."""
-        with self._guard:
-            while not self.is_over:
+        while not self._over.wait(min(1.0, self._ttl / 4)):
+            with self._guard:
                 now = time.monotonic()
-                self._drop_silent(now)
-                if self._ticket is None and not self._asked and now - self._used >= self._ttl:
-                    self._end()
-                    return
-                self._guard.wait(min(1.0, self._ttl / 4))
+                self._forget_silent(now)
+                if not self._until and now - self._used >= self._ttl:
+                    self._over.set()
 
-    def _drop_silent(self, now: float) -> None:
-        """Forget those who do not ask any more, and a turn that was never used."""
-        for ticket, asked in list(self._asked.items()):
-            if now - asked > _SILENT_SECONDS:
-                del self._asked[ticket]
-        if self._ticket and not self._at_work and now - self._granted > _UNUSED_SECONDS:
-            self._ticket, self._used = None, now
-
-    def _end(self) -> None:
-        self.is_over = True
-        self._guard.notify_all()
+    def _forget_silent(self, now: float) -> None:
+        for ticket, until in list(self._until.items()):
+            if now > until:
+                del self._until[ticket]
+                self._used = now
 
 
 class LoadedSources:

@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -173,10 +173,52 @@ class NodeHost:
         metadata = self._loader.get_node_metadata(call.class_path)
         return KnownJob(call, outputs, node_class, metadata)
 
-    def _enter_folder(self) -> None:
-        """Relative paths mean the project's files, for every node."""
+    def _run_node(self, packed: bytes, given: Given, refs: tuple[Any, ...]) -> Any:
+        """Run the node once on this thread; returns what ``_answer`` does."""
+        apart: dict[str, Any] = {}
+        with captured_output() as captured:
+            try:
+                job = self._job(packed)
+                reply = run_node_class(*self._arguments(job, opened_inputs(given, refs)))
+            except Exception as error:  # its class cannot be loaded, or a stored input opened
+                reply = NodeReply(exception=error)
+            else:
+                apart = part_outputs(job.call, reply, given.store_in)
+        return self._answer(packed, given, reply, apart, captured)
+
+    async def _await_node(self, packed: bytes, given: Given, refs: tuple[Any, ...]) -> Any:
+        """As ``_run_node``, on an event loop that neither imports nor files hold up."""
+        apart: dict[str, Any] = {}
+        with captured_output() as captured:
+            try:
+                if packed not in self._known:
+                    await asyncio.to_thread(self._job, packed)
+                job = self._known[packed]
+                arguments = self._arguments(job, await _opened_apart(given, refs))
+                if inspect.iscoroutinefunction(job.node_class.process):
+                    reply = await await_node_class(*arguments)
+                else:  # only its source looked async, and what blocks must not block the loop
+                    reply = await asyncio.to_thread(run_node_class, *arguments)
+            except Exception as error:  # its class cannot be loaded, or a stored input opened
+                reply = NodeReply(exception=error)
+            else:
+                if given.store_in is None:
+                    apart = part_outputs(job.call, reply)
+                else:
+                    apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
+        return self._answer(packed, given, reply, apart, captured)
+
+    def _arguments(self, job: KnownJob, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What ``run_node_class`` takes. Relative paths now mean the project's files."""
         if self._folder:
             os.chdir(self._folder)
+        variables = WriteTracking(self._store)
+        make = self._maker(job)
+        return make, job.metadata, job.call, inputs, variables, self._environment
+
+    def _maker(self, job: KnownJob) -> Callable[[], RayflowNode]:
+        """What gives the node's object: a new one for each execution."""
+        return job.node_class
 
     def _answer(
         self,
@@ -246,7 +288,7 @@ class NodeWorker(NodeHost):
             raise NodeExecutionError("?", RuntimeError("the actor has no node assigned"))
         node_id = self._assigned.node_id
         with captured_output():
-            reply = self._run(self._loaded(self._assigned, ()), inputs)
+            reply = run_node_class(*self._arguments(self._loaded(self._assigned, ()), inputs))
         if reply.exception is not None:
             raise NodeExecutionError(node_id, receive(node_id, send(reply.exception)))
         return reply.outputs
@@ -261,23 +303,7 @@ class NodeWorker(NodeHost):
             (one value per output, ``IN_ENVELOPE`` for those in it and for an input that is handed
             on; the packed envelope), or the envelope alone where the node has no outputs.
         """
-        given, apart = Given.unpacked(given), dict[str, Any]()
-        with captured_output() as captured:
-            try:
-                job = self._job(packed)
-                reply = self._run(job, opened_inputs(given, refs))
-            except Exception as error:  # its class cannot be loaded, or a stored input opened
-                reply = NodeReply(exception=error)
-            else:
-                apart = part_outputs(job.call, reply, given.store_in)
-        return self._answer(packed, given, reply, apart, captured)
-
-    def _run(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
-        self._enter_folder()
-        variables = WriteTracking(self._store)
-        return run_node_class(
-            job.node_class, job.metadata, job.call, inputs, variables, self._environment
-        )
+        return self._run_node(packed, Given.unpacked(given), refs)
 
 
 class AsyncNodeWorker(NodeHost):
@@ -285,31 +311,7 @@ class AsyncNodeWorker(NodeHost):
 
     async def run(self, packed: bytes, given: Given | bytes, *refs: Any) -> Any:
         """As ``NodeWorker.run``; waits, imports and files do not hold the other nodes up."""
-        given, apart = Given.unpacked(given), dict[str, Any]()
-        with captured_output() as captured:
-            try:
-                if packed not in self._known:
-                    await asyncio.to_thread(self._job, packed)
-                inputs = await _opened_apart(given, refs)
-                job = self._known[packed]
-                reply = await self._await(job, inputs)
-            except Exception as error:  # its class cannot be loaded, or a stored input opened
-                reply = NodeReply(exception=error)
-            else:
-                if given.store_in is None:
-                    apart = part_outputs(job.call, reply)
-                else:
-                    apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
-        return self._answer(packed, given, reply, apart, captured)
-
-    async def _await(self, job: KnownJob, inputs: Mapping[str, Any]) -> NodeReply:
-        self._enter_folder()
-        variables = WriteTracking(self._store)
-        call = job.node_class, job.metadata, job.call, inputs, variables, self._environment
-        if inspect.iscoroutinefunction(job.node_class.process):
-            return await await_node_class(*call)
-        # Only its source looked async, and what blocks must not block the loop.
-        return await asyncio.to_thread(run_node_class, *call)
+        return await self._await_node(packed, Given.unpacked(given), refs)
 
 
 class NoVariables:
