@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
@@ -20,6 +21,7 @@ START_SECONDS = 60.0
 """How long ``create_actor`` waits for an actor to come up."""
 
 T = TypeVar("T")
+Then = Callable[[BaseException | None], None]
 
 
 def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeReply:
@@ -39,42 +41,66 @@ def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeRepl
     return NodeReply(outputs, exec_fired, None, details)
 
 
-def call(
-    run: Any,
-    request: Request,
-    *before: Any,
-    on_answer: Callable[[BaseException | None, Any], None],
-) -> None:
-    """Send a request to an actor's ``run``, with ``before`` ahead of the usual arguments.
+class Running:
+    """The executions that are on an actor; what their actors answer settles them.
 
-    ``on_answer`` is told, on Ray's own thread, the error or None, and what ``settle`` wants; it
-    must not wait there nor end an actor. The request's inputs are let go of, and its refs when it
-    is settled.
-
-    Raises:
-        Exception: an input cannot be pickled.
+    Args:
+        hand: the thread for what must not be done on Ray's own.
     """
-    refs = request.send(run, *before)
-    *outputs, envelope = refs if request.spec.outputs else [refs]
-    done = envelope.future()
-    done.add_done_callback(lambda done: on_answer(done.exception(), (done, outputs)))
 
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+        self._futures: set[Future[NodeReply]] = set()
 
-def settle(request: Request, hand: Hand, error: BaseException | None, answer: Any) -> None:
-    """Settle a request with what ``on_answer`` was told: at once, if no author's code is in it."""
-    if error is not None:
-        why = lost(request, error)
-        request.refs = {}
-        fail(request.future, why)
-        return
-    done, outputs = answer
-    envelope = Envelope.unpacked(done.result())
-    if envelope.error is None:
-        settled = reply(request, envelope, outputs)
-        request.refs = {}
-        succeed(request.future, settled)
-    else:  # unpickling an exception runs its author's code, which may call Ray
-        hand.do(lambda: _settle_failed(request, envelope))
+    def add(self, future: "Future[NodeReply]") -> None:
+        self._futures.add(future)
+
+    def discard(self, future: "Future[NodeReply]") -> None:
+        self._futures.discard(future)
+
+    def fail_all(self, error: BaseException) -> None:
+        for future in list(self._futures):
+            fail(future, error)
+        self._futures.clear()
+
+    def send(self, run: Any, request: Request, *before: Any, then: Then = lambda _: None) -> None:
+        """Send a request to an actor's ``run``, with ``before`` ahead of the usual arguments.
+
+        ``then`` is told the error or None once the actor is free again: on Ray's own thread, where
+        it must not wait nor end an actor, or on the hand when the request could not be sent. The
+        request's inputs are let go of, and its refs when it is settled.
+        """
+
+        def answered(done: "Future[bytes]") -> None:
+            self.discard(request.future)
+            then(done.exception())
+            self._settle(request, done, outputs)
+
+        self.add(request.future)
+        try:
+            refs = request.send(run, *before)
+        except Exception as error:  # an input that cannot be pickled
+            self.discard(request.future)
+            fail(request.future, NodeExecutionError(request.node_id, error))
+            self._hand.do(partial(then, error))
+            return
+        *outputs, envelope = refs if request.spec.outputs else [refs]
+        envelope.future().add_done_callback(answered)
+
+    def _settle(self, request: Request, done: "Future[bytes]", outputs: Sequence[Any]) -> None:
+        """Settle a request with its answer: at once, if no author's code is in it."""
+        if error := done.exception():
+            why = lost(request, error)
+            request.refs = {}
+            fail(request.future, why)
+            return
+        envelope = Envelope.unpacked(done.result())
+        if envelope.error is None:
+            settled = reply(request, envelope, outputs)
+            request.refs = {}
+            succeed(request.future, settled)
+        else:  # unpickling an exception runs its author's code, which may call Ray
+            self._hand.do(lambda: _settle_failed(request, envelope))
 
 
 def _settle_failed(request: Request, envelope: Envelope) -> None:

@@ -7,7 +7,6 @@ a worker. No author's class ever runs in the run's process.
 import os
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -29,7 +28,7 @@ from rayflow_dagster.timing import leaving
 from rayflow_dagster.values.stored import boxed, is_inline
 from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
-from .answers import fail, succeed
+from .answers import Running, fail, succeed
 from .hand import Hand
 from .requests import NodeSpec, Request
 from .variables import StoreProxy
@@ -60,7 +59,7 @@ class ControlNodes:
         self,
         loader: NodeLoader,
         store: GlobalVariableStore | StoreProxy | None,
-        running: "set[Future[NodeReply]]",
+        running: Running,
     ) -> None:
         self._loader = loader
         self._store: Any = store if store is not None else NoVariables(are_declared=False)

@@ -12,11 +12,9 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from rayflow_dagster.errors import NodeExecutionError, RunEndedError
-from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.errors import RunEndedError
 
-from .answers import call, fail, settle
-from .hand import Hand
+from .answers import Running, fail
 from .pool import end
 from .requests import Request
 from .worker import AsyncNodeWorker
@@ -38,14 +36,8 @@ class SharedLoopWorker(AsyncNodeWorker):
 class EventLoop:
     """The actor of one run's async nodes. It starts when first needed, and anew if it died."""
 
-    def __init__(
-        self,
-        new_actor: "Callable[[], ActorHandle[Any]]",
-        hand: Hand,
-        running: "set[Future[NodeReply]]",
-    ) -> None:
+    def __init__(self, new_actor: "Callable[[], ActorHandle[Any]]", running: Running) -> None:
         self._new_actor = new_actor
-        self._hand = hand
         self._running = running
         self._lock = threading.Lock()
         self._handle: ActorHandle[Any] | None = None
@@ -76,18 +68,11 @@ class EventLoop:
             fail(request.future, RunEndedError())
             return
 
-        def answered(error: BaseException | None, answer: Any) -> None:
-            self._running.discard(request.future)
+        def then(error: BaseException | None) -> None:
             if isinstance(error, ray.exceptions.RayActorError):
                 self._forget(handle)
-            settle(request, self._hand, error, answer)
 
-        self._running.add(request.future)
-        try:
-            call(handle.run, request, on_answer=answered)
-        except Exception as error:  # an input that cannot be pickled
-            self._running.discard(request.future)
-            fail(request.future, NodeExecutionError(request.node_id, error))
+        self._running.send(handle.run, request, then=then)
 
     def close(self) -> None:
         """End the actor."""

@@ -18,14 +18,14 @@ from ray.actor import ActorHandle
 
 from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.errors import ClusterError, NodeExecutionError, RunEndedError
+from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
 from rayflow_dagster.values.stored import StoredValue
 from rayflow_dagster.variables.store import GlobalVariableStore
 
-from .answers import START_SECONDS, call, fail, fetched, not_started, settle, succeed
+from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
@@ -76,13 +76,13 @@ class ActorManager:
         )
         self._specs: dict[str, NodeSpec] = {}
         self._actors: dict[str, Handle] = {}
-        self._running: set[Future[NodeReply]] = set()
         self._coming_up: list[Future[Any]] = []
         self._hand = Hand("rayflow-actors")
+        self._running = Running(self._hand)
         self._control = ControlNodes(node_loader, store, self._running)
         self._pool = WorkerPool(self._new_worker, self._hand, self._running)
-        self._loop = EventLoop(self._new_loop, self._hand, self._running)
-        self._residents = ResidentNodes(self._settings, self._store, flow, self._hand)
+        self._loop = EventLoop(self._new_loop, self._running)
+        self._residents = ResidentNodes(self._settings, self._store, flow, self._running)
         self._stop_listening = connection.on_lost(self._lost)
 
     def prepare(self, graph: ExecutionGraph, *, starts_early: bool = False) -> None:
@@ -168,7 +168,7 @@ class ActorManager:
         if self._hand.is_closed:
             fail(request.future, RunEndedError())
         elif actor is not None:
-            self._run_on(actor, request)
+            self._running.send(actor.run, request)
         elif not self._control.take(request):
             places = {"async": self._loop.run, "resident": self._residents.run}
             places.get(request.spec.place, self._pool.run)(request)
@@ -223,12 +223,7 @@ class ActorManager:
         """The cluster's head is gone: nothing will answer any more."""
         self._pool.fail_all(error)
         self._residents.fail_all(error)
-        self._fail_running(error)
-
-    def _fail_running(self, error: BaseException) -> None:
-        for future in list(self._running):
-            fail(future, error)
-        self._running.clear()
+        self._running.fail_all(error)
 
     def _start_early(self, graph: ExecutionGraph) -> None:
         places = [self._specs[node_id].place for node_id in graph["nodes"]]
@@ -251,25 +246,11 @@ class ActorManager:
                 widths[levels[node_id]] += 1
         return max(widths.values(), default=0)
 
-    def _run_on(self, actor: Handle, request: Request) -> None:
-        """Run on the actor that ``create_actor`` made."""
-
-        def answered(error: BaseException | None, answer: Any) -> None:
-            self._running.discard(request.future)
-            settle(request, self._hand, error, answer)
-
-        self._running.add(request.future)
-        try:
-            call(actor.run, request, on_answer=answered)
-        except Exception as error:  # an input that cannot be pickled
-            self._running.discard(request.future)
-            fail(request.future, NodeExecutionError(request.node_id, error))
-
     def _end_all(self, error: ClusterError) -> None:
         handles = list(self._actors.values())
         self._actors.clear()
         # First, so that all hear why, and not that their actor died.
-        self._fail_running(error)
+        self._running.fail_all(error)
         self._residents.close(error)
         self._pool.close(error)
         self._loop.close()

@@ -18,9 +18,8 @@ from ray.actor import ActorHandle
 
 from rayflow_dagster.cluster.feasible import Machines, Stranded, look_around, stranded
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
-from rayflow_dagster.runner import NodeReply
 
-from .answers import call, fail, lost, not_started, settle, succeed
+from .answers import Running, fail, lost, not_started, succeed
 from .hand import Hand
 from .lease import Lease, Step, Worker
 from .requests import NodeSpec, Request
@@ -41,14 +40,14 @@ class WorkerPool:
     Args:
         new_actor: starts a worker.
         hand: the thread that starts and ends actors.
-        running: the futures of all executions that are on an actor.
+        running: all executions that are on an actor.
     """
 
     def __init__(
         self,
         new_actor: NewActor,
         hand: Hand,
-        running: "set[Future[NodeReply]]",
+        running: Running,
     ) -> None:
         self._new_actor = new_actor
         self._hand = hand
@@ -275,7 +274,7 @@ class WorkerPool:
             self._submit(worker, request)
 
     def _give_up(self, worker: Worker) -> None:
-        """A worker was got for nothing."""
+        """A worker is not needed for what it was got for, or not any more."""
         if worker.is_own:
             self._hand.do(lambda: self._drop_and_pump(worker))
         else:
@@ -284,21 +283,13 @@ class WorkerPool:
     def _submit(self, worker: Worker, request: Request) -> None:
         """Send one execution to a worker; when it answers, the worker takes up the next."""
 
-        def answered(error: BaseException | None, answer: Any) -> None:
-            self._running.discard(request.future)
-            if isinstance(error, ray.exceptions.RayActorError) or worker.is_own:
+        def then(error: BaseException | None) -> None:
+            if isinstance(error, ray.exceptions.RayActorError):
                 self._hand.do(lambda: self._drop_and_pump(worker))
             else:
-                self._release(worker)
-            settle(request, self._hand, error, answer)
+                self._give_up(worker)
 
-        self._running.add(request.future)
-        try:
-            call(worker.handle.run, request, on_answer=answered)
-        except Exception as error:  # an input that cannot be pickled
-            self._running.discard(request.future)
-            fail(request.future, NodeExecutionError(request.node_id, error))
-            self._hand.do(lambda: self._give_up(worker))
+        self._running.send(worker.handle.run, request, then=then)
 
     def _release(self, worker: Worker) -> None:
         with self._lock:

@@ -21,10 +21,8 @@ from ray.exceptions import RayActorError
 
 from rayflow_dagster.cluster.feasible import Stranded, look_around, stranded
 from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
-from rayflow_dagster.errors import NodeExecutionError
 
-from .answers import call, fail, not_started, settle
-from .hand import Hand
+from .answers import Running, fail, not_started
 from .pool import end
 from .requests import NodeSpec, Request
 from .resident_actor import LeaseAnswer, ResidentActor
@@ -52,12 +50,12 @@ class ResidentNodes:
     """The resident nodes of one run. ``flow`` and the project's folder tell whose they are."""
 
     def __init__(
-        self, settings: WorkerSettings, store: Handle | None, flow: str, hand: Hand
+        self, settings: WorkerSettings, store: Handle | None, flow: str, running: Running
     ) -> None:
         self._settings = settings
         self._store = store
         self._flow = flow
-        self._hand = hand
+        self._running = running
         self._lock = threading.Lock()
         self._turns: set[_Turn] = set()
         self._handles: dict[str, Handle] = {}
@@ -163,11 +161,12 @@ class ResidentNodes:
     def _work(self, turn: _Turn, handle: Handle) -> None:
         request = turn.request
 
-        def answered(error: BaseException | None, answer: Any) -> None:
+        def then(error: BaseException | None) -> None:
             self._settled(turn)
             if isinstance(error, RayActorError):
                 self._forget(request.spec, handle)
-            settle(request, self._hand, error, answer)
+            elif error is not None:  # the request may not have come to the actor
+                handle.withdraw.remote(turn.ticket)
 
         with self._lock:
             if turn not in self._turns:  # the run has ended meanwhile
@@ -175,12 +174,7 @@ class ResidentNodes:
                 return
             turn.is_at_work = True
         extra = (turn.ticket, self._store, self._settings)
-        try:
-            call(handle.run, request, *extra, on_answer=answered)
-        except Exception as error:  # an input that cannot be pickled
-            self._settled(turn)
-            handle.withdraw.remote(turn.ticket)
-            fail(request.future, NodeExecutionError(request.node_id, error))
+        self._running.send(handle.run, request, *extra, then=then)
 
     def _settled(self, turn: _Turn) -> None:
         with self._lock:

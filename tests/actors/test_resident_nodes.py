@@ -1,5 +1,6 @@
 """Resident nodes: actors that outlive the run, one per node of a flow of a project."""
 
+import asyncio
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from drawing import draw, node
 from running import execute
 
 from rayflow_dagster.actors.manager import ActorManager
+from rayflow_dagster.actors.resident_actor import ResidentActor
 from rayflow_dagster.actors.variables import VariableStoreManager
+from rayflow_dagster.actors.worker import WorkerSettings
 from rayflow_dagster.cli.direct import DirectRunner
 from rayflow_dagster.cli.flows import FlowFile
 from rayflow_dagster.cli.report import Watcher
@@ -310,3 +313,30 @@ def test_a_file_without_a_name_is_known_by_its_file_in_direct_runs(runs):
         assert report.error is None
         counts.append(report.result[name])
     assert counts == [1, 2]
+
+
+def test_a_run_that_gave_up_while_it_waited_gets_no_turn():
+    async def answers() -> list[str]:
+        resident = ResidentActor(WorkerSettings(), "digest", PATIENCE)
+        first = await resident.lease("first", "digest", PATIENCE)
+        waiting = [asyncio.create_task(resident.lease(each, "digest", PATIENCE)) for each in "ab"]
+        await asyncio.sleep(0)
+        await resident.withdraw("a")
+        await resident.withdraw("first")
+        return [first, await waiting[1]]
+
+    assert asyncio.run(answers()) == ["granted", "granted"]
+
+
+def test_an_input_that_cannot_be_read_does_not_keep_the_resident_from_the_next_run(runs):
+    unreadable = ray.put(Unreadable())
+    error = runs.start().dispatch("Counter", {"wait_for": unreadable}).exception(PATIENCE)
+    assert "an input (wait_for) could not be read" in str(error)
+    assert runs.once().outputs["count"] == 1
+
+
+class Unreadable:
+    """Can be pickled, but not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return divmod, (1, 0)
