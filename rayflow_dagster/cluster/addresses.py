@@ -1,10 +1,12 @@
-"""Ray addresses: which are meant, and whether a cluster's head answers there.
+"""An address in, Ray's environment while its cluster is used out, once its head has answered.
 
 Everything here ends within seconds; Ray itself would try a dead address for minutes.
 """
 
 import os
 import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -57,12 +59,39 @@ def authentication() -> dict[str, str]:
     return {}
 
 
-def probe(address: str) -> None:
-    """Check that a gRPC server answers at ``host:port``, without any of Ray's code.
+@contextmanager
+def let_in(address: str, access: Mapping[str, str]) -> Iterator[None]:
+    """Ray's environment while this process uses the cluster at ``host:port``: ``access`` are the
+    variables that let it in. They are put back at the end.
 
     Raises:
-        ClusterError: nothing listens there, or no gRPC server.
+        ClusterError: no head answers there, or it does not take our token.
     """
+    _probe(address)
+    wanted: dict[str, str | None] = dict(access)
+    if "RAY_AUTH_TOKEN_PATH" in access:  # a token in the environment would win over its path
+        wanted["RAY_AUTH_TOKEN"] = None
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
+    try:
+        _ask(address)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    """Set environment variables, unset those that are None, and have Ray read them."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _ray.reload_authentication()
+
+
+def _probe(address: str) -> None:
+    """Check that a gRPC server answers at ``host:port``, without any of Ray's code."""
     try:
         greeted = answers(address)
     except OSError as error:
@@ -96,12 +125,8 @@ def _greets_in_http2(connection: socket.socket) -> bool:
     return len(first) == _FRAME_HEADER and first[3] == _SETTINGS_FRAME
 
 
-def ask(address: str) -> None:
-    """Check that a GCS which takes our token answers at ``host:port``.
-
-    Raises:
-        ClusterError: it does not.
-    """
+def _ask(address: str) -> None:
+    """Check that a GCS which takes our token answers at ``host:port``."""
     try:
         _ray.ask_gcs(address, PROBE_SECONDS)
     except Exception as error:  # Ray raises RpcError, RuntimeError, AuthenticationError, ...

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,14 +68,15 @@ class RaySettings:
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """A connection that ``connect()`` made, and the environment to put back when it ends.
+    """A connection that ``connect()`` made.
 
-    ``shipment`` is None for the embedded Ray. ``lost`` is why it is of no use any more.
+    ``shipment`` is None for the embedded Ray. ``undo`` ends it and puts back Ray's environment.
+    ``lost`` is why it is of no use any more.
     """
 
     address: str
-    previous: dict[str, str | None]
     shipment: Shipment | None
+    undo: ExitStack
     watch: HeadWatch | None = None
     lost: ClusterError | None = None
 
@@ -129,8 +130,7 @@ def disconnect() -> None:
             return
         if connection.watch is not None:
             connection.watch.stop()
-        ray.shutdown()
-        _restore(connection.previous)
+        connection.undo.close()
         _process.connection = None
 
 
@@ -201,21 +201,14 @@ def residents(settings: RaySettings | None = None) -> list[Resident]:
     with _guard:
         given, running = existing_address(settings), embedded.status()
         if given is not None:
-            address, environment = addresses.resolve(given), addresses.authentication()
+            address, access = addresses.resolve(given), addresses.authentication()
         elif running is not None:
-            address, environment = (
-                running.address,
-                embedded.authentication(embedded.private_folder()),
-            )
+            address = running.address
+            access = embedded.authentication(embedded.private_folder())
         else:
             return []
-        addresses.probe(address)
-        previous = _set_environment(environment)
-        try:
-            addresses.ask(address)
+        with addresses.let_in(address, access):
             return _residents.residents(address)
-        finally:
-            _restore(previous)
 
 
 def end_residents(settings: RaySettings | None = None) -> list[Resident]:
@@ -244,20 +237,15 @@ def _connect_cluster(address: str, shipment: Shipment) -> _Connection:
         raise ClusterError(f"{error} (Ray takes {address!r} for {resolved})") from error
 
 
-def _open(address: str, environment: Mapping[str, str], shipment: Shipment | None) -> _Connection:
-    """Connect; ``environment`` stays set until the connection ends, as Ray reads it again."""
-    addresses.probe(address)
-    previous = _set_environment(environment)
-    try:
-        addresses.ask(address)
+def _open(address: str, access: Mapping[str, str], shipment: Shipment | None) -> _Connection:
+    """Connect; ``access`` stays set until the connection ends, as Ray reads it again."""
+    with ExitStack() as undo:
+        undo.enter_context(addresses.let_in(address, access))
+        undo.callback(ray.shutdown)
         with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
             archive = Path(folder, "project.zip")
             _init(address, shipment.packed(archive) if shipment is not None else None)
-    except BaseException:
-        ray.shutdown()
-        _restore(previous)
-        raise
-    return _Connection(address, previous, shipment)
+        return _Connection(address, shipment, undo.pop_all())
 
 
 def _init(address: str, runtime_env: Mapping[str, object] | None) -> None:
@@ -312,25 +300,3 @@ def _signal_handlers_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
-
-
-def _set_environment(values: Mapping[str, str]) -> dict[str, str | None]:
-    """Set the variables; returns what they were before, None for unset."""
-    if not values:
-        return {}
-    # RAY_AUTH_TOKEN would win over the path of our own token.
-    wanted: dict[str, str | None] = dict(values)
-    if "RAY_AUTH_TOKEN_PATH" in values:
-        wanted["RAY_AUTH_TOKEN"] = None
-    previous = {name: os.environ.get(name) for name in wanted}
-    _restore(wanted)
-    return previous
-
-
-def _restore(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    _ray.reload_authentication()
