@@ -1,4 +1,8 @@
-"""One thread that does what it is told, in order."""
+"""Pieces of work in, each done on one daemon thread, in order.
+
+No ``ThreadPoolExecutor(1)``: the interpreter waits for its thread at the end, for ever where a call
+of Ray does not return because the head of the cluster is gone.
+"""
 
 import logging
 import threading
@@ -14,27 +18,24 @@ PAUSE_SECONDS = 0.5
 class Hand:
     """Does work on a thread of its own, one piece after the other.
 
-    The thread starts with the first piece and ends with ``close``. It is a daemon: a hand that
-    nobody closed does not keep the process alive. Whenever it had nothing to do for half a second
-    it does ``meanwhile``, if it is set before the first piece of work.
+    The thread ends with ``close``; one that nobody closed does not keep the process alive. Whenever
+    it had nothing to do for half a second it does ``meanwhile``, if it is set before the first
+    piece of work.
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
         self.meanwhile: Work | None = None
         self._work: SimpleQueue[Work | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread.start()
 
     def do(self, work: Work) -> bool:
         """Have ``work`` done soon; what it raises is logged. False if the hand is closed."""
         with self._lock:
             if self._closed:
                 return False
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
-                self._thread.start()
             self._work.put(work)
             return True
 
@@ -45,23 +46,19 @@ class Hand:
     def close(self, last: Work, *, wait: bool = True) -> None:
         """Do ``last`` after what is asked for already, and end. Waits, but not for ever."""
         with self._lock:
-            first_time, self._closed = not self._closed, True
-            thread = self._thread
-            if first_time:
+            if not self._closed:
+                self._closed = True
                 self._work.put(last)
                 self._work.put(None)
-        if thread is None:
-            if first_time:
-                self._loop()
-        elif wait and thread is not threading.current_thread():
-            thread.join(CLOSE_SECONDS)
+        if wait and self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_SECONDS)
 
     def _loop(self) -> None:
         while (work := self._next()) is not None:
             try:
                 work()
             except Exception:  # a fault of ours: the next piece must still be done
-                logging.getLogger(__name__).exception("work on thread %s failed", self._name)
+                logging.getLogger(__name__).exception("work on %s failed", self._thread.name)
 
     def _next(self) -> Work | None:
         if self.meanwhile is None:
