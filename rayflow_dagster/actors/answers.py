@@ -12,8 +12,8 @@ from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.values.crossing import not_read, not_sent
 from rayflow_dagster.values.stored import opened
 
+from .calls import ActorCall
 from .hand import Hand
-from .requests import Request
 from .sending import receive
 from .worker import Envelope
 
@@ -24,20 +24,20 @@ T = TypeVar("T")
 Then = Callable[[BaseException | None], None]
 
 
-def reply(request: Request, envelope: Envelope, refs: Sequence[Any]) -> NodeReply:
+def reply(call: ActorCall, envelope: Envelope, refs: Sequence[Any]) -> NodeReply:
     """The reply: small outputs as values, the others as object refs; or its exception.
 
     An output that is an input has the input's ref, so that nothing was copied.
     """
     exec_fired, details = envelope.exec_fired, envelope.details
     if envelope.error is not None:
-        error = receive(request.node_id, envelope.error)
+        error = receive(call.node_id, envelope.error)
         return NodeReply({}, exec_fired, error, details)
     small = envelope.outputs
     outputs = {
-        name: small.get(name, ref) for name, ref in zip(request.spec.outputs, refs, strict=True)
+        name: small.get(name, ref) for name, ref in zip(call.spec.outputs, refs, strict=True)
     }
-    outputs |= {name: request.refs[port] for name, port in envelope.handed_on.items()}
+    outputs |= {name: call.refs[port] for name, port in envelope.handed_on.items()}
     return NodeReply(outputs, exec_fired, None, details)
 
 
@@ -63,74 +63,74 @@ class Running:
             fail(future, error)
         self._futures.clear()
 
-    def send(self, run: Any, request: Request, *before: Any, then: Then = lambda _: None) -> None:
-        """Send a request to an actor's ``run``, with ``before`` ahead of the usual arguments.
+    def send(self, run: Any, call: ActorCall, *before: Any, then: Then = lambda _: None) -> None:
+        """Send a call to an actor's ``run``, with ``before`` ahead of the usual arguments.
 
         ``then`` is told the error or None once the actor is free again: on Ray's own thread, where
-        it must not wait nor end an actor, or on the hand when the request could not be sent. The
-        request's inputs are let go of, and its refs when it is settled.
+        it must not wait nor end an actor, or on the hand when the call could not be sent. The
+        call's inputs are let go of, and its refs when it is settled.
         """
 
         def answered(done: "Future[bytes]") -> None:
-            self.discard(request.future)
+            self.discard(call.future)
             then(done.exception())
-            self._settle(request, done, outputs)
+            self._settle(call, done, outputs)
 
-        self.add(request.future)
+        self.add(call.future)
         try:
-            refs = request.send(run, *before)
+            refs = call.send(run, *before)
         except Exception as error:  # an input that cannot be pickled
-            self.discard(request.future)
-            fail(request.future, NodeExecutionError(request.node_id, error))
+            self.discard(call.future)
+            fail(call.future, NodeExecutionError(call.node_id, error))
             self._hand.do(partial(then, error))
             return
-        *outputs, envelope = refs if request.spec.outputs else [refs]
+        *outputs, envelope = refs if call.spec.outputs else [refs]
         envelope.future().add_done_callback(answered)
 
-    def _settle(self, request: Request, done: "Future[bytes]", outputs: Sequence[Any]) -> None:
-        """Settle a request with its answer: at once, if no author's code is in it."""
+    def _settle(self, call: ActorCall, done: "Future[bytes]", outputs: Sequence[Any]) -> None:
+        """Settle a call with its answer: at once, if no author's code is in it."""
         if error := done.exception():
-            why = lost(request, error)
-            request.refs = {}
-            fail(request.future, why)
+            why = lost(call, error)
+            call.refs = {}
+            fail(call.future, why)
             return
         envelope = Envelope.unpacked(done.result())
         if envelope.error is None:
-            settled = reply(request, envelope, outputs)
-            request.refs = {}
-            succeed(request.future, settled)
+            settled = reply(call, envelope, outputs)
+            call.refs = {}
+            succeed(call.future, settled)
         else:  # unpickling an exception runs its author's code, which may call Ray
-            self._hand.do(lambda: _settle_failed(request, envelope))
+            self._hand.do(lambda: _settle_failed(call, envelope))
 
 
-def _settle_failed(request: Request, envelope: Envelope) -> None:
-    request.refs = {}
+def _settle_failed(call: ActorCall, envelope: Envelope) -> None:
+    call.refs = {}
     try:
-        answer = reply(request, envelope, ())
+        answer = reply(call, envelope, ())
     except Exception as problem:  # the author's exception may misbehave in any way
-        fail(request.future, NodeExecutionError(request.node_id, problem))
+        fail(call.future, NodeExecutionError(call.node_id, problem))
     else:
-        succeed(request.future, answer)
+        succeed(call.future, answer)
 
 
-def lost(request: Request, error: BaseException) -> NodeExecutionError:
+def lost(call: ActorCall, error: BaseException) -> NodeExecutionError:
     """What to say when the answer is not the node's own."""
-    node_id = request.node_id
+    node_id = call.node_id
     if isinstance(error, ray.exceptions.RayActorError):
         return NodeExecutionError(node_id, RuntimeError(how_it_died(error)))
     if isinstance(error, ray.exceptions.RayTaskError):
-        text = _not_travelled(request, error.cause)
+        text = _not_travelled(call, error.cause)
         return NodeExecutionError(node_id, RuntimeError(text))
     return NodeExecutionError(node_id, error)
 
 
-def _not_travelled(request: Request, cause: BaseException) -> str:
+def _not_travelled(call: ActorCall, cause: BaseException) -> str:
     """Ray fails with an error of its own where an input cannot be read, and with the one that
     pickling raised where an output cannot be sent.
     """
     if isinstance(cause, ray.exceptions.RaySystemError):
-        return not_read(request.refs, cause)
-    return not_sent(request.spec.outputs, cause)
+        return not_read(call.refs, cause)
+    return not_sent(call.spec.outputs, cause)
 
 
 def how_it_died(error: BaseException) -> str:

@@ -29,8 +29,8 @@ from rayflow_dagster.values.stored import boxed, is_inline
 from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
 from .answers import Running, fail, succeed
+from .calls import ActorCall, NodeSpec
 from .hand import Hand
-from .requests import NodeSpec, Request
 from .variables import StoreProxy
 from .worker import NoVariables
 
@@ -68,35 +68,35 @@ class ControlNodes:
         self._thread = Hand("rayflow-variables")
         self._place = os.getpid(), os.uname().nodename
 
-    def take(self, request: Request) -> bool:
+    def take(self, call: ActorCall) -> bool:
         """Run it, if this is the place for it."""
-        spec = request.spec
+        spec = call.spec
         path = spec.call.class_path
         if not is_control(path, self._loader) or spec.place != "worker":
             return False
-        if not all(map(is_inline, request.inputs.values())):
+        if not all(map(is_inline, call.inputs.values())):
             return False
         if not (self._waits and path in VARIABLES):
-            self._run(request)
+            self._run(call)
         else:
-            request.begin()
-            self._running.add(request.future)
-            if not self._thread.do(lambda: self._run(request)):
-                fail(request.future, RunEndedError())
+            call.begin()
+            self._running.add(call.future)
+            if not self._thread.do(lambda: self._run(call)):
+                fail(call.future, RunEndedError())
         return True
 
     def close(self) -> None:
         """End the thread, once the store has answered it or is gone."""
         self._thread.close(lambda: None, wait=False)
 
-    def _run(self, request: Request) -> None:
+    def _run(self, call: ActorCall) -> None:
         try:
-            reply = self._reply(request.spec, request.inputs, request.store_in)
+            reply = self._reply(call.spec, call.inputs, call.store_in)
         except Exception as error:  # a value that Ray cannot take
-            fail(request.future, NodeExecutionError(request.node_id, error))
+            fail(call.future, NodeExecutionError(call.node_id, error))
         else:
-            succeed(request.future, reply)
-        self._running.discard(request.future)
+            succeed(call.future, reply)
+        self._running.discard(call.future)
 
     def _reply(self, spec: NodeSpec, inputs: Mapping[str, Any], store_in: str | None) -> NodeReply:
         arrived = time.monotonic()

@@ -15,8 +15,8 @@ from ray.actor import ActorHandle
 from rayflow_dagster.errors import RunEndedError
 
 from .answers import Running, fail
+from .calls import ActorCall
 from .pool import end
-from .requests import Request
 from .worker import AsyncNodeWorker
 
 MAX_TOGETHER = 1000
@@ -61,18 +61,18 @@ class EventLoop:
             return up
         return handle.ready.remote().future()
 
-    def run(self, request: Request) -> None:
+    def run(self, call: ActorCall) -> None:
         """Run it, beside all others."""
         handle = self.start()
         if handle is None:
-            fail(request.future, RunEndedError())
+            fail(call.future, RunEndedError())
             return
 
         def then(error: BaseException | None) -> None:
             if isinstance(error, ray.exceptions.RayActorError):
                 self._forget(handle)
 
-        self._running.send(handle.run, request, then=then)
+        self._running.send(handle.run, call, then=then)
 
     def close(self) -> None:
         """End the actor."""

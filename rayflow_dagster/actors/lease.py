@@ -1,4 +1,4 @@
-"""Which request gets which worker, and when workers start and end: decided here, done by the pool.
+"""Which call gets which worker, and when workers start and end: decided here, done by the pool.
 
 Pure bookkeeping, no Ray and no clock: whoever asks says what time it is. How many workers live at
 once is Ray's to say: a few more than there are may be asked for, and come up when a slot is free
@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from .requests import Request
+from .calls import ActorCall
 
 IDLE_SECONDS = 1.0
 """How long a worker lives with nothing to do: its slot may be another run's."""
@@ -29,7 +29,7 @@ MOST_SHOWN = 100
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A live actor. ``request`` is set for one that was made for one execution of one node.
+    """A live actor. ``call`` is set for one that was made for one execution of one node.
 
     ``place`` is the id of its machine once it is up. ``since``: when it was asked for, came up, or
     last came free.
@@ -40,7 +40,7 @@ class Worker:
     """A future that is done when it is up or can never be; None before it was asked for."""
     is_up: bool = False
     place: str = ""
-    request: Request | None = None
+    call: ActorCall | None = None
     since: float = 0.0
     up_since: float = 0.0
     owed: float = 0.0
@@ -48,16 +48,16 @@ class Worker:
 
     @property
     def is_own(self) -> bool:
-        return self.request is not None
+        return self.call is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do next: run ``request`` on ``worker``, start a new ``worker``, or end it."""
+    """What to do next: run ``call`` on ``worker``, start a new ``worker``, or end it."""
 
     do: str
     worker: Worker
-    request: Request | None = None
+    call: ActorCall | None = None
 
 
 @dataclass(slots=True)
@@ -65,19 +65,19 @@ class Lease:
     """The workers and the queues of one run.
 
     ``slots``: the cluster's CPUs as last seen. ``early``: workers wanted before the queue asks.
-    ``fits``: whether an actor for a request may stand on a machine, by the machine's id.
+    ``fits``: whether an actor for a call may stand on a machine, by the machine's id.
     """
 
     slots: float = 0.0
     workers: list[Worker] = field(default_factory=list)
     idle: list[Worker] = field(default_factory=list)
-    queue: deque[Request] = field(default_factory=deque)
-    own_queue: deque[Request] = field(default_factory=deque)
+    queue: deque[ActorCall] = field(default_factory=deque)
+    own_queue: deque[ActorCall] = field(default_factory=deque)
     early: int = 0
     waiting: int = 0
     """How many requests for slots, of all runs, wait in Ray as last seen."""
     autoscales: bool = False
-    fits: Callable[[Request, str], bool] = lambda _request, _place: True
+    fits: Callable[[ActorCall, str], bool] = lambda _request, _place: True
     _spare: list[Worker] = field(default_factory=list)
     """Workers that are to end."""
 
@@ -86,31 +86,31 @@ class Lease:
         """How many workers may be starting: on few cores they only delay the first of them."""
         return max(2, int(self.slots) // 4, MOST_SHOWN if self.autoscales else 0)
 
-    def take(self, request: Request) -> Worker | None:
-        """An idle worker for ``request``, or None: then it stands in a queue."""
-        if request.spec.place == "own":
-            self._stand_in(self.own_queue, request)
+    def take(self, call: ActorCall) -> Worker | None:
+        """An idle worker for ``call``, or None: then it stands in a queue."""
+        if call.spec.place == "own":
+            self._stand_in(self.own_queue, call)
         elif self.idle and not self.queue:
             return self.idle.pop()
         else:
-            self._stand_in(self.queue, request)
+            self._stand_in(self.queue, call)
         return None
 
     @staticmethod
-    def _stand_in(queue: "deque[Request]", request: Request) -> None:
+    def _stand_in(queue: "deque[ActorCall]", call: ActorCall) -> None:
         """Behind those of the same priority, before those of a lower one."""
         at = len(queue)
-        while at and queue[at - 1].spec.priority < request.spec.priority:
+        while at and queue[at - 1].spec.priority < call.spec.priority:
             at -= 1
-        queue.insert(at, request)
+        queue.insert(at, call)
 
     def came_up(self, worker: Worker, place: str, now: float) -> None:
         """A worker is up, on the machine with this id."""
         worker.is_up, worker.place, worker.owed = True, place, 0.0
         worker.since = worker.up_since = now
 
-    def release(self, worker: Worker, now: float) -> Request | None:
-        """A worker has nothing to do any more: the request that it takes up, if one waits."""
+    def release(self, worker: Worker, now: float) -> ActorCall | None:
+        """A worker has nothing to do any more: the call that it takes up, if one waits."""
         if worker not in self.workers or worker.is_own:
             return None
         worker.since = now
@@ -138,22 +138,22 @@ class Lease:
     def _owner_of(self, worker: Worker) -> Worker | None:
         """The own actor that is still to come up and that the worker's slot is owed to."""
         for own in self.workers:
-            if own.owed > 0 and own.request and self.fits(own.request, worker.place):
+            if own.owed > 0 and own.call and self.fits(own.call, worker.place):
                 return own
         return None
 
     @property
-    def unserved(self) -> list[Request]:
+    def unserved(self) -> list[ActorCall]:
         """What waits for a worker: in a queue, or for an actor of its own to come up."""
-        starting = [own.request for own in self.workers if own.request and not own.is_up]
+        starting = [own.call for own in self.workers if own.call and not own.is_up]
         return [*self.queue, *self.own_queue, *starting]
 
-    def withdraw(self, request: Request) -> Worker | None:
-        """A request waits no more; returns the actor of its own that was coming up, to be ended."""
+    def withdraw(self, call: ActorCall) -> Worker | None:
+        """A call waits no more; returns the actor of its own that was coming up, to be ended."""
         for queue in (self.queue, self.own_queue):
-            if request in queue:
-                queue.remove(request)
-        own = next((worker for worker in self.workers if worker.request is request), None)
+            if call in queue:
+                queue.remove(call)
+        own = next((worker for worker in self.workers if worker.call is call), None)
         if own is not None:
             self.forget(own)
         return own
@@ -181,7 +181,7 @@ class Lease:
         )
 
     @staticmethod
-    def _drop_cancelled(queue: "deque[Request]") -> None:
+    def _drop_cancelled(queue: "deque[ActorCall]") -> None:
         while queue and queue[0].future.cancelled():
             queue.popleft().future.set_running_or_notify_cancel()
 
@@ -189,8 +189,8 @@ class Lease:
         starting = sum(worker.is_own and not worker.is_up for worker in self.workers)
         if not self.own_queue or starting >= self.starts_at_once:
             return None
-        request = self.own_queue.popleft()
-        return self._starting(Worker(request=request, since=now, owed=request.spec.cpus))
+        call = self.own_queue.popleft()
+        return self._starting(Worker(call=call, since=now, owed=call.spec.cpus))
 
     def _ending_step(self, now: float) -> Step | None:
         for worker in self._spare:
@@ -226,7 +226,7 @@ class Lease:
 
     def _starting(self, worker: Worker) -> Step:
         self.workers.append(worker)
-        return Step("start", worker, worker.request)
+        return Step("start", worker, worker.call)
 
     def _ending(self, worker: Worker) -> Step:
         self.forget(worker)

@@ -26,12 +26,12 @@ from rayflow_dagster.values.stored import StoredValue
 from rayflow_dagster.variables.store import GlobalVariableStore
 
 from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
+from .calls import ActorCall, NodeSpec, requested
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
 from .hand import Hand
 from .pool import WorkerPool, end
-from .requests import NodeSpec, Request, requested
 from .resident_nodes import ResidentNodes
 from .variables import StoreProxy
 from .worker import NodeWorker, WorkerSettings
@@ -161,18 +161,18 @@ class ActorManager:
         URL that the actor writes outputs to, or None. A small plain output comes back as it is
         and is not written; any other as an object ref.
         """
-        request = Request(self._specs[node_id], inputs, store_in)
+        call = ActorCall(self._specs[node_id], inputs, store_in)
         actor = self._actors.get(node_id)
-        if actor is not None or request.spec.place in ("async", "resident"):
-            request.begin()
+        if actor is not None or call.spec.place in ("async", "resident"):
+            call.begin()
         if self._hand.is_closed:
-            fail(request.future, RunEndedError())
+            fail(call.future, RunEndedError())
         elif actor is not None:
-            self._running.send(actor.run, request)
-        elif not self._control.take(request):
+            self._running.send(actor.run, call)
+        elif not self._control.take(call):
             places = {"async": self._loop.run, "resident": self._residents.run}
-            places.get(request.spec.place, self._pool.run)(request)
-        return request.future
+            places.get(call.spec.place, self._pool.run)(call)
+        return call.future
 
     def needs_worker(self, node_id: str) -> bool:
         """Whether the node waits for a worker: one that all share, or an actor of its own."""

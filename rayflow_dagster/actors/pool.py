@@ -20,9 +20,9 @@ from rayflow_dagster.cluster.feasible import Machines, Stranded, look_around, st
 from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 
 from .answers import Running, fail, lost, not_started, succeed
+from .calls import ActorCall, NodeSpec
 from .hand import Hand
 from .lease import Lease, Step, Worker
-from .requests import NodeSpec, Request
 
 Handle = ActorHandle[Any]
 NewActor = Callable[[Mapping[str, Any]], Handle]
@@ -58,19 +58,19 @@ class WorkerPool:
         self._stranded = Stranded()
         self._looked = float("-inf")
         self._lease = Lease(fits=self._fits)
-        self._reserved: dict[str, Request] = {}
+        self._reserved: dict[str, ActorCall] = {}
         self._closed: BaseException | None = None
         self._first: Future[None] = Future()
 
     def reserve(self, spec: NodeSpec) -> "Future[Any]":
-        """Get a worker for the node, which the next request of it then runs on.
+        """Get a worker for the node, which the next call of it then runs on.
 
-        The future is done when the worker is there, or when there can be none: the request will
+        The future is done when the worker is there, or when there can be none: the call will
         then tell why.
         """
-        request = self._reserved[spec.call.node_id] = Request(spec, {}, None, only_reserves=True)
-        self._queue(request)
-        return request.future
+        call = self._reserved[spec.call.node_id] = ActorCall(spec, {}, None, only_reserves=True)
+        self._queue(call)
+        return call.future
 
     def give_back(self, node_id: str) -> None:
         """A worker that was reserved for a node is not needed after all."""
@@ -79,24 +79,24 @@ class WorkerPool:
             return
         self._give_up(reserved.future.result())
 
-    def run(self, request: Request) -> None:
+    def run(self, call: ActorCall) -> None:
         """Run it on the worker that was reserved for its node, else on any, now or later."""
-        reserved = self._reserved.pop(request.node_id, None)
+        reserved = self._reserved.pop(call.node_id, None)
         if reserved is None or reserved.future.cancel():
-            self._queue(request)
+            self._queue(call)
         elif error := self._closed or reserved.future.exception():
-            fail(request.future, error)
+            fail(call.future, error)
         else:
-            self._serve(reserved.future.result(), request)
+            self._serve(reserved.future.result(), call)
 
-    def _queue(self, request: Request) -> None:
+    def _queue(self, call: ActorCall) -> None:
         with self._lock:
             closed = self._closed
-            worker = self._lease.take(request) if closed is None else None
+            worker = self._lease.take(call) if closed is None else None
         if closed is not None:
-            fail(request.future, closed)
+            fail(call.future, closed)
         elif worker is not None:
-            self._serve(worker, request)
+            self._serve(worker, call)
         else:
             self._hand.do(self.pump)
 
@@ -122,8 +122,8 @@ class WorkerPool:
             waiting = self._lease.unserved
             self._lease.queue.clear()
             self._lease.own_queue.clear()
-        for request in waiting:
-            fail(request.future, error)
+        for call in waiting:
+            fail(call.future, error)
 
     def close(self, error: BaseException) -> None:
         """End all workers; what waits fails with ``error``. On the pool's thread."""
@@ -174,16 +174,16 @@ class WorkerPool:
     def _fail_stranded(self, now: float) -> None:
         """Fail what waits for a machine that has left for good; Ray would wait for ever."""
         with self._lock:
-            asked = {request: request.spec.resources for request in self._lease.unserved}
+            asked = {call: call.spec.resources for call in self._lease.unserved}
             failed = self._stranded.look(asked, self._machines, now)
-            workers = [self._lease.withdraw(request) for request in failed]
-        for request, worker in zip(failed, workers, strict=True):
-            fail(request.future, stranded(request.node_id, asked[request], self._machines))
+            workers = [self._lease.withdraw(call) for call in failed]
+        for call, worker in zip(failed, workers, strict=True):
+            fail(call.future, stranded(call.node_id, asked[call], self._machines))
             if worker is not None:
                 end_worker(worker)
 
-    def _fits(self, request: Request, place: str) -> bool:
-        return self._machines.may_stand(request.spec.resources, place)
+    def _fits(self, call: ActorCall, place: str) -> bool:
+        return self._machines.may_stand(call.spec.resources, place)
 
     def _steps(self) -> Iterator[Step]:
         while True:
@@ -198,20 +198,20 @@ class WorkerPool:
             end_worker(step.worker)
         elif step.do == "start":
             self._start(step.worker)
-        elif step.request is not None:
-            self._serve(step.worker, step.request)
+        elif step.call is not None:
+            self._serve(step.worker, step.call)
 
     def _start(self, worker: Worker) -> None:
-        request = worker.request
+        call = worker.call
         try:
-            options = request.spec.ray_options if request is not None else {}
+            options = call.spec.ray_options if call is not None else {}
             worker.handle = self._new_actor({"num_cpus": 1, **options})
         except Exception as error:
             with self._lock:
                 self._lease.forget(worker)
-            if request is None:
+            if call is None:
                 raise
-            fail(request.future, NodeExecutionError(request.node_id, error))  # a wrong option
+            fail(call.future, NodeExecutionError(call.node_id, error))  # a wrong option
             return
         ready: Future[Any] = worker.handle.ready.remote().future()
         worker.coming_up = ready
@@ -226,13 +226,13 @@ class WorkerPool:
         if error is None:
             with self._lock:
                 self._lease.came_up(worker, done.result(), time.monotonic())
-            if worker.request is None:
+            if worker.call is None:
                 self._release(worker)
             else:
-                self._serve(worker, worker.request)
+                self._serve(worker, worker.call)
             self.pump()
-        elif worker.request is not None:
-            fail(worker.request.future, lost(worker.request, error))
+        elif worker.call is not None:
+            fail(worker.call.future, lost(worker.call, error))
             self._drop_and_pump(worker)
         else:
             self._drop(worker)
@@ -249,9 +249,9 @@ class WorkerPool:
         with self._lock:
             self._lease.early = 0
             queue = self._lease.queue
-            request = queue.popleft() if queue else None
-        if request is not None:
-            fail(request.future, not_started(request.node_id, error))
+            call = queue.popleft() if queue else None
+        if call is not None:
+            fail(call.future, not_started(call.node_id, error))
 
     def _drop(self, worker: Worker) -> None:
         with self._lock:
@@ -264,14 +264,14 @@ class WorkerPool:
 
     # On any thread.
 
-    def _serve(self, worker: Worker, request: Request) -> None:
+    def _serve(self, worker: Worker, call: ActorCall) -> None:
         """Give a worker to whoever reserved it, or send it the execution that waits for it."""
-        if not request.begin():
+        if not call.begin():
             self._give_up(worker)
-        elif request.only_reserves:
-            succeed(request.future, worker)
+        elif call.only_reserves:
+            succeed(call.future, worker)
         else:
-            self._submit(worker, request)
+            self._submit(worker, call)
 
     def _give_up(self, worker: Worker) -> None:
         """A worker is not needed for what it was got for, or not any more."""
@@ -280,7 +280,7 @@ class WorkerPool:
         else:
             self._release(worker)
 
-    def _submit(self, worker: Worker, request: Request) -> None:
+    def _submit(self, worker: Worker, call: ActorCall) -> None:
         """Send one execution to a worker; when it answers, the worker takes up the next."""
 
         def then(error: BaseException | None) -> None:
@@ -289,19 +289,19 @@ class WorkerPool:
             else:
                 self._give_up(worker)
 
-        self._running.send(worker.handle.run, request, then=then)
+        self._running.send(worker.handle.run, call, then=then)
 
     def _release(self, worker: Worker) -> None:
         with self._lock:
-            request = self._lease.release(worker, time.monotonic())
+            call = self._lease.release(worker, time.monotonic())
             more = self._lease.has_more_to_do
-        if request is None:
+        if call is None:
             if more:
                 self._hand.do(self.pump)
-        elif request.is_light:
-            self._serve(worker, request)
+        elif call.is_light:
+            self._serve(worker, call)
         else:  # a large value may wait for room in the object store
-            self._hand.do(lambda: self._serve(worker, request))
+            self._hand.do(lambda: self._serve(worker, call))
 
 
 def end_worker(worker: Worker) -> None:

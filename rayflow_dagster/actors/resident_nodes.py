@@ -23,8 +23,8 @@ from rayflow_dagster.cluster.feasible import Stranded, look_around, stranded
 from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
 
 from .answers import Running, fail, not_started
+from .calls import ActorCall, NodeSpec
 from .pool import end
-from .requests import NodeSpec, Request
 from .resident_actor import LeaseAnswer, ResidentActor
 from .worker import WorkerSettings
 
@@ -40,7 +40,7 @@ Handle = ActorHandle[Any]
 class _Turn:
     """One execution, from asking for a turn to the answer."""
 
-    request: Request
+    call: ActorCall
     ticket: str = field(default_factory=lambda: uuid4().hex)
     handle: Handle | None = None
     is_at_work: bool = False
@@ -61,18 +61,18 @@ class ResidentNodes:
         self._handles: dict[str, Handle] = {}
         self._closed = threading.Event()
 
-    def run(self, request: Request) -> None:
+    def run(self, call: ActorCall) -> None:
         """Run it in its turn. Waits on a thread of its own, as long as the run lives."""
-        turn = _Turn(request)
+        turn = _Turn(call)
         with self._lock:
             self._turns.add(turn)
-        name = f"rayflow-{request.node_id}"
+        name = f"rayflow-{call.node_id}"
         threading.Thread(target=self._serve, args=(turn,), name=name, daemon=True).start()
 
     def fail_all(self, error: BaseException) -> None:
         """Whatever waits or runs fails with ``error``."""
         for turn in list(self._turns):
-            fail(turn.request.future, error)
+            fail(turn.call.future, error)
 
     def close(self, error: BaseException) -> None:
         """End those residents that work for this run; withdraw from the others."""
@@ -91,14 +91,14 @@ class ResidentNodes:
             handle = self._leased(turn)
         except Exception as error:  # no actor could be had
             self._settled(turn)
-            fail(turn.request.future, not_started(turn.request.node_id, error))
+            fail(turn.call.future, not_started(turn.call.node_id, error))
             return
         if handle is not None:
             self._work(turn, handle)
 
     def _leased(self, turn: _Turn) -> Handle | None:
         """The actor, once it is this run's turn on it; None when the run has ended."""
-        spec = turn.request.spec
+        spec = turn.call.spec
         digest = digest_of(spec)
         deaths = 0
         while not self._closed.is_set():
@@ -118,7 +118,7 @@ class ResidentNodes:
         return None
 
     def _asked(self, handle: Handle, turn: _Turn, digest: str) -> LeaseAnswer:
-        lease: Any = handle.lease.remote(turn.ticket, digest, turn.request.spec.ttl)
+        lease: Any = handle.lease.remote(turn.ticket, digest, turn.call.spec.ttl)
         waiting = Stranded()
         while not ray.wait([lease], timeout=_LOOK_SECONDS)[0]:
             self._check_place(turn, waiting)
@@ -127,13 +127,13 @@ class ResidentNodes:
 
     def _check_place(self, turn: _Turn, waiting: Stranded) -> None:
         """Raises ClusterError when the machine that the actor waits for has left for good."""
-        request, machines = turn.request, look_around()
+        call, machines = turn.call, look_around()
         if machines is None:
             return
-        if waiting.look({request: request.spec.resources}, machines, time.monotonic()):
+        if waiting.look({call: call.spec.resources}, machines, time.monotonic()):
             if turn.handle is not None:
                 turn.handle.withdraw.remote(turn.ticket)
-            raise stranded(request.node_id, request.spec.resources, machines)
+            raise stranded(call.node_id, call.spec.resources, machines)
 
     def _found(self, spec: NodeSpec, digest: str) -> Handle:
         node_id = spec.call.node_id
@@ -159,13 +159,13 @@ class ResidentNodes:
             del self._handles[spec.call.node_id]
 
     def _work(self, turn: _Turn, handle: Handle) -> None:
-        request = turn.request
+        call = turn.call
 
         def then(error: BaseException | None) -> None:
             self._settled(turn)
             if isinstance(error, RayActorError):
-                self._forget(request.spec, handle)
-            elif error is not None:  # the request may not have come to the actor
+                self._forget(call.spec, handle)
+            elif error is not None:  # the call may not have come to the actor
                 handle.withdraw.remote(turn.ticket)
 
         with self._lock:
@@ -174,7 +174,7 @@ class ResidentNodes:
                 return
             turn.is_at_work = True
         extra = (turn.ticket, self._store, self._settings)
-        self._running.send(handle.run, request, *extra, then=then)
+        self._running.send(handle.run, call, *extra, then=then)
 
     def _settled(self, turn: _Turn) -> None:
         with self._lock:

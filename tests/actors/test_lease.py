@@ -1,17 +1,17 @@
-"""Which request gets which worker: decided without Ray."""
+"""Which call gets which worker: decided without Ray."""
 
 from dataclasses import replace
 
 import pytest
 
+from rayflow_dagster.actors.calls import ActorCall, NodeSpec
 from rayflow_dagster.actors.lease import Lease, Step, Worker
-from rayflow_dagster.actors.requests import NodeSpec, Request
 
 
-def request(**ray_options: float) -> Request:
+def call(**ray_options: float) -> ActorCall:
     metadata = {"outputs": {}}
     node = {"class_path": "n", "constants": {}, "metadata": metadata, "ray_options": ray_options}
-    return Request(NodeSpec.of("n", node), {}, None)  # type: ignore[arg-type]
+    return ActorCall(NodeSpec.of("n", node), {}, None)  # type: ignore[arg-type]
 
 
 def steps(lease: Lease, now: float = 0.0) -> list[Step]:
@@ -31,7 +31,7 @@ def with_idle(count: int) -> Lease:
 
 
 def test_an_idle_worker_is_taken_at_once_and_otherwise_the_request_waits():
-    lease, [one, two] = with_idle(1), [request(), request()]
+    lease, [one, two] = with_idle(1), [call(), call()]
     assert lease.take(one) is lease.workers[0]
     assert lease.take(two) is None
     assert lease.release(lease.workers[0], 0.0) is two
@@ -41,25 +41,25 @@ def test_an_idle_worker_is_taken_at_once_and_otherwise_the_request_waits():
 
 def test_a_request_of_a_higher_priority_goes_before_those_that_wait():
     lease = Lease(workers=[Worker(is_up=True)])
-    waiting = [replace(request().spec, priority=each) for each in (0, 5, 0, 7, 5, -1)]
+    waiting = [replace(call().spec, priority=each) for each in (0, 5, 0, 7, 5, -1)]
     for spec in waiting:
-        lease.take(Request(spec, {}, None))
+        lease.take(ActorCall(spec, {}, None))
     served = [lease.release(lease.workers[0], 0.0) for _ in waiting]
     assert [each and each.spec for each in served] == [waiting[at] for at in (3, 1, 4, 0, 2, 5)]
 
 
 def test_nobody_overtakes_the_queue():
     lease = Lease()
-    lease.take(request())
+    lease.take(call())
     lease.idle = lease.workers = [Worker(is_up=True)]
-    assert lease.take(request()) is None
+    assert lease.take(call()) is None
 
 
 @pytest.mark.parametrize(("slots", "at_once"), [(1, 2), (2, 2), (8, 2), (64, 16)])
 def test_workers_start_few_at_a_time_and_one_for_each_request_at_most(slots, at_once):
     lease = Lease(slots)
     for _ in range(100):
-        lease.take(request())
+        lease.take(call())
     assert done(lease) == ["start"] * at_once
     while waiting := [worker for worker in lease.workers if not worker.is_up]:
         lease.came_up(waiting[0], "here", 0.0)
@@ -71,7 +71,7 @@ def test_workers_start_few_at_a_time_and_one_for_each_request_at_most(slots, at_
 def test_an_autoscaler_is_shown_all_that_is_wanted():
     lease = Lease(slots=2, autoscales=True)
     for _ in range(40):
-        lease.take(request())
+        lease.take(call())
     assert done(lease) == ["start"] * 40
 
 
@@ -87,17 +87,17 @@ def test_workers_start_before_anything_is_asked_as_many_as_wanted():
 
 
 def test_a_node_of_its_own_ends_no_more_idle_workers_than_it_needs():
-    lease, own = with_idle(3), request(num_cpus=1)
+    lease, own = with_idle(3), call(num_cpus=1)
     lease.take(own)
     assert done(lease) == ["start", "end"]
-    assert lease.workers[-1].request is own
+    assert lease.workers[-1].call is own
     assert len(lease.workers) == 3
 
 
 def test_idle_workers_end_where_the_own_actor_may_stand():
     lease = with_idle(3)
     lease.fits = lambda _request, place: place == "machine 1"
-    lease.take(request(num_cpus=2))
+    lease.take(call(num_cpus=2))
     assert [step.worker.place for step in steps(lease)] == ["", "machine 1"]
     assert [worker.place for worker in lease.idle] == ["machine 0", "machine 2"]
     lease.came_up(lease.workers[-1], "machine 1", 0.0)
@@ -107,9 +107,9 @@ def test_idle_workers_end_where_the_own_actor_may_stand():
 
 def test_a_worker_that_comes_free_ends_for_an_own_actor_though_others_wait_in_the_queue():
     lease = Lease(2, [Worker(is_up=True)])
-    lease.take(request(num_cpus=1))
+    lease.take(call(num_cpus=1))
     assert done(lease) == ["start"]
-    lease.take(request())
+    lease.take(call())
     lease.waiting = 1
     assert lease.release(lease.workers[0], 0.0) is None
     assert lease.has_more_to_do
@@ -117,8 +117,8 @@ def test_a_worker_that_comes_free_ends_for_an_own_actor_though_others_wait_in_th
 
 
 def test_an_own_actor_does_not_hold_up_plain_nodes():
-    lease, plain = with_idle(1), request()
-    lease.take(request(num_cpus=0, num_gpus=1))
+    lease, plain = with_idle(1), call()
+    lease.take(call(num_cpus=0, num_gpus=1))
     assert lease.take(plain) is lease.workers[0]
 
 
@@ -134,12 +134,12 @@ def test_an_idle_worker_ends_after_a_second_and_one_that_nobody_needs_any_more_a
 
 def test_a_worker_ends_after_its_turn_where_another_run_waits():
     lease = with_idle(0)
-    lease.take(request())
+    lease.take(call())
     steps(lease)
     [worker] = lease.workers
     lease.came_up(worker, "here", 0.0)
     assert lease.release(worker, 0.0) is not None
-    [one, two] = request(), request()
+    [one, two] = call(), call()
     lease.take(one)
     lease.take(two)
     assert lease.release(worker, 5.0) is one
@@ -152,7 +152,7 @@ def test_a_worker_ends_after_its_turn_where_another_run_waits():
 
 
 def test_what_was_cancelled_takes_no_worker():
-    lease, [gone, next_one] = Lease(workers=[Worker(is_up=True)]), [request(), request()]
+    lease, [gone, next_one] = Lease(workers=[Worker(is_up=True)]), [call(), call()]
     lease.take(gone)
     lease.take(next_one)
     gone.future.cancel()
@@ -161,14 +161,14 @@ def test_what_was_cancelled_takes_no_worker():
 
 
 def test_what_failed_or_was_cancelled_while_it_waited_does_not_begin():
-    failed, cancelled, waiting = request(), request(), request()
+    failed, cancelled, waiting = call(), call(), call()
     failed.future.set_exception(OSError())
     cancelled.future.cancel()
     assert [each.begin() for each in (failed, cancelled, waiting)] == [False, False, True]
 
 
 def test_what_is_withdrawn_waits_no_more_and_its_own_actor_is_given_out_to_be_ended():
-    lease, plain, [own, more] = Lease(2), request(), [request(num_cpus=1), request(num_cpus=1)]
+    lease, plain, [own, more] = Lease(2), call(), [call(num_cpus=1), call(num_cpus=1)]
     lease.take(own)
     assert done(lease) == ["start"]
     lease.take(plain)

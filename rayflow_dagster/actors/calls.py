@@ -69,7 +69,7 @@ class NodeSpec:
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class ActorCall:
     """One execution that somebody waits for; or, with ``only_reserves``, a worker for one, which
     the future then brings.
     """
