@@ -13,8 +13,8 @@ from rayflow_dagster.values.crossing import not_read, not_sent
 from rayflow_dagster.values.stored import opened
 
 from .calls import ActorCall
-from .hand import Hand
 from .sending import receive
+from .serial_thread import SerialThread
 from .worker import Envelope
 
 START_SECONDS = 60.0
@@ -45,11 +45,11 @@ class Running:
     """The executions that are on an actor; what their actors answer settles them.
 
     Args:
-        hand: the thread for what must not be done on Ray's own.
+        thread: the thread for what must not be done on Ray's own.
     """
 
-    def __init__(self, hand: Hand) -> None:
-        self._hand = hand
+    def __init__(self, thread: SerialThread) -> None:
+        self._thread = thread
         self._futures: set[Future[NodeReply]] = set()
 
     def add(self, future: "Future[NodeReply]") -> None:
@@ -67,7 +67,7 @@ class Running:
         """Send a call to an actor's ``run``, with ``before`` ahead of the usual arguments.
 
         ``then`` is told the error or None once the actor is free again: on Ray's own thread, where
-        it must not wait nor end an actor, or on the hand when the call could not be sent. The
+        it must not wait nor end an actor, or on ``thread`` when the call could not be sent. The
         call's inputs are let go of, and its refs when it is settled.
         """
 
@@ -82,7 +82,7 @@ class Running:
         except Exception as error:  # an input that cannot be pickled
             self.discard(call.future)
             fail(call.future, NodeExecutionError(call.node_id, error))
-            self._hand.do(partial(then, error))
+            self._thread.do(partial(then, error))
             return
         *outputs, envelope = refs if call.spec.outputs else [refs]
         envelope.future().add_done_callback(answered)
@@ -100,7 +100,7 @@ class Running:
             call.refs = {}
             succeed(call.future, settled)
         else:  # unpickling an exception runs its author's code, which may call Ray
-            self._hand.do(lambda: _settle_failed(call, envelope))
+            self._thread.do(lambda: _settle_failed(call, envelope))
 
 
 def _settle_failed(call: ActorCall, envelope: Envelope) -> None:

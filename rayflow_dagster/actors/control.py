@@ -30,7 +30,7 @@ from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
 from .answers import Running, fail, succeed
 from .calls import ActorCall, NodeSpec
-from .hand import Hand
+from .serial_thread import SerialThread
 from .variables import StoreProxy
 from .worker import NoVariables
 
@@ -65,7 +65,7 @@ class ControlNodes:
         self._store: Any = store if store is not None else NoVariables(are_declared=False)
         self._running = running
         self._waits = isinstance(store, StoreProxy)
-        self._thread = Hand("rayflow-variables")
+        self._thread = SerialThread("rayflow-variables")
         self._place = os.getpid(), os.uname().nodename
 
     def take(self, call: ActorCall) -> bool:

@@ -30,9 +30,9 @@ from .calls import ActorCall, NodeSpec, requested
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
-from .hand import Hand
 from .pool import WorkerPool, end
 from .resident_nodes import ResidentNodes
+from .serial_thread import SerialThread
 from .variables import StoreProxy
 from .worker import NodeWorker, WorkerSettings
 
@@ -77,10 +77,10 @@ class ActorManager:
         self._specs: dict[str, NodeSpec] = {}
         self._actors: dict[str, Handle] = {}
         self._coming_up: list[Future[Any]] = []
-        self._hand = Hand("rayflow-actors")
-        self._running = Running(self._hand)
+        self._thread = SerialThread("rayflow-actors")
+        self._running = Running(self._thread)
         self._control = ControlNodes(node_loader, store, self._running)
-        self._pool = WorkerPool(self._new_worker, self._hand, self._running)
+        self._pool = WorkerPool(self._new_worker, self._thread, self._running)
         self._loop = EventLoop(self._new_loop, self._running)
         self._residents = ResidentNodes(self._settings, self._store, flow, self._running)
         self._stop_listening = connection.on_lost(self._lost)
@@ -150,7 +150,7 @@ class ActorManager:
         A resident actor lives on, unless it is at work for this run: only its end stops that.
         """
         self._stop_listening()
-        self._hand.close(lambda: self._end_all(RunEndedError()))
+        self._thread.close(lambda: self._end_all(RunEndedError()))
 
     def dispatch(
         self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
@@ -165,7 +165,7 @@ class ActorManager:
         actor = self._actors.get(node_id)
         if actor is not None or call.spec.place in ("async", "resident"):
             call.begin()
-        if self._hand.is_closed:
+        if self._thread.is_closed:
             fail(call.future, RunEndedError())
         elif actor is not None:
             self._running.send(actor.run, call)

@@ -21,8 +21,8 @@ from rayflow_dagster.errors import ClusterError, NodeExecutionError, describe
 
 from .answers import Running, fail, lost, not_started, succeed
 from .calls import ActorCall, NodeSpec
-from .hand import Hand
 from .lease import Lease, Step, Worker
+from .serial_thread import SerialThread
 
 Handle = ActorHandle[Any]
 NewActor = Callable[[Mapping[str, Any]], Handle]
@@ -39,21 +39,21 @@ class WorkerPool:
 
     Args:
         new_actor: starts a worker.
-        hand: the thread that starts and ends actors.
+        thread: the thread that starts and ends actors.
         running: all executions that are on an actor.
     """
 
     def __init__(
         self,
         new_actor: NewActor,
-        hand: Hand,
+        thread: SerialThread,
         running: Running,
     ) -> None:
         self._new_actor = new_actor
-        self._hand = hand
+        self._thread = thread
         self._running = running
         self._lock = threading.Lock()
-        hand.meanwhile = self.pump
+        thread.meanwhile = self.pump
         self._machines = Machines()
         self._stranded = Stranded()
         self._looked = float("-inf")
@@ -98,7 +98,7 @@ class WorkerPool:
         elif worker is not None:
             self._serve(worker, call)
         else:
-            self._hand.do(self.pump)
+            self._thread.do(self.pump)
 
     def start_early(self, count: int) -> "Future[None]":
         """Start so many workers, as far as there are slots, before anything is asked of them.
@@ -107,7 +107,7 @@ class WorkerPool:
         """
         with self._lock:
             self._lease.early = count
-        self._hand.do(self.pump)
+        self._thread.do(self.pump)
         return self._first
 
     def fail_all(self, error: BaseException) -> None:
@@ -215,7 +215,7 @@ class WorkerPool:
             return
         ready: Future[Any] = worker.handle.ready.remote().future()
         worker.coming_up = ready
-        ready.add_done_callback(lambda done: self._hand.do(lambda: self._started(worker, done)))
+        ready.add_done_callback(lambda done: self._thread.do(lambda: self._started(worker, done)))
 
     def _started(self, worker: Worker, done: "Future[Any]") -> None:
         error = done.exception()
@@ -276,7 +276,7 @@ class WorkerPool:
     def _give_up(self, worker: Worker) -> None:
         """A worker is not needed for what it was got for, or not any more."""
         if worker.is_own:
-            self._hand.do(lambda: self._drop_and_pump(worker))
+            self._thread.do(lambda: self._drop_and_pump(worker))
         else:
             self._release(worker)
 
@@ -285,7 +285,7 @@ class WorkerPool:
 
         def then(error: BaseException | None) -> None:
             if isinstance(error, ray.exceptions.RayActorError):
-                self._hand.do(lambda: self._drop_and_pump(worker))
+                self._thread.do(lambda: self._drop_and_pump(worker))
             else:
                 self._give_up(worker)
 
@@ -297,11 +297,11 @@ class WorkerPool:
             more = self._lease.has_more_to_do
         if call is None:
             if more:
-                self._hand.do(self.pump)
+                self._thread.do(self.pump)
         elif call.is_light:
             self._serve(worker, call)
         else:  # a large value may wait for room in the object store
-            self._hand.do(lambda: self._serve(worker, call))
+            self._thread.do(lambda: self._serve(worker, call))
 
 
 def end_worker(worker: Worker) -> None:

@@ -15,7 +15,7 @@ CLOSE_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
 
 
-class Hand:
+class SerialThread:
     """Does work on a thread of its own, one piece after the other.
 
     The thread ends with ``close``; one that nobody closed does not keep the process alive. Whenever
@@ -32,7 +32,7 @@ class Hand:
         self._thread.start()
 
     def do(self, work: Work) -> bool:
-        """Have ``work`` done soon; what it raises is logged. False if the hand is closed."""
+        """Have ``work`` done soon; what it raises is logged. False if the thread is closed."""
         with self._lock:
             if self._closed:
                 return False
