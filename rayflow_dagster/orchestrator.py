@@ -347,9 +347,9 @@ def _metadata_of(flow: ResolvedFlow) -> dict[str, Any]:
 
 def _connect_to_ray(orchestrator: FlowOrchestrator) -> Dispatcher:
     """Connect to the cluster and start the variable store, if the flow has variables."""
-    from .actors.session import RunPlace, connect_to_ray
+    from .actors.session import RunFacts, connect_to_ray
 
-    place = RunPlace(
+    facts = RunFacts(
         orchestrator.ray_settings,
         orchestrator.project,
         orchestrator.flow_name,
@@ -357,4 +357,4 @@ def _connect_to_ray(orchestrator: FlowOrchestrator) -> Dispatcher:
         orchestrator.variables_snapshot,
     )
     graph = orchestrator._require_graph()
-    return connect_to_ray(graph, orchestrator.node_loader, place, orchestrator.variable_manager)
+    return connect_to_ray(graph, orchestrator.node_loader, facts, orchestrator.variable_manager)

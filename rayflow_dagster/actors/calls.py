@@ -13,7 +13,7 @@ from rayflow_dagster.values.stored import StoredValue, is_inline
 
 from .worker import Given, Job
 
-Place = Literal["worker", "own", "async", "resident"]
+RunsOn = Literal["worker", "own", "async", "resident"]
 """Where a node runs: on any worker, on an actor of its own for one execution, on the actor that
 all async nodes share, or on its resident actor."""
 DEFAULT_TTL = 600.0
@@ -32,7 +32,7 @@ class NodeSpec:
 
     call: NodeCall
     metadata: NodeMetadata
-    place: Place
+    runs_on: RunsOn
     outputs: tuple[str, ...]
     packed: bytes
     ray_options: Mapping[str, Any] = field(default_factory=dict)
@@ -45,17 +45,17 @@ class NodeSpec:
         call = NodeCall(node_id, node["class_path"], node["constants"])
         metadata, options = node["metadata"], node.get("ray_options", {})
         outputs = tuple(metadata["outputs"])
-        place: Place = "worker"
+        runs_on: RunsOn = "worker"
         if node.get("resident"):
-            place = "resident"
+            runs_on = "resident"
         elif options:
-            place = "own"
+            runs_on = "own"
         elif metadata.get("is_async"):
-            place = "async"
+            runs_on = "async"
         packed = Job(call, outputs).packed()
         ttl = float(node.get("resident_ttl", DEFAULT_TTL))
         priority = node.get("priority", 0)
-        return cls(call, metadata, place, outputs, packed, options, ttl, priority)
+        return cls(call, metadata, runs_on, outputs, packed, options, ttl, priority)
 
     @property
     def cpus(self) -> float:
@@ -65,7 +65,7 @@ class NodeSpec:
     @property
     def resources(self) -> dict[str, Any]:
         """What its actor asks of a machine. A resident keeps no CPU slot between its runs."""
-        return requested(self.ray_options) | ({"num_cpus": 0} if self.place == "resident" else {})
+        return requested(self.ray_options) | ({"num_cpus": 0} if self.runs_on == "resident" else {})
 
 
 @dataclass(slots=True, eq=False)

@@ -66,13 +66,13 @@ class ControlNodes:
         self._running = running
         self._waits = isinstance(store, StoreProxy)
         self._thread = SerialThread("rayflow-variables")
-        self._place = os.getpid(), os.uname().nodename
+        self._process = os.getpid(), os.uname().nodename
 
     def take(self, call: ActorCall) -> bool:
         """Run it, if this is the place for it."""
         spec = call.spec
         path = spec.call.class_path
-        if not is_control(path, self._loader) or spec.place != "worker":
+        if not is_control(path, self._loader) or spec.runs_on != "worker":
             return False
         if not all(map(is_inline, call.inputs.values())):
             return False
@@ -104,7 +104,7 @@ class ControlNodes:
         path = spec.call.class_path
         metadata = self._loader.get_node_metadata(path)
         reply = run_node_class(CONTROL[path], metadata, spec.call, inputs, variables)
-        reply.details["pid"], reply.details["host"] = self._place
+        reply.details["pid"], reply.details["host"] = self._process
         # Only a variable's value can be large; it becomes an object as any node's output.
         for name, value in part_outputs(spec.call, reply, store_in).items():
             reply.outputs[name] = ray.put(boxed(value))

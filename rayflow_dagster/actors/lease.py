@@ -31,15 +31,15 @@ MOST_SHOWN = 100
 class Worker:
     """A live actor. ``call`` is set for one that was made for one execution of one node.
 
-    ``place`` is the id of its machine once it is up. ``since``: when it was asked for, came up, or
-    last came free.
+    ``machine`` is the id of its machine once it is up. ``since``: when it was asked for, came up,
+    or last came free.
     """
 
     handle: Any = None
     coming_up: "Future[Any] | None" = None
     """A future that is done when it is up or can never be; None before it was asked for."""
     is_up: bool = False
-    place: str = ""
+    machine: str = ""
     call: ActorCall | None = None
     since: float = 0.0
     up_since: float = 0.0
@@ -77,7 +77,7 @@ class Lease:
     waiting: int = 0
     """How many requests for slots, of all runs, wait in Ray as last seen."""
     autoscales: bool = False
-    fits: Callable[[ActorCall, str], bool] = lambda _request, _place: True
+    fits: Callable[[ActorCall, str], bool] = lambda _request, _machine: True
     _spare: list[Worker] = field(default_factory=list)
     """Workers that are to end."""
 
@@ -88,7 +88,7 @@ class Lease:
 
     def take(self, call: ActorCall) -> Worker | None:
         """An idle worker for ``call``, or None: then it stands in a queue."""
-        if call.spec.place == "own":
+        if call.spec.runs_on == "own":
             self._stand_in(self.own_queue, call)
         elif self.idle and not self.queue:
             return self.idle.pop()
@@ -104,9 +104,9 @@ class Lease:
             at -= 1
         queue.insert(at, call)
 
-    def came_up(self, worker: Worker, place: str, now: float) -> None:
+    def came_up(self, worker: Worker, machine: str, now: float) -> None:
         """A worker is up, on the machine with this id."""
-        worker.is_up, worker.place, worker.owed = True, place, 0.0
+        worker.is_up, worker.machine, worker.owed = True, machine, 0.0
         worker.since = worker.up_since = now
 
     def release(self, worker: Worker, now: float) -> ActorCall | None:
@@ -138,7 +138,7 @@ class Lease:
     def _owner_of(self, worker: Worker) -> Worker | None:
         """The own actor that is still to come up and that the worker's slot is owed to."""
         for own in self.workers:
-            if own.owed > 0 and own.call and self.fits(own.call, worker.place):
+            if own.owed > 0 and own.call and self.fits(own.call, worker.machine):
                 return own
         return None
 

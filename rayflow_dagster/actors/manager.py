@@ -163,15 +163,15 @@ class ActorManager:
         """
         call = ActorCall(self._specs[node_id], inputs, store_in)
         actor = self._actors.get(node_id)
-        if actor is not None or call.spec.place in ("async", "resident"):
+        if actor is not None or call.spec.runs_on in ("async", "resident"):
             call.begin()
         if self._thread.is_closed:
             fail(call.future, RunEndedError())
         elif actor is not None:
             self._running.send(actor.run, call)
         elif not self._control.take(call):
-            places = {"async": self._loop.run, "resident": self._residents.run}
-            places.get(call.spec.place, self._pool.run)(call)
+            runners = {"async": self._loop.run, "resident": self._residents.run}
+            runners.get(call.spec.runs_on, self._pool.run)(call)
         return call.future
 
     def needs_worker(self, node_id: str) -> bool:
@@ -179,7 +179,7 @@ class ActorManager:
         spec = self._specs[node_id]
         path = spec.call.class_path
         rests = path in (START_CLASS, RETURN_CLASS) or is_control(path, self._loader)
-        return spec.place in ("worker", "own") and not rests
+        return spec.runs_on in ("worker", "own") and not rests
 
     def reserve(self, node_id: str) -> "Future[Any]":
         """Get the worker that the next ``dispatch`` of the node runs on. The future is done when
@@ -226,8 +226,8 @@ class ActorManager:
         self._running.fail_all(error)
 
     def _start_early(self, graph: ExecutionGraph) -> None:
-        places = [self._specs[node_id].place for node_id in graph["nodes"]]
-        if "async" in places:
+        where = [self._specs[node_id].runs_on for node_id in graph["nodes"]]
+        if "async" in where:
             self._coming_up.append(self._loop.start_early())
         width = self._width(graph)
         if width:
@@ -242,7 +242,7 @@ class ActorManager:
             levels[node_id] = 1 + max(
                 (levels[before] for before in node["dependencies"]), default=0
             )
-            if self._specs[node_id].place == "worker" and self.needs_worker(node_id):
+            if self._specs[node_id].runs_on == "worker" and self.needs_worker(node_id):
                 widths[levels[node_id]] += 1
         return max(widths.values(), default=0)
 

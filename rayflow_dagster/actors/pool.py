@@ -182,8 +182,8 @@ class WorkerPool:
             if worker is not None:
                 end_worker(worker)
 
-    def _fits(self, call: ActorCall, place: str) -> bool:
-        return self._machines.may_stand(call.spec.resources, place)
+    def _fits(self, call: ActorCall, machine: str) -> bool:
+        return self._machines.may_stand(call.spec.resources, machine)
 
     def _steps(self) -> Iterator[Step]:
         while True:

@@ -121,11 +121,11 @@ class ResidentNodes:
         lease: Any = handle.lease.remote(turn.ticket, digest, turn.call.spec.ttl)
         waiting = Stranded()
         while not ray.wait([lease], timeout=_LOOK_SECONDS)[0]:
-            self._check_place(turn, waiting)
+            self._check_machines(turn, waiting)
         answer: LeaseAnswer = ray.get(lease)
         return answer
 
-    def _check_place(self, turn: _Turn, waiting: Stranded) -> None:
+    def _check_machines(self, turn: _Turn, waiting: Stranded) -> None:
         """Raises ClusterError when the machine that the actor waits for has left for good."""
         call, machines = turn.call, look_around()
         if machines is None:

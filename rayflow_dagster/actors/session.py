@@ -17,7 +17,7 @@ from .variables import VariableStoreManager
 
 
 @dataclass(frozen=True, slots=True)
-class RunPlace:
+class RunFacts:
     """What a run is connected with. ``flow`` names the flow within the project; "" for
     one without a name, which is known by all that it says.
 
@@ -33,27 +33,25 @@ class RunPlace:
 
 
 def connect_to_ray(
-    graph: ExecutionGraph, loader: NodeLoader, place: RunPlace, variables: VariableStoreManager
+    graph: ExecutionGraph, loader: NodeLoader, run: RunFacts, variables: VariableStoreManager
 ) -> ActorManager:
     """The actors of a run; its variable store, if that is an actor, comes from ``variables``.
 
     Raises:
         ClusterError: the cluster cannot be reached, or can never run what a node asks for.
     """
-    settings = place.settings or connection.RaySettings(num_cpus=place.project.settings.num_cpus)
-    connection.connect(settings, connection.Shipment.of(place.project))
+    settings = run.settings or connection.RaySettings(num_cpus=run.project.settings.num_cpus)
+    connection.connect(settings, connection.Shipment.of(run.project))
     declared = graph.get("variables")
     store: Any = None
-    if declared and not place.is_shared and not others_use_variables(graph, loader):
-        store = GlobalVariableStore(declared, place.snapshot)
+    if declared and not run.is_shared and not others_use_variables(graph, loader):
+        store = GlobalVariableStore(declared, run.snapshot)
     elif declared:
-        store = variables.create_declared(declared, place.snapshot)
-    manager = ActorManager(
-        loader, store, str(place.project.root), flow=place.flow or _nameless(graph)
-    )
+        store = variables.create_declared(declared, run.snapshot)
+    manager = ActorManager(loader, store, str(run.project.root), flow=run.flow or _nameless(graph))
     try:
         # A process that runs one step of many needs no workers for the others.
-        manager.prepare(graph, starts_early=not place.is_shared)
+        manager.prepare(graph, starts_early=not run.is_shared)
     except BaseException:
         manager.cleanup_actors()
         variables.cleanup()

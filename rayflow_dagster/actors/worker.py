@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.actor import ActorHandle
 
-from rayflow_dagster.cluster.places import found_here
+from rayflow_dagster.cluster.project_here import found_here
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import NodeRegistry, NodeRoot
 from rayflow_dagster.errors import NodeExecutionError, VariableError

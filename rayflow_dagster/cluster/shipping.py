@@ -1,4 +1,4 @@
-"""What the workers of an existing cluster get of the project; `places.py` finds it there.
+"""What the workers of an existing cluster get of the project; `project_here.py` finds it there.
 
 The embedded Ray runs where the project lies. A cluster's machines have neither the author's nodes
 nor, maybe, this package: both travel in the ``runtime_env`` of the connection.
@@ -16,7 +16,7 @@ from rayflow_dagster.compiler.registry import BUILTIN_ROOT
 from rayflow_dagster.errors import ClusterError
 
 from . import _ray
-from .places import SHIPPED_MARK
+from .project_here import SHIPPED_MARK
 
 if TYPE_CHECKING:
     from rayflow_dagster.project import Project

@@ -26,7 +26,7 @@ def done(lease: Lease, now: float = 0.0) -> list[str]:
 
 
 def with_idle(count: int) -> Lease:
-    workers = [Worker(is_up=True, place=f"machine {n}") for n in range(count)]
+    workers = [Worker(is_up=True, machine=f"machine {n}") for n in range(count)]
     return Lease(workers=list(workers), idle=list(workers))
 
 
@@ -96,12 +96,12 @@ def test_a_node_of_its_own_ends_no_more_idle_workers_than_it_needs():
 
 def test_idle_workers_end_where_the_own_actor_may_stand():
     lease = with_idle(3)
-    lease.fits = lambda _request, place: place == "machine 1"
+    lease.fits = lambda _request, machine: machine == "machine 1"
     lease.take(call(num_cpus=2))
-    assert [step.worker.place for step in steps(lease)] == ["", "machine 1"]
-    assert [worker.place for worker in lease.idle] == ["machine 0", "machine 2"]
+    assert [step.worker.machine for step in steps(lease)] == ["", "machine 1"]
+    assert [worker.machine for worker in lease.idle] == ["machine 0", "machine 2"]
     lease.came_up(lease.workers[-1], "machine 1", 0.0)
-    lease.idle.append(Worker(is_up=True, place="machine 1"))
+    lease.idle.append(Worker(is_up=True, machine="machine 1"))
     assert steps(lease) == []
 
 

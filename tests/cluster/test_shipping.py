@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rayflow_dagster.cluster import shipping
-from rayflow_dagster.cluster.places import SHIPPED_MARK, found_here
+from rayflow_dagster.cluster.project_here import SHIPPED_MARK, found_here
 from rayflow_dagster.cluster.shipping import Shipment
 from rayflow_dagster.compiler.registry import NodeRoot
 from rayflow_dagster.errors import ClusterError
