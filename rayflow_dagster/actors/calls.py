@@ -11,7 +11,7 @@ from rayflow_dagster.runner import NodeCall
 from rayflow_dagster.types import GraphNode, NodeMetadata
 from rayflow_dagster.values.stored import StoredValue, is_inline
 
-from .worker import Given, Job
+from .worker import CallData, Job
 
 RunsOn = Literal["worker", "own", "async", "resident"]
 """Where a node runs: on any worker, on an actor of its own for one execution, on the actor that
@@ -109,8 +109,8 @@ class ActorCall:
         values: dict[str, Any] = {}
         for name, value in self.inputs.items():
             (refs if isinstance(value, ray.ObjectRef) else values)[name] = value
-        given = Given(self.store_in, values, tuple(refs))
-        sent = given.packed() if self.is_light else given
+        data = CallData(self.store_in, values, tuple(refs))
+        sent = data.packed() if self.is_light else data
         returned = run.options(num_returns=1 + len(self.spec.outputs)).remote(
             *before, self.spec.packed, sent, *refs.values()
         )

@@ -22,10 +22,10 @@ class _Bounded(io.FileIO):
     """Takes anything and keeps its beginning; a full disk loses a text and fails nobody."""
 
     def write(self, data: Any, /) -> int:
-        given = memoryview(data).cast("B")
+        printed = memoryview(data).cast("B")
         with suppress(OSError):
-            super().write(given[: max(0, MAX_BYTES + 1 - self.tell())])
-        return given.nbytes
+            super().write(printed[: max(0, MAX_BYTES + 1 - self.tell())])
+        return printed.nbytes
 
 
 class _Stream:
@@ -35,8 +35,8 @@ class _Stream:
         self._kept, name = tempfile.mkstemp(prefix="rayflow-printed-")
         os.unlink(name)
         # Nodes may close what they are given; its text is then still here.
-        self._given = os.dup(self._kept)
-        raw = io.BufferedWriter(_Bounded(self._given, "w", closefd=False))
+        self._lent = os.dup(self._kept)
+        raw = io.BufferedWriter(_Bounded(self._lent, "w", closefd=False))
         self.text = io.TextIOWrapper(raw)
         self._reset()
 
@@ -58,7 +58,7 @@ class _Stream:
     def is_good(self) -> bool:
         """Whether the next execution can have it, emptied; else its descriptors are closed."""
         with suppress(ValueError, OSError):
-            if os.path.sameopenfile(self._given, self._kept):
+            if os.path.sameopenfile(self._lent, self._kept):
                 self._reset()
                 return True
         self._close()
@@ -66,8 +66,8 @@ class _Stream:
 
     def _close(self) -> None:
         with suppress(OSError):  # what the node has closed may be another file by now
-            if os.path.sameopenfile(self._given, self._kept):
-                os.close(self._given)
+            if os.path.sameopenfile(self._lent, self._kept):
+                os.close(self._lent)
         os.close(self._kept)
 
 

@@ -68,8 +68,8 @@ class ControlNodes:
         self._thread = SerialThread("rayflow-variables")
         self._process = os.getpid(), os.uname().nodename
 
-    def take(self, call: ActorCall) -> bool:
-        """Run it, if this is the place for it."""
+    def run_if_control(self, call: ActorCall) -> bool:
+        """Run it here, if it is a control node with small inputs; False if not."""
         spec = call.spec
         path = spec.call.class_path
         if not is_control(path, self._loader) or spec.runs_on != "worker":

@@ -20,7 +20,7 @@ IDLE_SECONDS = 1.0
 """How long a worker lives with nothing to do: its slot may be another run's."""
 PENDING_SECONDS = 10.0
 """How long a worker that is not up is waited for once nobody needs it."""
-TURN_SECONDS = 3.0
+SERVING_SECONDS = 3.0
 """How long a worker serves its run while others wait for a slot; a new one takes about half a
 second, a tenth of that where a spare process is there."""
 MOST_SHOWN = 100
@@ -74,7 +74,7 @@ class Lease:
     queue: deque[ActorCall] = field(default_factory=deque)
     own_queue: deque[ActorCall] = field(default_factory=deque)
     early: int = 0
-    waiting: int = 0
+    pending: int = 0
     """How many requests for slots, of all runs, wait in Ray as last seen."""
     autoscales: bool = False
     fits: Callable[[ActorCall, str], bool] = lambda _request, _machine: True
@@ -86,7 +86,7 @@ class Lease:
         """How many workers may be starting: on few cores they only delay the first of them."""
         return max(2, int(self.slots) // 4, MOST_SHOWN if self.autoscales else 0)
 
-    def take(self, call: ActorCall) -> Worker | None:
+    def worker_for(self, call: ActorCall) -> Worker | None:
         """An idle worker for ``call``, or None: then it stands in a queue."""
         if call.spec.runs_on == "own":
             self._stand_in(self.own_queue, call)
@@ -125,15 +125,15 @@ class Lease:
 
     def _gives_way(self, worker: Worker, now: float) -> bool:
         """Whether a worker that comes free ends, for an own actor or for another run."""
-        owner = self._owner_of(worker) if self.waiting or not self.queue else None
+        owner = self._owner_of(worker) if self.pending or not self.queue else None
         if owner is not None:
             owner.owed -= 1
-        return owner is not None or (self.others_wait and now - worker.up_since >= TURN_SECONDS)
+        return owner is not None or (self.others_wait and now - worker.up_since >= SERVING_SECONDS)
 
     @property
     def others_wait(self) -> bool:
         """Whether another run waits for a slot."""
-        return self.waiting > sum(not worker.is_up for worker in self.workers)
+        return self.pending > sum(not worker.is_up for worker in self.workers)
 
     def _owner_of(self, worker: Worker) -> Worker | None:
         """The own actor that is still to come up and that the worker's slot is owed to."""
@@ -190,19 +190,19 @@ class Lease:
         if not self.own_queue or starting >= self.starts_at_once:
             return None
         call = self.own_queue.popleft()
-        return self._starting(Worker(call=call, since=now, owed=call.spec.cpus))
+        return self._start_step(Worker(call=call, since=now, owed=call.spec.cpus))
 
     def _ending_step(self, now: float) -> Step | None:
         for worker in self._spare:
-            return self._ending(worker)
+            return self._end_step(worker)
         for worker in self.idle:
             if self._gives_way(worker, now):
-                return self._ending(worker)
+                return self._end_step(worker)
         if self.queue:
             return None
         for worker in self.workers:
             if self._is_unneeded(worker, now):
-                return self._ending(worker)
+                return self._end_step(worker)
         return None
 
     def _is_unneeded(self, worker: Worker, now: float) -> bool:
@@ -222,12 +222,12 @@ class Lease:
         if starting >= min(self.starts_at_once, wanted):
             return None
         self.early = max(0, self.early - 1)
-        return self._starting(Worker(since=now))
+        return self._start_step(Worker(since=now))
 
-    def _starting(self, worker: Worker) -> Step:
+    def _start_step(self, worker: Worker) -> Step:
         self.workers.append(worker)
         return Step("start", worker, worker.call)
 
-    def _ending(self, worker: Worker) -> Step:
+    def _end_step(self, worker: Worker) -> Step:
         self.forget(worker)
         return Step("end", worker)

@@ -169,7 +169,7 @@ class ActorManager:
             fail(call.future, RunEndedError())
         elif actor is not None:
             self._running.send(actor.run, call)
-        elif not self._control.take(call):
+        elif not self._control.run_if_control(call):
             runners = {"async": self._loop.run, "resident": self._residents.run}
             runners.get(call.spec.runs_on, self._pool.run)(call)
         return call.future

@@ -28,7 +28,7 @@ Handle = ActorHandle[Any]
 NewActor = Callable[[Mapping[str, Any]], Handle]
 """Starts an actor with Ray's options."""
 
-ENDING_SECONDS = 5.0
+COMING_UP_SECONDS = 5.0
 """How long a worker that is not needed any more may take to come up before it is ended."""
 LOOK_SECONDS = 0.5
 """How often the pool looks at what the cluster has, and who else waits for it."""
@@ -92,7 +92,7 @@ class WorkerPool:
     def _queue(self, call: ActorCall) -> None:
         with self._lock:
             closed = self._closed
-            worker = self._lease.take(call) if closed is None else None
+            worker = self._lease.worker_for(call) if closed is None else None
         if closed is not None:
             fail(call.future, closed)
         elif worker is not None:
@@ -114,9 +114,9 @@ class WorkerPool:
         """Whatever waits for a worker fails with ``error``, and so does what comes later."""
         with self._lock:
             self._closed = self._closed or error
-        self._fail_waiting(error)
+        self._fail_unserved(error)
 
-    def _fail_waiting(self, error: BaseException) -> None:
+    def _fail_unserved(self, error: BaseException) -> None:
         with self._lock:
             self._settle_first()
             waiting = self._lease.unserved
@@ -149,7 +149,7 @@ class WorkerPool:
             for step in self._steps():
                 self._do(step)
         except Exception as error:
-            self._fail_waiting(
+            self._fail_unserved(
                 ClusterError(f"Ray could not be asked for an actor: {describe(error)}")
             )
 
@@ -168,7 +168,7 @@ class WorkerPool:
         with self._lock:
             self._lease.slots = machines.cpus
             self._lease.autoscales = machines.autoscales
-            self._lease.waiting = machines.waiting
+            self._lease.pending = machines.pending
         self._fail_stranded(now)
 
     def _fail_stranded(self, now: float) -> None:
@@ -315,7 +315,7 @@ def end_worker(worker: Worker) -> None:
         return
 
     def end_started() -> None:
-        wait([coming_up], ENDING_SECONDS)  # one that takes longer most likely waits for a slot
+        wait([coming_up], COMING_UP_SECONDS)  # one that takes longer most likely waits for a slot
         end(worker.handle)
 
     threading.Thread(target=end_started, name="rayflow-ending", daemon=True).start()

@@ -23,7 +23,7 @@ from rayflow_dagster.compiler.registry import BUILTIN_ROOT
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.node import RayflowNode
 
-from .worker import Given, KnownJob, NodeHost, WorkerSettings
+from .worker import CallData, KnownJob, NodeHost, WorkerSettings
 
 LeaseAnswer = Literal["granted", "stale", "wait"]
 
@@ -50,7 +50,7 @@ class ResidentActor(NodeHost):
         self._node: RayflowNode | None = None
         self._thread = ThreadPoolExecutor(1, "rayflow-node")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turns = Turns(ttl)
+        self._queue = LeaseQueue(ttl)
         threading.Thread(target=self._reap, name="rayflow-reaper", daemon=True).start()
 
     async def lease(self, ticket: str, digest: str, ttl: float) -> LeaseAnswer:
@@ -59,18 +59,18 @@ class ResidentActor(NodeHost):
         "granted": ``run`` may come. "stale": this actor is not what the caller wants, and ends.
         "wait": ask again, the place in the queue is kept.
         """
-        self._turns.ask(ticket)
+        self._queue.ask(ticket)
         until = time.monotonic() + WAIT_SECONDS
         answer: LeaseAnswer = "wait"
         while answer == "wait" and time.monotonic() < until:
-            answer = self._turns.answer(ticket, lambda: self._is_stale(digest), ttl)
+            answer = self._queue.answer(ticket, lambda: self._is_stale(digest), ttl)
             if answer == "wait":
                 await asyncio.sleep(_POLL_SECONDS)
         return answer
 
     async def withdraw(self, ticket: str) -> None:
         """Whoever has this ticket does not need a turn any more."""
-        self._turns.give_back(ticket)
+        self._queue.give_back(ticket)
 
     async def run(
         self,
@@ -78,7 +78,7 @@ class ResidentActor(NodeHost):
         store: "ActorHandle[Any] | None",
         settings: WorkerSettings,
         packed: bytes,
-        given: Given | bytes,
+        data: CallData | bytes,
         *refs: Any,
     ) -> Any:
         """As ``NodeWorker.run``, in the turn that ``ticket`` was granted.
@@ -86,23 +86,23 @@ class ResidentActor(NodeHost):
         ``store`` is the variable store of the run, ``settings`` are the run's: its secrets may
         have other values than those of the run that started this actor.
         """
-        if not self._turns.begin(ticket):
+        if not self._queue.begin(ticket):
             raise LeaseLostError("its inputs came too late, another run has the resident now")
         self._has_variables = settings.has_variables
         self._environment = settings.environment if settings.is_here else None
         self._store = self._variables(store)
         try:
-            return await self._in_its_place(packed, Given.unpacked(given), refs)
+            return await self._in_its_place(packed, CallData.unpacked(data), refs)
         finally:
             self._sources.note()
-            self._turns.give_back(ticket)
+            self._queue.give_back(ticket)
 
-    async def _in_its_place(self, packed: bytes, given: Given, refs: tuple[Any, ...]) -> Any:
+    async def _in_its_place(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> Any:
         """Run on the node's one thread, or on its one event loop: never on Ray's own."""
         here = asyncio.get_running_loop()
         if not await here.run_in_executor(self._thread, self._is_async, packed):
-            return await here.run_in_executor(self._thread, self._run_node, packed, given, refs)
-        running = self._await_node(packed, given, refs)
+            return await here.run_in_executor(self._thread, self._run_node, packed, data, refs)
+        running = self._await_node(packed, data, refs)
         return await asyncio.wrap_future(
             asyncio.run_coroutine_threadsafe(running, self._own_loop())
         )
@@ -136,11 +136,11 @@ class ResidentActor(NodeHost):
         return digest != self._digest or self._sources.have_changed()
 
     def _reap(self) -> None:
-        self._turns.wait_until_over()
+        self._queue.wait_until_over()
         os._exit(0)  # what the node started may still run, and nobody waits for it
 
 
-class Turns:
+class LeaseQueue:
     """Whose turn it is, in the order of asking: the first has it. Safe to use from any thread.
 
     It is over when nobody has asked for ``ttl`` seconds, or once it is stale; then for ever.

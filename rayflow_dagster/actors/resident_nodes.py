@@ -37,7 +37,7 @@ Handle = ActorHandle[Any]
 
 
 @dataclass(slots=True, eq=False)
-class _Turn:
+class _Execution:
     """One execution, from asking for a turn to the answer."""
 
     call: ActorCall
@@ -57,54 +57,54 @@ class ResidentNodes:
         self._flow = flow
         self._running = running
         self._lock = threading.Lock()
-        self._turns: set[_Turn] = set()
+        self._executions: set[_Execution] = set()
         self._handles: dict[str, Handle] = {}
         self._closed = threading.Event()
 
     def run(self, call: ActorCall) -> None:
         """Run it in its turn. Waits on a thread of its own, as long as the run lives."""
-        turn = _Turn(call)
+        execution = _Execution(call)
         with self._lock:
-            self._turns.add(turn)
+            self._executions.add(execution)
         name = f"rayflow-{call.node_id}"
-        threading.Thread(target=self._serve, args=(turn,), name=name, daemon=True).start()
+        threading.Thread(target=self._serve, args=(execution,), name=name, daemon=True).start()
 
     def fail_all(self, error: BaseException) -> None:
         """Whatever waits or runs fails with ``error``."""
-        for turn in list(self._turns):
-            fail(turn.call.future, error)
+        for execution in list(self._executions):
+            fail(execution.call.future, error)
 
     def close(self, error: BaseException) -> None:
         """End those residents that work for this run; withdraw from the others."""
         self._closed.set()
         self.fail_all(error)
         with self._lock:
-            turns, self._turns = self._turns, set()
-        for turn in turns:
-            if turn.handle is not None and turn.is_at_work:
-                end(turn.handle)
-            elif turn.handle is not None:
-                turn.handle.withdraw.remote(turn.ticket)
+            executions, self._executions = self._executions, set()
+        for execution in executions:
+            if execution.handle is not None and execution.is_at_work:
+                end(execution.handle)
+            elif execution.handle is not None:
+                execution.handle.withdraw.remote(execution.ticket)
 
-    def _serve(self, turn: _Turn) -> None:
+    def _serve(self, execution: _Execution) -> None:
         try:
-            handle = self._leased(turn)
+            handle = self._leased(execution)
         except Exception as error:  # no actor could be had
-            self._settled(turn)
-            fail(turn.call.future, not_started(turn.call.node_id, error))
+            self._settled(execution)
+            fail(execution.call.future, not_started(execution.call.node_id, error))
             return
         if handle is not None:
-            self._work(turn, handle)
+            self._work(execution, handle)
 
-    def _leased(self, turn: _Turn) -> Handle | None:
+    def _leased(self, execution: _Execution) -> Handle | None:
         """The actor, once it is this run's turn on it; None when the run has ended."""
-        spec = turn.call.spec
+        spec = execution.call.spec
         digest = digest_of(spec)
         deaths = 0
         while not self._closed.is_set():
-            handle = turn.handle = self._found(spec, digest)
+            handle = execution.handle = self._found(spec, digest)
             try:
-                answer = self._asked(handle, turn, digest)
+                answer = self._asked(handle, execution, digest)
             except RayActorError as error:  # it ended; nothing of this run was on it
                 deaths += 1
                 if deaths > _MOST_DEATHS or getattr(error, "actor_init_failed", False):
@@ -117,22 +117,22 @@ class ResidentNodes:
                 self._closed.wait(_PAUSE_SECONDS)
         return None
 
-    def _asked(self, handle: Handle, turn: _Turn, digest: str) -> LeaseAnswer:
-        lease: Any = handle.lease.remote(turn.ticket, digest, turn.call.spec.ttl)
-        waiting = Stranded()
+    def _asked(self, handle: Handle, execution: _Execution, digest: str) -> LeaseAnswer:
+        lease: Any = handle.lease.remote(execution.ticket, digest, execution.call.spec.ttl)
+        stranded_since = Stranded()
         while not ray.wait([lease], timeout=_LOOK_SECONDS)[0]:
-            self._check_machines(turn, waiting)
+            self._check_machines(execution, stranded_since)
         answer: LeaseAnswer = ray.get(lease)
         return answer
 
-    def _check_machines(self, turn: _Turn, waiting: Stranded) -> None:
+    def _check_machines(self, execution: _Execution, stranded_since: Stranded) -> None:
         """Raises ClusterError when the machine that the actor waits for has left for good."""
-        call, machines = turn.call, look_around()
+        call, machines = execution.call, look_around()
         if machines is None:
             return
-        if waiting.look({call: call.spec.resources}, machines, time.monotonic()):
-            if turn.handle is not None:
-                turn.handle.withdraw.remote(turn.ticket)
+        if stranded_since.look({call: call.spec.resources}, machines, time.monotonic()):
+            if execution.handle is not None:
+                execution.handle.withdraw.remote(execution.ticket)
             raise stranded(call.node_id, call.spec.resources, machines)
 
     def _found(self, spec: NodeSpec, digest: str) -> Handle:
@@ -158,27 +158,27 @@ class ResidentNodes:
         if self._handles.get(spec.call.node_id) is handle:
             del self._handles[spec.call.node_id]
 
-    def _work(self, turn: _Turn, handle: Handle) -> None:
-        call = turn.call
+    def _work(self, execution: _Execution, handle: Handle) -> None:
+        call = execution.call
 
         def then(error: BaseException | None) -> None:
-            self._settled(turn)
+            self._settled(execution)
             if isinstance(error, RayActorError):
                 self._forget(call.spec, handle)
             elif error is not None:  # the call may not have come to the actor
-                handle.withdraw.remote(turn.ticket)
+                handle.withdraw.remote(execution.ticket)
 
         with self._lock:
-            if turn not in self._turns:  # the run has ended meanwhile
-                handle.withdraw.remote(turn.ticket)
+            if execution not in self._executions:  # the run has ended meanwhile
+                handle.withdraw.remote(execution.ticket)
                 return
-            turn.is_at_work = True
-        extra = (turn.ticket, self._store, self._settings)
+            execution.is_at_work = True
+        extra = (execution.ticket, self._store, self._settings)
         self._running.send(handle.run, call, *extra, then=then)
 
-    def _settled(self, turn: _Turn) -> None:
+    def _settled(self, execution: _Execution) -> None:
         with self._lock:
-            self._turns.discard(turn)
+            self._executions.discard(execution)
 
 
 def name_of(folder: str | None, flow: str, node_id: str) -> str:

@@ -79,7 +79,7 @@ class Job(NamedTuple):
         return pickle.dumps(tuple(self), protocol=5)
 
 
-class Given(NamedTuple):
+class CallData(NamedTuple):
     """What one execution brings besides its object refs, which are arguments of their own.
 
     ``store_in`` is where outputs are written to, or None; ``values`` are inputs by name;
@@ -96,9 +96,9 @@ class Given(NamedTuple):
         return pickle.dumps(tuple(self), protocol=5)
 
     @classmethod
-    def unpacked(cls, sent: "Given | bytes") -> "Given":
-        given = cls(*pickle.loads(sent)) if isinstance(sent, bytes) else sent
-        return given._replace(arrived=time.monotonic())
+    def unpacked(cls, sent: "CallData | bytes") -> "CallData":
+        data = cls(*pickle.loads(sent)) if isinstance(sent, bytes) else sent
+        return data._replace(arrived=time.monotonic())
 
 
 class Envelope(NamedTuple):
@@ -173,20 +173,20 @@ class NodeHost:
         metadata = self._loader.get_node_metadata(call.class_path)
         return KnownJob(call, outputs, node_class, metadata)
 
-    def _run_node(self, packed: bytes, given: Given, refs: tuple[Any, ...]) -> Any:
+    def _run_node(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> Any:
         """Run the node once on this thread; returns what ``_answer`` does."""
         apart: dict[str, Any] = {}
         with captured_output() as captured:
             try:
                 job = self._job(packed)
-                reply = run_node_class(*self._arguments(job, opened_inputs(given, refs)))
+                reply = run_node_class(*self._arguments(job, opened_inputs(data, refs)))
             except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
             else:
-                apart = part_outputs(job.call, reply, given.store_in)
-        return self._answer(packed, given, reply, apart, captured)
+                apart = part_outputs(job.call, reply, data.store_in)
+        return self._answer(packed, data, reply, apart, captured)
 
-    async def _await_node(self, packed: bytes, given: Given, refs: tuple[Any, ...]) -> Any:
+    async def _await_node(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> Any:
         """As ``_run_node``, on an event loop that neither imports nor files hold up."""
         apart: dict[str, Any] = {}
         with captured_output() as captured:
@@ -194,7 +194,7 @@ class NodeHost:
                 if packed not in self._known:
                     await asyncio.to_thread(self._job, packed)
                 job = self._known[packed]
-                arguments = self._arguments(job, await _opened_apart(given, refs))
+                arguments = self._arguments(job, await _opened_apart(data, refs))
                 if inspect.iscoroutinefunction(job.node_class.process):
                     reply = await await_node_class(*arguments)
                 else:  # only its source looked async, and what blocks must not block the loop
@@ -202,11 +202,11 @@ class NodeHost:
             except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
             else:
-                if given.store_in is None:
+                if data.store_in is None:
                     apart = part_outputs(job.call, reply)
                 else:
-                    apart = await asyncio.to_thread(part_outputs, job.call, reply, given.store_in)
-        return self._answer(packed, given, reply, apart, captured)
+                    apart = await asyncio.to_thread(part_outputs, job.call, reply, data.store_in)
+        return self._answer(packed, data, reply, apart, captured)
 
     def _arguments(self, job: KnownJob, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
         """What ``run_node_class`` takes. Relative paths now mean the project's files."""
@@ -223,7 +223,7 @@ class NodeHost:
     def _answer(
         self,
         packed: bytes,
-        given: Given,
+        data: CallData,
         reply: NodeReply,
         apart: Mapping[str, Any],
         captured: Captured,
@@ -246,9 +246,9 @@ class NodeHost:
         same = {
             name: port
             for name, port in reply.handed_on.items()
-            if name in apart and port in given.ref_names
+            if name in apart and port in data.ref_names
         }
-        self._free = leaving(details, given.arrived, self._free)
+        self._free = leaving(details, data.arrived, self._free)
         envelope = Envelope(reply.outputs, reply.exec_fired, details, error, same).packed()
         known = self._known.get(packed)
         names = known.outputs if known else Job(*pickle.loads(packed)).outputs
@@ -293,7 +293,7 @@ class NodeWorker(NodeHost):
             raise NodeExecutionError(node_id, receive(node_id, send(reply.exception)))
         return reply.outputs
 
-    def run(self, packed: bytes, given: Given | bytes, *refs: Any) -> Any:
+    def run(self, packed: bytes, data: CallData | bytes, *refs: Any) -> Any:
         """Run one node once, as the ``Job`` in ``packed`` says.
 
         ``refs`` are the values that Ray resolved. Small outputs come in the envelope, the others
@@ -303,15 +303,15 @@ class NodeWorker(NodeHost):
             (one value per output, ``IN_ENVELOPE`` for those in it and for an input that is handed
             on; the packed envelope), or the envelope alone where the node has no outputs.
         """
-        return self._run_node(packed, Given.unpacked(given), refs)
+        return self._run_node(packed, CallData.unpacked(data), refs)
 
 
 class AsyncNodeWorker(NodeHost):
     """Runs ``async`` nodes, all on one event loop, any number at once."""
 
-    async def run(self, packed: bytes, given: Given | bytes, *refs: Any) -> Any:
+    async def run(self, packed: bytes, data: CallData | bytes, *refs: Any) -> Any:
         """As ``NodeWorker.run``; waits, imports and files do not hold the other nodes up."""
-        return await self._await_node(packed, Given.unpacked(given), refs)
+        return await self._await_node(packed, CallData.unpacked(data), refs)
 
 
 class NoVariables:
@@ -332,17 +332,17 @@ class NoVariables:
         )
 
 
-def opened_inputs(given: Given, refs: tuple[Any, ...]) -> dict[str, Any]:
+def opened_inputs(data: CallData, refs: tuple[Any, ...]) -> dict[str, Any]:
     """Every input by name, with stored and boxed values opened.
 
     Raises:
         OSError: the file of one is gone.
     """
-    inputs = dict(given.values) | dict(zip(given.ref_names, refs, strict=True))
+    inputs = dict(data.values) | dict(zip(data.ref_names, refs, strict=True))
     return {name: opened(value) for name, value in inputs.items()}
 
 
-async def _opened_apart(given: Given, refs: tuple[Any, ...]) -> dict[str, Any]:
-    if any(isinstance(value, StoredValue) for value in given.values.values()):
-        return await asyncio.to_thread(opened_inputs, given, refs)
-    return opened_inputs(given, refs)
+async def _opened_apart(data: CallData, refs: tuple[Any, ...]) -> dict[str, Any]:
+    if any(isinstance(value, StoredValue) for value in data.values.values()):
+        return await asyncio.to_thread(opened_inputs, data, refs)
+    return opened_inputs(data, refs)

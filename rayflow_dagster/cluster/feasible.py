@@ -33,11 +33,11 @@ class Machines:
     """The connected cluster at one moment.
 
     ``by_id``: what each live machine has in total: "CPU", "GPU", "memory" (bytes), custom ones.
-    ``waiting``: how many requests for CPUs, of any run, have not been given theirs yet.
+    ``pending``: how many requests for CPUs, of any run, have not been given theirs yet.
     """
 
     by_id: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    waiting: int = 0
+    pending: int = 0
     autoscales: bool = False
 
     @property
@@ -77,12 +77,12 @@ def look_around() -> Machines | None:
     """
     try:
         machines = _live_machines()
-        waiting = sum(
+        pending = sum(
             count
             for wanted, count in _ray.waiting_requests()
             if wanted.get("CPU") and any(_fits(wanted, machine) for machine in machines.values())
         )
-        return Machines(machines, waiting, _ray.autoscales())
+        return Machines(machines, pending, _ray.autoscales())
     except Exception as error:  # Ray raises RpcError, RuntimeError, ...
         logger.debug("cannot look at the cluster: %s", describe(error))
         return None

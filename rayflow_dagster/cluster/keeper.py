@@ -43,7 +43,7 @@ _OBJECT_STORE_CEILING = 4 * 2**30  # bytes
 logger = logging.getLogger("rayflow_dagster.keeper")
 
 _WATCH_SECONDS = 0.5
-_TAKE_SECONDS = 5.0
+_LOCK_SECONDS = 5.0
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     folder = Folder(arguments.folder)
     with folder.alive.open("a") as alive:
-        if not _take(alive.fileno()):
+        if not _lock_alive(alive.fileno()):
             logger.info("another keeper is alive; nothing to do")
             return
         if os.fork():  # importing Ray has started no thread yet, so nothing is lost
@@ -75,9 +75,9 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _take(descriptor: int) -> bool:
+def _lock_alive(descriptor: int) -> bool:
     # A status query holds the lock for an instant, so one refusal does not mean another keeper.
-    deadline = time.monotonic() + _TAKE_SECONDS
+    deadline = time.monotonic() + _LOCK_SECONDS
     while not embedded.try_lock(descriptor):
         if time.monotonic() > deadline:
             return False

@@ -11,8 +11,8 @@ from running import PROJECT
 from rayflow_dagster.actors.capture import MAX_BYTES, captured_output
 from rayflow_dagster.actors.worker import (
     AsyncNodeWorker,
+    CallData,
     Envelope,
-    Given,
     Job,
     NodeWorker,
     WorkerSettings,
@@ -34,7 +34,7 @@ SAID = {
 
 def say(worker: NodeWorker, how: str) -> Envelope:
     job = Job(NodeCall("n", f"{TALK}TalkNode", {"HOW": how}), ())
-    return Envelope.unpacked(worker.run(job.packed(), Given(None, {}, ()).packed()))
+    return Envelope.unpacked(worker.run(job.packed(), CallData(None, {}, ()).packed()))
 
 
 @pytest.mark.parametrize("how", SAID)
@@ -53,7 +53,7 @@ def test_nodes_that_run_at_once_each_have_streams_of_their_own() -> None:
 
     async def all_at_once() -> list[bytes]:
         calls = (NodeCall("n", f"{TALK}SlowTalkNode", {"NAME": name}) for name in "abc")
-        given = Given(None, {}, ()).packed()
+        given = CallData(None, {}, ()).packed()
         return await asyncio.gather(*(worker.run(Job(call, ()).packed(), given) for call in calls))
 
     replies = map(Envelope.unpacked, asyncio.run(all_at_once()))

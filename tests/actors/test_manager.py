@@ -200,7 +200,7 @@ def test_cleaning_up_while_workers_start_leaves_nothing(manager):
 
 def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path, monkeypatch):
     """Ray now and then never gives a slot back whose actor was ended while it started."""
-    monkeypatch.setattr(pool, "ENDING_SECONDS", PATIENCE)  # a busy machine starts it late
+    monkeypatch.setattr(pool, "COMING_UP_SECONDS", PATIENCE)  # a busy machine starts it late
 
     class SlowToStart:
         def __init__(self, path: Path) -> None:

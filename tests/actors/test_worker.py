@@ -13,8 +13,8 @@ from running import ODD, PROJECT
 from rayflow_dagster.actors.sending import MAX_FRAMES, SentError, receive, send
 from rayflow_dagster.actors.worker import (
     IN_ENVELOPE,
+    CallData,
     Envelope,
-    Given,
     Job,
     NodeWorker,
     WorkerSettings,
@@ -39,7 +39,7 @@ def caught(how: str) -> BaseException:
 def run(worker: NodeWorker, class_path: str, *, constants: Any = None, store_in: Any = None,
         outputs: tuple[str, ...] = ("value",), **values: Any) -> Any:  # fmt: skip
     job = Job(NodeCall("n", class_path, constants or {}), outputs)
-    answer = worker.run(job.packed(), Given(store_in, values, ()).packed())
+    answer = worker.run(job.packed(), CallData(store_in, values, ()).packed())
     if not outputs:
         return Envelope.unpacked(answer)
     return (*answer[:-1], Envelope.unpacked(answer[-1]))
@@ -56,7 +56,7 @@ def test_the_envelope_comes_behind_the_values_and_has_the_small_ones(worker):
 
 def test_refs_come_behind_the_values(worker):
     job = Job(NodeCall("n", "flow_nodes.add.AddNode"), ("result",))
-    _, envelope = worker.run(job.packed(), Given(None, {"x": 1}, ("y",)), 5)
+    _, envelope = worker.run(job.packed(), CallData(None, {"x": 1}, ("y",)), 5)
     assert Envelope.unpacked(envelope).outputs == {"result": 6}
 
 
@@ -84,15 +84,15 @@ def test_an_output_that_the_disk_does_not_take_says_where_it_was_to_go(worker, t
 
 def test_a_machine_that_does_not_see_the_storage_is_named_and_stores_nothing(worker, tmp_path):
     folder = tmp_path / "run" / "steps" / "n"
-    given = {"constants": {"WHAT": "large"}, "store_in": str(folder)}
-    _, envelope = run(worker, f"{ODD}GiveNode", **given)
+    data = {"constants": {"WHAT": "large"}, "store_in": str(folder)}
+    _, envelope = run(worker, f"{ODD}GiveNode", **data)
     told = f"machine {socket.gethostname()} does not see {tmp_path / 'run'}, which the run's"
     assert told in envelope.error.text
     assert "name another one in the flow's settings.storage" in envelope.error.text
     assert list(tmp_path.iterdir()) == []
 
     (tmp_path / "run").mkdir()
-    _, envelope = run(worker, f"{ODD}GiveNode", **given)
+    _, envelope = run(worker, f"{ODD}GiveNode", **data)
     assert envelope.error is None
     assert (folder / "value.pkl").is_file()
 
