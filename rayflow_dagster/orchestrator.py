@@ -151,8 +151,7 @@ class FlowOrchestrator:
         Raises:
             ValidationError: with every finding.
         """
-        self.validator.require_valid(flow_data)
-        flow = self.validator.resolve(self.project.with_settings(flow_data))
+        flow = self.validator.require_valid(flow_data)
         self.flow_name = str(flow_data.get("name") or "")
         self.graph_builder = GraphBuilder(_metadata_of(flow))
         self.use_graph(self.graph_builder.compile(flow))

@@ -133,15 +133,12 @@ class Project:
 
     def validator(self) -> FlowValidator:
         """A validator that knows this project's nodes and what it allows."""
-        allowed = self.settings.allow_runtime_env
-        return FlowValidator(self.loader, allow_runtime_env=allowed, folder=self.root)
-
-    def with_settings(self, flow: Mapping[str, Any]) -> dict[str, Any]:
-        """The flow with the project's ``settings`` where it has none of its own."""
-        own = flow.get("settings")
-        if not self.settings.settings or not isinstance(own, dict | None):
-            return dict(flow)
-        return {**flow, "settings": {**self.settings.settings, **(own or {})}}
+        return FlowValidator(
+            self.loader,
+            settings=self.settings.settings,
+            allow_runtime_env=self.settings.allow_runtime_env,
+            folder=self.root,
+        )
 
 
 def _read_settings(file: Path) -> ProjectSettings:

@@ -1,6 +1,7 @@
 """The project that flows belong to, and ``did you mean``."""
 
 import pytest
+from drawing import draw, node
 
 from rayflow_dagster.errors import ProjectError
 from rayflow_dagster.project import Project
@@ -66,12 +67,23 @@ def test_a_flows_own_settings_win_over_the_projects(folder):
     (folder / "pyproject.toml").write_text(
         "[tool.rayflow_dagster.settings]\ndurable = false\nstorage = '/mnt/shared'\n"
     )
-    project = Project.at(folder)
-    assert project.with_settings({})["settings"] == {"durable": False, "storage": "/mnt/shared"}
-    assert project.with_settings({"settings": {"durable": True}})["settings"] == {
-        "durable": True,
-        "storage": "/mnt/shared",
-    }
+    validator = Project.at(folder).validator()
+    flow = draw({"s": "start", "r": "return"}, "s > r")
+    assert validator.resolve(flow).settings == {"durable": False, "storage": "/mnt/shared"}
+    flow["settings"] = {"durable": True}
+    assert validator.resolve(flow).settings == {"durable": True, "storage": "/mnt/shared"}
+
+
+def test_rules_see_the_projects_settings(folder):
+    (folder / "pyproject.toml").write_text(
+        "[tool.rayflow_dagster.settings]\nends = 'all_settled'\n"
+    )
+    nodes = {"s": "start", "x": node("math.add", values={"x": 1, "y": 2}), "r": "return"}
+    flow = draw(nodes, "s > r, s > x")
+    validator = Project.at(folder).validator()
+    assert [finding.rule for finding in validator.check(flow)] == []
+    flow["settings"] = {"ends": "first_return"}
+    assert [finding.rule for finding in validator.check(flow)] == ["unawaited_nodes"]
 
 
 def test_a_project_without_settings_has_the_defaults(folder):

@@ -19,6 +19,7 @@ import click
 from dagster import DagsterInstance
 
 from rayflow_dagster.compiler.flow import parse_flow
+from rayflow_dagster.compiler.resolved import merged_settings
 from rayflow_dagster.defs.storage import VARIABLES, values_root
 from rayflow_dagster.errors import FlowFormatError
 from rayflow_dagster.project import Project
@@ -220,12 +221,10 @@ def _places(
     places = {root.rstrip("/"): Place(root, is_own=True) for root in own}
     for file in flows:
         try:
-            settings = project.with_settings(parse_flow(file.read_bytes(), str(file))).get(
-                "settings"
-            )
+            flow = parse_flow(file.read_bytes(), str(file))
         except FlowFormatError:
             continue
-        storage = settings.get("storage") if isinstance(settings, dict) else None
+        storage = merged_settings(flow, project.settings.settings).get("storage")
         if isinstance(storage, str) and storage.strip():
             root = values_root(instance, storage)
             places.setdefault(root.rstrip("/"), Place(root, is_own=False))

@@ -13,17 +13,16 @@ from rayflow_dagster.secrets.references import has_secret, secrets_in
 from rayflow_dagster.types import (
     DISABLED,
     EXEC_IN,
-    IDLE_OPTION,
     ExecutionGraph,
     FlowData,
     GraphEdge,
     GraphNode,
     NodeMetadata,
-    RetrySpec,
 )
 
 from .flow import canonicalize
 from .loader import builtin_registry
+from .options import node_options
 from .ports import complete_metadata
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
@@ -74,10 +73,9 @@ class GraphBuilder:
             "on_error": flow.data.get("on_error") or "stop",
             "variables": {name: dict(spec) for name, spec in flow.variables.items()},
         }
-        settings = _settings(flow)
         for key in ("durable", "storage", "ends"):
-            if settings.get(key) is not None:
-                graph[key] = settings[key]
+            if flow.settings.get(key) is not None:
+                graph[key] = flow.settings[key]
         return graph
 
     @cached_property
@@ -208,14 +206,12 @@ def _graph_edges(flow: ResolvedFlow) -> dict[str, GraphEdge]:
 def _graph_node(
     flow: ResolvedFlow, node: Node, dependencies: list[str], dependents: list[str]
 ) -> GraphNode:
-    data = node.data
     metadata = cast(NodeMetadata, node.metadata)
     constants = {name: spec["value"] for name, spec in node.constants.items()}
     constants |= {name: value for name, value in node.values.items() if name in constants}
     values = {name: node.values[name] for name in node.inputs if name in node.values}
     with_secrets = {k: v for k, v in node.defaults.items() if has_secret(secrets_in(v))}
-    settings = _settings(flow)
-    graph_node: GraphNode = {
+    return {
         "id": node.id,
         "class_path": node.class_path,
         "metadata": metadata,
@@ -224,33 +220,10 @@ def _graph_node(
         "dependents": dependents,
         "label": node.label or _title(node.id),
         "values": secrets_in({**with_secrets, **values}),
-        "ray_options": _ray_options(settings, metadata, data),
-        "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
-        "description": data.get("description") or metadata.get("description", ""),
+        "description": node.data.get("description") or metadata.get("description", ""),
         "handles_error": flow.handles_error(node.id),
+        **node_options(node, flow.settings),
     }
-    retry = _retry(data.get("retry") or settings.get("retry"))
-    is_end = node.is_start or node.is_return
-    if retry is not None and not is_end:
-        graph_node["retry"] = retry
-    if not is_end:
-        _set_residence(graph_node, data, metadata)
-    for key in ("pool", "priority"):
-        if data.get(key) is not None:
-            graph_node[key] = data[key]
-    return graph_node
-
-
-def _ray_options(
-    settings: Mapping[str, Any], metadata: NodeMetadata, data: Mapping[str, Any]
-) -> dict[str, Any]:
-    options = {
-        **(settings.get("ray") or {}),
-        **metadata.get("ray_options", {}),
-        **(data.get("ray") or {}),
-    }
-    options.pop(IDLE_OPTION, None)  # else it alone would give the node an actor of its own
-    return options
 
 
 def _title(node_id: str) -> str:
@@ -258,21 +231,3 @@ def _title(node_id: str) -> str:
     ``Return``, on the terminal as in Dagster. Else nothing, and it is called by its id.
     """
     return node_id.capitalize() if node_id in NO_STEP_NAMES else ""
-
-
-def _settings(flow: ResolvedFlow) -> Mapping[str, Any]:
-    return flow.data.get("settings") or {}
-
-
-def _set_residence(graph_node: GraphNode, data: Mapping[str, Any], metadata: NodeMetadata) -> None:
-    said = data.get("resident")
-    graph_node["resident"] = metadata.get("resident", False) if said is None else said
-    seconds = data.get("resident_ttl") or metadata.get("resident_ttl")
-    if seconds is not None:
-        graph_node["resident_ttl"] = float(seconds)
-
-
-def _retry(given: Any) -> RetrySpec | None:
-    if not given or not given.get("max"):
-        return None
-    return cast(RetrySpec, {"delay": 0.0, **given})

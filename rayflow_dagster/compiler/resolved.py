@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heappop, heappush
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from rayflow_dagster.suggest import Hints
@@ -136,6 +137,8 @@ class ResolvedFlow:
     """Node ids that stand more than once; ``nodes`` has the first of each."""
     hints: Hints = field(default_factory=Hints, compare=False, repr=False)
     timing: Timing = field(default_factory=Timing)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The flow's own, and the project's where it has none."""
     handlers: frozenset[str] | None = None
     """The nodes whose ``error`` is wired as drawn, where edges were taken away since."""
 
@@ -286,9 +289,17 @@ def topological_order(dependencies: Mapping[Key, Sequence[Key]]) -> list[Key]:
     return order
 
 
-def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
+def merged_settings(flow: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``settings`` of ``flow``, and the project's where it has none of its own."""
+    own = flow.get("settings")
+    return {**defaults, **(own if isinstance(own, Mapping) else {})}
+
+
+def resolve(
+    flow: FlowData, lookup: MetadataLookup, defaults: Mapping[str, Any] = MappingProxyType({})
+) -> ResolvedFlow:
     """Look up every node's metadata and make it the node's own (START's and RETURN's ports, the
-    types of variables).
+    types of variables). ``defaults`` are the project's ``settings``.
     """
     edges = tuple(_edge(edge) for edge in flow["edges"])
     wired_out: dict[str, list[str]] = defaultdict(list)
@@ -311,7 +322,8 @@ def resolve(flow: FlowData, lookup: MetadataLookup) -> ResolvedFlow:
         known = classes[raw["type"]] or snapshot_metadata(raw)
         own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], variables)
         nodes[raw["id"]] = _node(raw, own)
-    return ResolvedFlow(nodes, edges, flow, tuple(duplicates))
+    settings = merged_settings(flow, defaults)
+    return ResolvedFlow(nodes, edges, flow, tuple(duplicates), settings=settings)
 
 
 def _edge(raw: FlowEdge) -> Edge:

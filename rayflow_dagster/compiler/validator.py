@@ -1,7 +1,8 @@
 """``FlowValidator``: every finding about a flow in one pass."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
@@ -23,7 +24,8 @@ class FlowValidator:
 
     ``findings`` and ``warnings`` are those of the last call of ``validate``. ``node_loader`` knows
     the node classes; by default the built-in ones and a ``nodes`` package in the working folder.
-    ``allow_runtime_env`` is the project's word on whether a flow may set Ray's ``runtime_env``;
+    ``settings`` are the project's, for flows that do not say otherwise; ``allow_runtime_env`` is
+    its word on whether a flow may set Ray's ``runtime_env``;
     ``folder`` is the project's, if it is known: it has the classes of ``poll`` sensors, and says
     which files its flows may use.
     """
@@ -32,10 +34,12 @@ class FlowValidator:
         self,
         node_loader: NodeLoader | None = None,
         *,
+        settings: Mapping[str, Any] = MappingProxyType({}),
         allow_runtime_env: bool = False,
         folder: Path | None = None,
     ) -> None:
         self.node_loader = node_loader if node_loader is not None else NodeLoader()
+        self.settings = settings
         self.allow_runtime_env = allow_runtime_env
         self.folder = folder
         self.findings: list[Finding] = []
@@ -102,7 +106,7 @@ class FlowValidator:
             FlowFormatError: the outline is broken.
         """
         canonical = canonicalize(flow_data, self.node_loader.registry, self._lookup)
-        return schedule_variables(resolve(canonical, self._lookup))
+        return schedule_variables(resolve(canonical, self._lookup, self.settings))
 
     def _lookup(self, class_path: str) -> NodeMetadata | None:
         try:

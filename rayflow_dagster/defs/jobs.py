@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from dagster import (
     DependencyDefinition,
@@ -95,9 +94,8 @@ def compile_flow(
     validator = project.validator()
     resolved = validator.require_valid(raw, title)
     canonical = resolved.data
-    own = replace(resolved, data=cast(FlowData, project.with_settings(canonical)))
     return CompiledFlow(
-        graph=GraphBuilder({}).compile(own),
+        graph=GraphBuilder({}).compile(resolved),
         project=project,
         name=title,
         hash=flow_hash(canonical)[:HASH_LENGTH],

@@ -6,7 +6,7 @@ They hold for acyclic flows only and take, beside the flow, a ``Judge`` of what 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
@@ -196,9 +196,7 @@ def several_returns(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
 
 def unawaited_nodes(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """Nodes that are left out where a RETURN that does not wait for them comes first."""
-    settings: Any = flow.data.get("settings")
-    ends = settings.get("ends") if isinstance(settings, dict) else None
-    if ends == "all_settled" or len(flow.starts) != 1:
+    if flow.settings.get("ends") == "all_settled" or len(flow.starts) != 1:
         return
     left = _left_out(flow, judge)
     if left:
