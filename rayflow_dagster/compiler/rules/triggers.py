@@ -180,7 +180,7 @@ def _value_problems(place: str, value: Any, kind: str, trigger: Trigger) -> Iter
 
 def _whole(where: str, trigger: Trigger, name: str, flow: ResolvedFlow) -> Iterator[str]:
     """What is wrong with the input that gets what is sent, and with the others."""
-    start, place = flow.starts[0], f"flow key {where}.body '{name:.80}'"
+    start, place = flow.starts[0], f"flow key {where}.{trigger.whole_key} '{name:.80}'"
     if name not in start.outputs:
         yield (
             f"{place}: START declares no such input (declared: {listed(start.outputs)})"

@@ -49,6 +49,8 @@ class Trigger(_Strict):
 
     gives_all: ClassVar[bool] = True
     """Whether a run's inputs are those of the trigger alone."""
+    whole_key: ClassVar[str | None] = None
+    """The key that names the input which gets the whole dict that starts a run, if there is one."""
 
     name: str | None = Field(
         default=None,
@@ -79,7 +81,7 @@ class Trigger(_Strict):
     @property
     def whole_input(self) -> str | None:
         """The input that gets the whole dict that starts a run; None where that has the inputs."""
-        return None
+        return None if self.whole_key is None else getattr(self, self.whole_key)
 
     def template_type(self, name: str) -> str | None:
         """The port type of what a template's name is replaced by; None if there is no such."""
@@ -232,6 +234,7 @@ class InboxSensor(LookingSensor):
 
     gives_all: ClassVar[bool] = False
     is_only_one: ClassVar[bool] = True
+    whole_key: ClassVar[str | None] = "body"
 
     type: Literal["inbox"] = Field(description=_KIND)
     body: str | None = Field(
@@ -240,10 +243,6 @@ class InboxSensor(LookingSensor):
         description="The input of START that gets the whole JSON object that is sent, whatever it "
         "has; without this key, the object has START's inputs.",
     )
-
-    @property
-    def whole_input(self) -> str | None:
-        return self.body
 
 
 KINDS: tuple[type[Sensor], ...] = (FileSensor, FlowSensor, PollSensor, InboxSensor)
