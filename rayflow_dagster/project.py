@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic import ValidationError as PydanticError
 
+from .compiler.form import place_of
 from .compiler.loader import NodeLoader, import_under
 from .compiler.registry import NodeRegistry, NodeRoot
 from .compiler.rules.options import settings_problems
@@ -152,7 +153,5 @@ def _read_settings(file: Path) -> ProjectSettings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{file} is not readable as TOML: {error}") from None
     except PydanticError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
-        )
+        problems = "; ".join(f"{place_of(item['loc'])}: {item['msg']}" for item in error.errors())
         raise ProjectError(f"{file}, [tool.rayflow_dagster]: {problems}") from None

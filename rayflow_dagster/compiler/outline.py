@@ -10,6 +10,7 @@ from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.errors import FlowFormatError
 
+from .form import place_of
 from .json_values import json_problems
 
 MAX_FINDINGS = 50
@@ -199,7 +200,7 @@ def _problems(body: Mapping[str, Any]) -> Iterator[str]:
     try:
         FlowOutline.model_validate(dict(body))
     except PydanticError as error:
-        found = error.errors(include_url=False, include_context=False)
+        found = error.errors()
         for item in found[:MAX_FINDINGS]:
             yield f"{_place(body, item['loc'])}: {_text(item)}{_remedy(item['loc'])}"
         if len(found) > MAX_FINDINGS:
@@ -217,8 +218,7 @@ def _remedy(location: tuple[int | str, ...]) -> str:
 
 def _place(body: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
     """``nodes[3].id`` - and the id of the node or edge where it has a readable one."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    place = text.lstrip(".")
+    place = place_of(location)
     if len(location) > 2 and isinstance(location[1], int):
         item = body[str(location[0])][location[1]]
         if isinstance(item, Mapping) and isinstance(item.get("id"), str) and location[2] != "id":

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.compiler.flow import parse_flow
+from rayflow_dagster.compiler.form import place_of
 from rayflow_dagster.compiler.starts.triggers import InboxSensor, declared_triggers
 from rayflow_dagster.errors import FlowFormatError, RayflowError
 from rayflow_dagster.project import Project
@@ -119,7 +120,7 @@ class InboxFlows:
         try:
             return _Read(name, self._inbox_flow(name, raw))
         except PydanticError as error:
-            places = [".".join(map(str, item["loc"])) for item in error.errors()]
+            places = [place_of(item["loc"]) for item in error.errors()]
             return _Read(name, broken=f"{', '.join(places)}: not as it must be")
         except (RayflowError, ValueError) as error:
             return _Read(name, broken=str(error))

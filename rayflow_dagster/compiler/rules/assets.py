@@ -72,8 +72,7 @@ def _problems(node: Node) -> Iterator[str]:
     try:
         options = asset_options(node)
     except PydanticError as error:
-        found = error.errors(include_url=False, include_context=False)
-        yield from dict.fromkeys(_form(item, node.data["asset"]) for item in found)
+        yield from dict.fromkeys(_form(item, node.data["asset"]) for item in error.errors())
         return
     if options is None:
         return

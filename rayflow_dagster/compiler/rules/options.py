@@ -7,12 +7,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic import ValidationError as PydanticError
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import ErrorDetails
 
 from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.form import form_problem, place_of
 from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.starts.assets import AssetOptions
 from rayflow_dagster.suggest import closest, did_you_mean
 from rayflow_dagster.types import IDLE_OPTION
+from rayflow_dagster.values.preview import preview
 
 _TEXTS = {
     "pool": "the name of a pool, without spaces",
@@ -243,24 +246,20 @@ def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterat
     try:
         model.model_validate(chosen)
     except PydanticError as error:
-        for item in error.errors(include_url=False, include_context=False):
-            place = ".".join(str(part) for part in item["loc"])
-            yield place, _option_problem(item["type"], item["msg"], item["input"], place)
+        for item in error.errors():
+            place = place_of(item["loc"])
+            yield place, _option_problem(item, place)
 
 
-def _option_problem(kind: str, message: str, given: Any, place: str) -> str:
-    if kind == "extra_forbidden":
+def _option_problem(item: ErrorDetails, place: str) -> str:
+    if item["type"] == "extra_forbidden":
         options = Ray if place.startswith(("ray.", "settings.ray.")) else Retry
         known = [name for name in options.model_fields if name != IDLE_OPTION]
         hint = did_you_mean(place.rpartition(".")[2], known)
         return f"there is no such option (known: {', '.join(known)}){hint}"
-    if kind == "missing":
-        return "is missing"
-    if kind in ("model_type", "dict_type"):
-        return f"must be an object with keys, {{...}}, not {given!r:.80}"
-    if kind == "string_pattern_mismatch":
-        return f"must be {_TEXTS[place.rpartition('.')[2]]}, not {given!r:.80}"
-    return f"{message.lower()}, not {given!r:.80}"
+    if item["type"] == "string_pattern_mismatch":
+        return f"must be {_TEXTS[place.rpartition('.')[2]]}, not {preview(item['input'], 80)}"
+    return form_problem(item)
 
 
 OPTIONS = (node_options, flow_options, misspelled_options, idle_options)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
+from pydantic_core import ErrorDetails
 
 from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.form import form_problem, place_of
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.compiler.starts.cron import cron_problem
 from rayflow_dagster.compiler.starts.partitions import Partitions
@@ -53,9 +55,9 @@ def triggers(flow: ResolvedFlow, root: Path | None) -> Iterator[Finding]:
     try:
         declared = declared_triggers(flow.data)
     except PydanticError as error:
-        for item in error.errors(include_url=False, include_context=False):
+        for item in error.errors():
             rule = "partitions" if item["loc"][0] == "partitions" else "trigger"
-            yield Finding(rule, f"flow key {_problem(item, flow.data)}")
+            yield Finding(rule, f"flow key {_misformed(item, flow.data)}")
         return
     for where, trigger in _placed(declared):
         if isinstance(trigger, Schedule):
@@ -77,39 +79,29 @@ def _placed(declared: Triggers) -> Iterator[tuple[str, Trigger]]:
             yield f"{kind}[{index}]", trigger
 
 
-def _problem(item: Mapping[str, Any], flow: Mapping[str, Any]) -> str:
+def _misformed(item: ErrorDetails, flow: Mapping[str, Any]) -> str:
     """Where and what, of one of pydantic's errors."""
     # Of a sensor, pydantic names the type as well: ("sensors", 0, "file", "path").
     location = [
         part for at, part in enumerate(item["loc"]) if (at, item["loc"][0]) != (2, "sensors")
     ]
-    place = str(location[0])
-    for part in location[1:]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}"
-    given = item["input"]
+    place, given = place_of(location), item["input"]
     *others, last = SENSORS
     kinds = f"{', '.join(others)} or {last}"
     match item["type"]:
-        case "missing":
-            return f"{place}: is missing"
         case "extra_forbidden":
-            return (
-                f"{place}: there is no such key{did_you_mean(str(location[-1]), _keys(item, flow))}"
-            )
+            hint = did_you_mean(str(location[-1]), _keys(item, flow))
+            return f"{place}: there is no such key{hint}"
         case "union_tag_not_found":
             return f"{place}.type: is missing; it is one of {kinds}"
         case "union_tag_invalid":
             return f"{place}.type: must be {kinds}, not {preview(given.get('type'), 80)}"
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{place}: must be an object with keys, {{...}}, not {preview(given, 80)}"
-        case "list_type":
-            return f"{place}: must be a list, [...], not {preview(given, 80)}"
         case "string_pattern_mismatch" if location[-1] in _PATTERNS:
             return f"{place}: {_PATTERNS[location[-1]]}, not {preview(given, 80)}"
-    return f"{place}: {str(item['msg']).lower()}, not {preview(given, 80)}"
+    return f"{place}: {form_problem(item)}"
 
 
-def _keys(item: Mapping[str, Any], flow: Mapping[str, Any]) -> list[str]:
+def _keys(item: ErrorDetails, flow: Mapping[str, Any]) -> list[str]:
     """The keys that the trigger with an unknown one may have."""
     if item["loc"][0] == "partitions":
         return list(Partitions.model_fields)
