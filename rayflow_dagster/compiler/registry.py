@@ -12,7 +12,7 @@ from pathlib import Path
 import rayflow_dagster.nodes as builtin_nodes
 from rayflow_dagster.types import NodeMetadata
 
-from .source import ClassSource, read_module
+from .source import ClassSource, merged_metadata, read_module
 
 BUILTIN_PACKAGE = "rayflow_dagster.nodes"
 _BASE_CLASSES = frozenset(
@@ -57,13 +57,11 @@ class NodeRegistry:
 
     def is_readable(self, class_path: str) -> bool:
         """Whether source alone tells the metadata of the class at ``class_path``."""
-        source = self.find(class_path)
-        lineage = self._lineage(source) if source else None
-        if not lineage:
-            return False
+        lineage = self._lineage(class_path)
         bases = {base for ancestor in lineage for base in ancestor.bases}
         read = {ancestor.class_path for ancestor in lineage}
-        return all(each.is_readable for each in lineage) and bases <= _PLAIN_BASES | read
+        is_each_readable = bool(lineage) and all(each.is_readable for each in lineage)
+        return is_each_readable and bases <= _PLAIN_BASES | read
 
     def file_problem(self, class_path: str) -> str | None:
         """Why the file that would define the class cannot be read, if it is there."""
@@ -82,9 +80,8 @@ class NodeRegistry:
             ValueError: the class declares a port or constant wrongly.
         """
         if class_path not in self._metadata:
-            source = self.find(class_path)
-            lineage = self._lineage(source) if source else None
-            self._metadata[class_path] = source.metadata(lineage) if source and lineage else None
+            lineage = self._lineage(class_path)
+            self._metadata[class_path] = merged_metadata(lineage) if lineage else None
         return self._metadata[class_path]
 
     @cached_property
@@ -155,15 +152,17 @@ class NodeRegistry:
                 queue.extend(ancestor.bases)
         return False
 
-    def _lineage(self, source: ClassSource) -> list[ClassSource] | None:
-        """The class and its ancestors under the roots in Python's order of them; None where it has
-        none, so that the class cannot be made.
+    def _lineage(self, class_path: str) -> list[ClassSource]:
+        """The node class and its ancestors under the roots in Python's order of them; none where
+        there is no such order, so that the class cannot be made, or no such node class.
         """
+        if self.find(class_path) is None:
+            return []
         made: dict[str, type] = dict.fromkeys(_BASE_CLASSES, _Base) | {"object": object}
         try:
-            order = self._made(source.class_path, made).__mro__
+            order = self._made(class_path, made).__mro__
         except (TypeError, RecursionError):
-            return None
+            return []
         paths = {each: path for path, each in made.items()}
         found = (self._source(paths[each]) for each in order if each in paths)
         return [ancestor for ancestor in found if ancestor]

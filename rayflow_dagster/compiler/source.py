@@ -4,6 +4,7 @@ import ast
 import builtins
 import sys
 import warnings
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,13 +48,14 @@ class ClassSource:
     def class_path(self) -> str:
         return f"{self.module}.{self.name}"
 
-    def metadata(self, lineage: Sequence["ClassSource"]) -> NodeMetadata:
-        """The metadata of this class; ``lineage`` is the class and its ancestors."""
-        merged: Attributes = {}
-        for ancestor in reversed(lineage):
-            merged.update(ancestor.attributes)
-        merged["__doc__"] = self.attributes.get("__doc__")
-        return build_metadata(self.class_path, merged, file=str(self.file))
+
+def merged_metadata(lineage: Sequence[ClassSource]) -> NodeMetadata:
+    """The metadata of the first class; the others are its ancestors, in Python's order."""
+    own = lineage[0]
+    merged = dict(ChainMap(*(each.attributes for each in lineage)))
+    return build_metadata(
+        own.class_path, {**merged, "__doc__": own.attributes.get("__doc__")}, file=str(own.file)
+    )
 
 
 def read_module(file: Path, module: str) -> Mapping[str, ClassSource]:

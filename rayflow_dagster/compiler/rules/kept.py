@@ -4,39 +4,34 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.port_types import BASIC, PortType, parse_type
 from rayflow_dagster.secrets.references import has_secret, secrets_in
 
 SCOPES = ("run", "flow")
 
 
-def check_scope(name: str, spec: Mapping[str, Any]) -> Iterator[Finding]:
-    """A declaration's scope is known, and what is to be kept can be."""
-    where, scope = f"variable '{name}'", spec.get("scope", "run")
+def scope_problems(name: str, spec: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a declaration's scope, or keeps what is to be kept from being so."""
+    scope = spec.get("scope", "run")
     if scope not in SCOPES:
-        yield _finding(
-            f'{where}: scope is "run" (it lives for one run) or "flow" (it is kept between the '
-            f"flow's runs), not {scope!r:.80}"
+        yield (
+            'scope is "run" (it lives for one run) or "flow" (it is kept between the flow\'s '
+            f"runs), not {scope!r:.80}"
         )
     if scope != "flow":
         return
     with suppress(ValueError, TypeError):  # a type that cannot be read is another finding
         no_json = _no_json(parse_type(spec.get("type", "any")))
         if no_json is not None:
-            yield _finding(
-                f"{where}: it is kept between runs as JSON, which has no {no_json}; use int, "
-                "float, str, bool, list, dict[str, ...], None, unions of these, or any"
+            yield (
+                f"it is kept between runs as JSON, which has no {no_json}; use int, float, str, "
+                "bool, list, dict[str, ...], None, unions of these, or any"
             )
     if has_secret(secrets_in(spec.get("default"))):
-        yield _finding(
-            f"{where}: its default names a secret, which a declaration cannot do; set it with "
+        yield (
+            "its default names a secret, which a declaration cannot do; set it with "
             f"`rayflow-dagster variables FLOW set {name} JSON`, or read the secret where needed"
         )
-
-
-def _finding(message: str) -> Finding:
-    return Finding("variable_declaration", message)
 
 
 def _no_json(kind: PortType) -> str | None:

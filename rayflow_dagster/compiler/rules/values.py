@@ -25,7 +25,7 @@ from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import ERROR_PORT
 
-from .kept import check_scope
+from .kept import scope_problems
 from .variable_reads import variable_of
 
 
@@ -201,7 +201,16 @@ def variables_declared(flow: ResolvedFlow) -> Iterator[Finding]:
     raw: Any = flow.data.get("variables")
     if isinstance(raw, dict):
         for name, spec in raw.items():
-            yield from _check_declaration(name, spec)
+            for problem in _declaration_problems(name, spec):
+                yield Finding("variable_declaration", f"variable '{name}': {problem}")
+            if _is_derived(spec):
+                yield Finding(
+                    "variable_derived",
+                    f"variable '{name}': the flow does not declare it, so its type "
+                    f"({spec.get('type', 'any')}) is taken from the drawn node and it starts as "
+                    "null; declare it under 'variables'",
+                    severity="warning",
+                )
     elif raw is not None:
         yield Finding(
             "variable_declaration",
@@ -213,38 +222,28 @@ def variables_declared(flow: ResolvedFlow) -> Iterator[Finding]:
             yield from _check_use(flow, node)
 
 
-def _check_declaration(name: str, spec: Any) -> Iterator[Finding]:
-    where = f"variable '{name}'"
+def _is_derived(spec: Any) -> bool:
+    """Whether a declaration was made from a drawn node."""
+    return isinstance(spec, dict) and bool(spec.get("derived"))
+
+
+def _declaration_problems(name: str, spec: Any) -> Iterator[str]:
     if not name.strip():
-        yield Finding("variable_declaration", f"{where}: a variable needs a name; give it one")
+        yield "a variable needs a name; give it one"
     if not isinstance(spec, dict):
-        yield Finding(
-            "variable_declaration",
-            f'{where}: write {{"type": "int", "default": 0}}, not {spec!r:.80}',
-        )
-        return
-    if spec.get("derived"):
-        yield Finding(
-            "variable_derived",
-            f"{where}: the flow does not declare it, so its type ({spec.get('type', 'any')}) is "
-            "taken from the drawn node and it starts as null; declare it under 'variables'",
-            severity="warning",
-        )
+        yield f'write {{"type": "int", "default": 0}}, not {spec!r:.80}'
+    if not isinstance(spec, dict) or _is_derived(spec):
         return
     if not isinstance(spec.get("readonly", False), bool):
-        message = f"{where}: readonly is true or false, not {spec['readonly']!r:.80}"
-        yield Finding("variable_declaration", message)
-    yield from check_scope(name, spec)
+        yield f"readonly is true or false, not {spec['readonly']!r:.80}"
+    yield from scope_problems(name, spec)
     try:
         kind = parse_type(_word(spec.get("type", "any")))
     except ValueError as error:
-        yield Finding("variable_declaration", f"{where}: {error}")
+        yield str(error)
         return
     if "default" in spec and not accepts(kind, spec["default"]):
-        yield Finding(
-            "variable_declaration",
-            f"{where}: its default {spec['default']!r:.80} is not {kind}; correct one of the two",
-        )
+        yield f"its default {spec['default']!r:.80} is not {kind}; correct one of the two"
 
 
 def _word(given: Any) -> str:
