@@ -22,7 +22,7 @@ from rayflow_dagster.types import (
     NodeMetadata,
 )
 
-from .outline import DECORATION, wired_nodes
+from .flow_form import DECORATION, wired_nodes
 from .registry import NodeRegistry
 from .spelling import VIRTUAL_PREFIX, class_path_of, names_class
 
@@ -51,7 +51,7 @@ def lift_export(flow: Mapping[str, Any]) -> dict[str, Any]:
 def set_decoration_apart(flow: Mapping[str, Any]) -> dict[str, Any]:
     """``flow`` with what is not wired and names no class (groups, notes) under ``decoration``.
 
-    ``flow`` has a right outline.
+    ``flow`` has the right form.
     """
     wired = wired_nodes(flow)
     nodes: list[Any] = []

@@ -1,7 +1,7 @@
 """Flow JSON in, canonical ``FlowData`` out: the only module that knows editors' spellings.
 
 Two steps. ``read_flow`` turns bytes into a Python dict and refuses what is not JSON as RFC 8259
-has it. ``canonicalize`` checks the outline (nodes, edges, ids) and rewrites every spelling into
+has it. ``canonicalize`` checks the form (nodes, edges, ids) and rewrites every spelling into
 the canonical one; doing it twice changes nothing.
 """
 
@@ -23,8 +23,8 @@ from .dialect import (
     lift_export,
     set_decoration_apart,
 )
+from .flow_form import check_form, check_json
 from .json_values import MAX_DEPTH, parse_problem
-from .outline import check_json, check_outline
 from .registry import BUILTIN_ROOT, NodeRegistry
 
 MAX_BYTES = 20 * 1024 * 1024
@@ -89,13 +89,13 @@ def canonicalize(
         lookup: metadata by class path; ``registry`` by default.
 
     Raises:
-        FlowFormatError: ``flow`` is not JSON, or its outline is broken (``nodes`` is no list, an id
+        FlowFormatError: ``flow`` is not JSON, or its form is broken (``nodes`` is no list, an id
             is no text, ...).
     """
     registry = registry or NodeRegistry((BUILTIN_ROOT,))
     check_json(flow)
     lifted = lift_export(flow)
-    check_outline(lifted)
+    check_form(lifted)
     drawn = set_decoration_apart(lifted)
     nodes = [canonical_node(node, registry) for node in drawn["nodes"]]
     canonical: dict[str, Any] = {**drawn, "nodes": nodes}

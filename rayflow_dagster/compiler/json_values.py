@@ -31,7 +31,7 @@ def json_problems(value: Any) -> list[str]:
         item, depth, trail = stack.pop()
         if depth > MAX_DEPTH:
             return [f"it is nested deeper than {MAX_DEPTH} levels; no drawn flow needs that"]
-        problem = _problem(item)
+        problem = _value_problem(item)
         if problem:
             problems.append(f"{_place(trail)}: {problem}" if trail else f"it {problem}")
             if len(problems) >= MAX_PROBLEMS:
@@ -59,7 +59,7 @@ def _doubtful(
             yield child, depth, (trail, key)
 
 
-def _problem(item: Any) -> str | None:
+def _value_problem(item: Any) -> str | None:
     """Why ``item`` itself, its parts aside, is not JSON."""
     match item:
         case None | bool():

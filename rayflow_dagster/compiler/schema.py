@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from .outline import FlowOutline
+from .flow_form import FlowForm
 from .rules.kept import SCOPES
 from .rules.options import FlowOptions, NodeOptions
 from .spelling import short_names
@@ -86,7 +86,7 @@ class OwnSchema(_Documented):
     )
 
 
-FLOW_PARTS = (OwnSchema, FlowOptions, FlowOutline, Variables, Triggers)
+FLOW_PARTS = (OwnSchema, FlowOptions, FlowForm, Variables, Triggers)
 """The models whose keys stand at the top of a flow."""
 
 ADDITIONS = {
@@ -112,12 +112,12 @@ def flow_schema() -> Schema:
     node_parts = [definitions.pop(model.__name__) for model in (NodeOptions, NodeValues)]
     definitions["NodeData"] = _merged(node_parts)
     definitions["Node"] = _node(definitions)
-    definitions["Edge"] = definitions.pop("EdgeOutline")
+    definitions["Edge"] = definitions.pop("EdgeForm")
     flow = _merged(parts)
     flow["properties"]["nodes"]["minItems"] = 1
     for key in Triggers.model_fields:
         flow["properties"][key] = _or_null(flow["properties"][key])
-    drawing = {key: flow["properties"][key] for key in FlowOutline.model_fields}
+    drawing = {key: flow["properties"][key] for key in FlowForm.model_fields}
     exported = {
         "description": "Where an export of the Rayflow editor keeps nodes and edges.",
         "type": "object",
@@ -133,7 +133,7 @@ def flow_schema() -> Schema:
         "else": drawn,
         "$defs": dict(sorted(definitions.items())),
     }
-    renamed: Schema = _renamed(_cleaned(body), {"NodeOutline": "Node", "EdgeOutline": "Edge"})
+    renamed: Schema = _renamed(_cleaned(body), {"NodeForm": "Node", "EdgeForm": "Edge"})
     about = "Nodes, joined by edges, and what surrounds them."
     return {"$schema": DIALECT, "title": "Flow", "description": about, **renamed}
 
@@ -152,7 +152,7 @@ def _definitions() -> dict[str, Schema]:
 
 
 def _node(definitions: dict[str, Schema]) -> Schema:
-    node = _merged([definitions.pop("NodeOutline"), definitions.pop("NodePosition")])
+    node = _merged([definitions.pop("NodeForm"), definitions.pop("NodePosition")])
     properties = node["properties"]
     # Short names are completed, not demanded.
     properties["type"]["anyOf"].insert(0, {"enum": short_names()})

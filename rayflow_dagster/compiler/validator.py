@@ -73,7 +73,7 @@ class FlowValidator:
             flow = self.resolve(flow_data)
             self.findings = list(self._check(flow))
         except FlowFormatError as error:
-            self.findings = _outline_findings(error)
+            self.findings = _form_findings(error)
         errors = self._errors()
         if errors:
             raise ValidationError(errors, name)
@@ -87,12 +87,12 @@ class FlowValidator:
         try:
             flow = self.resolve(flow_data)
         except FlowFormatError as error:
-            yield from _outline_findings(error)
+            yield from _form_findings(error)
             return
         yield from self._check(flow)
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        own = (self._known_classes, self._runtime_env)
+        own = (self._node_class, self._runtime_env)
         general = (*structure.SHAPE, *options.OPTIONS, *values.VALUES, *assets.ASSETS)
         for rule in (*own, *general, *secrets.SECRETS, self._triggers):
             yield from rule(flow)
@@ -103,7 +103,7 @@ class FlowValidator:
         """The flow with every name looked up.
 
         Raises:
-            FlowFormatError: the outline is broken.
+            FlowFormatError: its form is broken.
         """
         canonical = canonicalize(flow_data, self.node_loader.registry, self._lookup)
         return schedule_variables(resolve(canonical, self._lookup, self.settings))
@@ -112,9 +112,9 @@ class FlowValidator:
         try:
             return self.node_loader.get_node_metadata(class_path)
         except NodeLoadError:
-            return None  # the rule _known_classes reports it, once per node
+            return None  # the rule _node_class reports it, once per node
 
-    def _known_classes(self, flow: ResolvedFlow) -> Iterator[Finding]:
+    def _node_class(self, flow: ResolvedFlow) -> Iterator[Finding]:
         problems: dict[str, str | None] = {}
         for node in flow.nodes.values():
             if node.class_path not in problems:
@@ -125,7 +125,7 @@ class FlowValidator:
 
     def _runtime_env(self, flow: ResolvedFlow) -> Iterator[Finding]:
         if not self.allow_runtime_env:
-            yield from options.no_runtime_env(flow)
+            yield from options.runtime_env(flow)
 
     def _triggers(self, flow: ResolvedFlow) -> Iterator[Finding]:
         yield from triggers.triggers(flow, self.folder)
@@ -176,5 +176,5 @@ class FlowValidator:
         return [finding.message for finding in rule(flow) if finding.severity == "error"]
 
 
-def _outline_findings(error: FlowFormatError) -> list[Finding]:
+def _form_findings(error: FlowFormatError) -> list[Finding]:
     return [Finding("outline", text) for text in error.findings]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import rayflow_dagster.compiler
+from rayflow_dagster.compiler.flow_form import MAX_EDGES, MAX_NODES
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.compiler.outline import MAX_EDGES, MAX_NODES
 from rayflow_dagster.compiler.validator import FlowValidator
 
 MANY = 10_000

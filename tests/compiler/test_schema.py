@@ -13,7 +13,7 @@ from shapes import FIXTURES
 
 from rayflow_dagster import FlowValidator
 from rayflow_dagster.cli import main
-from rayflow_dagster.compiler.outline import EdgeOutline, FlowOutline, NodeOutline
+from rayflow_dagster.compiler.flow_form import EdgeForm, FlowForm, NodeForm
 from rayflow_dagster.compiler.rules.options import FLOW_KEYS, NODE_KEYS, FlowOptions, NodeOptions
 from rayflow_dagster.compiler.schema import ADDITIONS, flow_schema
 from rayflow_dagster.compiler.starts.triggers import Trigger, Triggers
@@ -204,10 +204,10 @@ def test_every_object_has_a_description():
 def test_every_key_that_the_rules_know_is_in_it():
     top, definitions = SCHEMA["properties"], SCHEMA["$defs"]
 
-    known = {*FLOW_KEYS, *FlowOptions.model_fields, *FlowOutline.model_fields}
+    known = {*FLOW_KEYS, *FlowOptions.model_fields, *FlowForm.model_fields}
     assert known | set(Triggers.model_fields) <= set(top)
-    assert set(NodeOutline.model_fields) <= set(definitions["Node"]["properties"])
-    assert set(EdgeOutline.model_fields) == set(definitions["Edge"]["properties"])
+    assert set(NodeForm.model_fields) <= set(definitions["Node"]["properties"])
+    assert set(EdgeForm.model_fields) == set(definitions["Edge"]["properties"])
     assert {*NODE_KEYS, *NodeOptions.model_fields} <= set(definitions["NodeData"]["properties"])
 
 

@@ -24,14 +24,14 @@ _KEY = "a key such as 'reports/daily', or its parts in a list"
 _PART = re.compile(r"[\w.-]+")
 
 
-def assets(flow: ResolvedFlow) -> Iterator[Finding]:
+def asset(flow: ResolvedFlow) -> Iterator[Finding]:
     """The form of every ``data.asset``, the output that it names, its keys."""
     for node in flow.nodes.values():
-        for problem in _problems(node):
+        for problem in _asset_problems(node):
             yield Finding("asset", f"node {node} data.asset{problem}", node=node.id)
 
 
-def asset_keys(flow: ResolvedFlow) -> Iterator[Finding]:
+def asset_key(flow: ResolvedFlow) -> Iterator[Finding]:
     """Keys that stand twice, and assets that are made from themselves."""
     first: dict[AssetPath, str] = {}
     declared = valid_assets(flow)
@@ -67,7 +67,7 @@ def shown(path: AssetPath) -> str:
     return "/".join(path)
 
 
-def _problems(node: Node) -> Iterator[str]:
+def _asset_problems(node: Node) -> Iterator[str]:
     """What is wrong with a node's ``data.asset``, each beginning with the place in it."""
     try:
         options = asset_options(node)
@@ -131,4 +131,4 @@ def _form(item: Mapping[str, Any], given: Any) -> str:
     return f".{name}: must be {expected}, not {preview(value, 80)}"
 
 
-ASSETS = (assets, asset_keys)
+ASSETS = (asset, asset_key)

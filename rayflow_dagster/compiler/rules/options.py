@@ -60,7 +60,7 @@ class Ray(BaseModel):
         description="Ray's runtime_env; refused unless the project says allow_runtime_env.",
     )
     max_concurrency: SkipJsonSchema[int | None] = Field(default=None, ge=1)
-    # Was documented and never did anything; `idle_options` tells of it.
+    # Was documented and never did anything; `idle_option` tells of it.
 
 
 class NodeOptions(BaseModel):
@@ -158,7 +158,7 @@ def flow_options(flow: ResolvedFlow) -> Iterator[Finding]:
         yield Finding("flow_options", f"flow key {place}: {problem}")
 
 
-def misspelled_options(flow: ResolvedFlow) -> Iterator[Finding]:
+def misspelled_option(flow: ResolvedFlow) -> Iterator[Finding]:
     """Keys that nobody reads, so like one that is read that they were meant to be it."""
     for key, meant in _slips(flow.data, FlowOptions, FLOW_KEYS):
         yield Finding("misspelled_option", _slip("flow key ", key, meant), "warning")
@@ -197,7 +197,7 @@ def settings_problems(settings: Mapping[str, Any]) -> list[str]:
     return [f"{place}: {text}" for place, text in _option_problems(Settings, settings)]
 
 
-def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
+def runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
     """A flow file that could choose its own environment could run any code."""
     for where, node_id, ray in _asked_of_ray(flow):
         if ray.get("runtime_env") is not None:
@@ -210,7 +210,7 @@ def no_runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
             )
 
 
-def idle_options(flow: ResolvedFlow) -> Iterator[Finding]:
+def idle_option(flow: ResolvedFlow) -> Iterator[Finding]:
     """Options that a node class or a flow gives and that nothing follows."""
     of_classes = (
         (f"node {node} ray_options of its class", node.id, node.metadata.get("ray_options", {}))
@@ -262,4 +262,4 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
     return form_problem(item)
 
 
-OPTIONS = (node_options, flow_options, misspelled_options, idle_options)
+OPTIONS = (node_options, flow_options, misspelled_option, idle_option)

@@ -12,8 +12,8 @@ from rayflow_dagster.suggest import did_you_mean, listed
 
 def partition_problems(partitions: Partitions, flow: ResolvedFlow) -> Iterator[str]:
     """What is wrong with the partitions of a flow, each with its place."""
-    yield from _times(partitions)
-    yield from _values(partitions)
+    yield from _time_problems(partitions)
+    yield from _static_problems(partitions)
     if len(flow.starts) != 1:
         return  # which another rule reports
     declared = flow.starts[0].outputs
@@ -28,7 +28,7 @@ def partition_problems(partitions: Partitions, flow: ResolvedFlow) -> Iterator[s
         yield f"input: a part is a str, but START declares '{partitions.input}' as {kind}"
 
 
-def _times(partitions: Partitions) -> Iterator[str]:
+def _time_problems(partitions: Partitions) -> Iterator[str]:
     if not partitions.is_time:
         for key in ("start", "end"):
             if getattr(partitions, key) is not None:
@@ -52,7 +52,7 @@ def _times(partitions: Partitions) -> Iterator[str]:
         yield f"timezone: {problem}"
 
 
-def _values(partitions: Partitions) -> Iterator[str]:
+def _static_problems(partitions: Partitions) -> Iterator[str]:
     values = partitions.values
     if partitions.kind != "static":
         if values is not None:

@@ -66,10 +66,10 @@ def _verdict(live: Liveness, condition: Callable[[Liveness], Condition]) -> Verd
     return Verdict(None if live.conditions.is_guess(made) else made != FALSE, live)
 
 
-def merges_exclusive(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+def two_data_edges(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """Several data edges into one input: no run may fire more than one of their sources."""
     for node, port, wires in _wired_inputs(flow):
-        # The same wire drawn twice is what the rule repeated_edges reports.
+        # The same wire drawn twice is what the rule repeated_edge reports.
         edges = list({(wire.source, wire.source_port): wire for wire in reversed(wires)}.values())
         edges.reverse()
         if len(edges) < 2:
@@ -130,7 +130,7 @@ def _merge_finding(node: Node, port: str, one: Edge, two: Edge, *, proven: bool)
     )
 
 
-def skipped_sources(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+def skipped_source(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """An input whose source may be skipped while its node runs needs a constant or default."""
     for node, port, edges in _wired_inputs(flow):
         if node.has_value(port) or not flow.exec_into(node.id):
@@ -240,7 +240,7 @@ def _awaited(flow: ResolvedFlow, live: Liveness) -> dict[str, Condition]:
     return awaited
 
 
-def loose_exec_outputs(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+def loose_exec_output(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """An exec output that may fire into nothing, so that the run reaches no RETURN."""
     if not flow.returns:
         return
@@ -273,7 +273,7 @@ def _loose_outputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str]]:
         yield from ((node, port) for port in node.exec_outputs if port not in wired)
 
 
-def one_moment_to_read(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+def variable_read_moment(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """A data-driven read happens once, so one run may have only one moment for it."""
     for reader, needed_by in flow.timing.reads.items():
         pair = _both_run(needed_by, judge)
@@ -288,7 +288,7 @@ def one_moment_to_read(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
             )
 
 
-def one_order_of_writes(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+def variable_write_order(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """Two data-driven writes of one variable in one run need a wire that says which is first."""
     told: set[str] = set()
     for pair in flow.timing.writes:
@@ -325,8 +325,8 @@ def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
 
 
 RUNS = (
-    merges_exclusive, skipped_sources, several_returns, unawaited_nodes, loose_exec_outputs,
-    one_moment_to_read, one_order_of_writes,
+    two_data_edges, skipped_source, several_returns, unawaited_nodes, loose_exec_output,
+    variable_read_moment, variable_write_order,
 )  # fmt: skip
 
 

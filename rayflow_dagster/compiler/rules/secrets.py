@@ -13,11 +13,11 @@ from rayflow_dagster.secrets.references import KEY, literal_secret, name_problem
 _SEEN = ", which every reader of the flow sees"
 
 
-def secrets(flow: ResolvedFlow) -> Iterator[Finding]:
+def secret(flow: ResolvedFlow) -> Iterator[Finding]:
     """The form of every reference, whether its variable is set here, and what should be one."""
     for node in flow.nodes.values():
         for what, name, value in _values(node):
-            for problem, severity in _problems(value):
+            for problem, severity in _secret_problems(value):
                 message = f"node {node} {what} '{name}': {problem}"
                 yield Finding("secret", message, severity, node=node.id, port=name)
     for kind in ("schedules", "sensors"):
@@ -26,7 +26,7 @@ def secrets(flow: ResolvedFlow) -> Iterator[Finding]:
             if not isinstance(trigger, dict):
                 continue
             place = f"flow key {kind}[{at}]"
-            for problem, severity in _problems(trigger.get("inputs")):
+            for problem, severity in _secret_problems(trigger.get("inputs")):
                 yield Finding("secret", f"{place}.inputs: {problem}", severity)
             shown = literal_secret(str(trigger.get("path")))
             if shown is not None:
@@ -41,16 +41,16 @@ def _values(node: Node) -> Iterator[tuple[str, str, Any]]:
         yield "input", name, node.values.get(name, node.defaults.get(name))
 
 
-def _problems(value: Any) -> Iterator[tuple[str, Any]]:
+def _secret_problems(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         if value.keys() == {KEY}:
             yield from _reference_problems(value[KEY])
             return
         for item in value.values():
-            yield from _problems(item)
+            yield from _secret_problems(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _problems(item)
+            yield from _secret_problems(item)
     elif isinstance(value, str) and (shown := literal_secret(value)):
         yield (
             f'has {shown}{_SEEN}; write {{"{KEY}": "NAME"}}, and set the environment variable NAME',
@@ -67,4 +67,4 @@ def _reference_problems(name: Any) -> Iterator[tuple[str, Any]]:
         yield f"the environment variable '{name}' is not set in this process; {hint}", "warning"
 
 
-SECRETS = (secrets,)
+SECRETS = (secret,)

@@ -19,7 +19,7 @@ Ports = tuple[Collection[str], ...]
 """Names of ports in groups, none of which is copied: a node may have thousands."""
 
 
-def duplicate_ids(flow: ResolvedFlow) -> Iterator[Finding]:
+def duplicate_id(flow: ResolvedFlow) -> Iterator[Finding]:
     for node_id, more in Counter(flow.duplicates).items():
         yield Finding(
             "duplicate_id",
@@ -67,7 +67,7 @@ def at_least_one_return(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-def known_endpoints(flow: ResolvedFlow) -> Iterator[Finding]:
+def unknown_node(flow: ResolvedFlow) -> Iterator[Finding]:
     for edge in flow.edges:
         for role, node_id in (("source", edge.source), ("target", edge.target)):
             if node_id not in flow.nodes:
@@ -156,7 +156,7 @@ def _has(ports: Ports, name: str) -> bool:
     return any(name in group for group in ports)
 
 
-def repeated_edges(flow: ResolvedFlow) -> Iterator[Finding]:
+def repeated_edge(flow: ResolvedFlow) -> Iterator[Finding]:
     seen: dict[tuple[str, str, str, str, str], str] = {}
     for edge in flow.edges:
         key = (edge.source, edge.source_port, edge.target, edge.target_port, edge.kind)
@@ -254,7 +254,7 @@ def decoration(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-def disabled_nodes(flow: ResolvedFlow) -> Iterator[Finding]:
+def disabled(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
         if node.is_disabled and node in flow.starts:
             yield Finding(
@@ -273,6 +273,6 @@ def disabled_nodes(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 SHAPE = (
-    decoration, disabled_nodes, duplicate_ids, single_start, at_least_one_return, known_endpoints,
-    known_ports, repeated_edges, no_cycles, all_nodes_reachable, return_nodes_reachable,
+    decoration, disabled, duplicate_id, single_start, at_least_one_return, unknown_node,
+    known_ports, repeated_edge, no_cycles, all_nodes_reachable, return_nodes_reachable,
 )  # fmt: skip

@@ -61,7 +61,7 @@ def triggers(flow: ResolvedFlow, root: Path | None) -> Iterator[Finding]:
         return
     for where, trigger in _placed(declared):
         if isinstance(trigger, Schedule):
-            yield from _times(where, trigger, declared)
+            yield from _time_findings(where, trigger, declared)
         inputs = _inputs(where, trigger, flow, declared.bound_input)
         yield from (Finding("trigger_input", text) for text in inputs)
         for rule, key, text, severity in trigger.problems(root):
@@ -110,7 +110,7 @@ def _keys(item: ErrorDetails, flow: Mapping[str, Any]) -> list[str]:
     return list(SENSORS[flow["sensors"][item["loc"][1]]["type"]].model_fields)
 
 
-def _times(where: str, schedule: Schedule, declared: Triggers) -> Iterator[Finding]:
+def _time_findings(where: str, schedule: Schedule, declared: Triggers) -> Iterator[Finding]:
     problem = None if schedule.cron is None else cron_problem(schedule.cron)
     if schedule.cron is None and not (declared.partitions and declared.partitions.is_time):
         yield Finding("cron", f"flow key {where}.cron: is missing")

@@ -87,7 +87,7 @@ def declared_types_readable(flow: ResolvedFlow) -> Iterator[Finding]:
         for name in node.outputs if node.is_start else node.inputs:
             yield from _nameable(node, name)
         for name, spec in declared.items():
-            yield from _readable(node, name, spec.get("type") if isinstance(spec, dict) else spec)
+            yield from _check_type(node, name, spec.get("type") if isinstance(spec, dict) else spec)
 
 
 def _nameable(node: Node, name: str) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def _nameable(node: Node, name: str) -> Iterator[Finding]:
         )
 
 
-def _readable(node: Node, name: str, word: Any) -> Iterator[Finding]:
+def _check_type(node: Node, name: str, word: Any) -> Iterator[Finding]:
     where = f"node {node} input '{name}'"
     if word is None:
         return
@@ -113,7 +113,7 @@ def _readable(node: Node, name: str, word: Any) -> Iterator[Finding]:
         yield Finding("declared_type", f"{where}: {error}", node=node.id, port=name)
 
 
-def declared_defaults(flow: ResolvedFlow) -> Iterator[Finding]:
+def declared_default(flow: ResolvedFlow) -> Iterator[Finding]:
     """The defaults that START and RETURN declare fit their types."""
     for node in [*flow.starts, *flow.returns]:
         ports = node.outputs if node.is_start else node.inputs
@@ -182,7 +182,7 @@ def _check_values(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
             )
 
 
-def required_inputs(flow: ResolvedFlow) -> Iterator[Finding]:
+def required_input(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
         wired = flow.wired_inputs(node.id)
         for name, kind in node.inputs.items():
@@ -273,7 +273,7 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
     )
 
 
-def no_circle_of_variables(flow: ResolvedFlow) -> Iterator[Finding]:
+def variable_circle(flow: ResolvedFlow) -> Iterator[Finding]:
     """The times of data-driven reads and writes must not wait for each other."""
     circle = flow.timing.circle
     if circle:
@@ -289,6 +289,6 @@ def no_circle_of_variables(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 VALUES = (
-    type_compatibility, declared_types_readable, declared_defaults, constants_and_values,
-    required_inputs, variables_declared, no_circle_of_variables,
+    type_compatibility, declared_types_readable, declared_default, constants_and_values,
+    required_input, variables_declared, variable_circle,
 )  # fmt: skip

@@ -23,7 +23,7 @@ def poll_problem(root: Path, path: str) -> str | None:
     except (SyntaxError, ValueError) as error:
         line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
         return f"{file.relative_to(root)}{line} is not Python: {getattr(error, 'msg', error)}"
-    return _problem(tree, module, name)
+    return _source_problem(tree, module, name)
 
 
 def _source_of(root: Path, module: str) -> Path | None:
@@ -32,7 +32,7 @@ def _source_of(root: Path, module: str) -> Path | None:
     return next((file for file in choices if file.is_file()), None)
 
 
-def _problem(tree: ast.Module, module: str, name: str) -> str | None:
+def _source_problem(tree: ast.Module, module: str, name: str) -> str | None:
     classes = {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
     if name in classes:
         return _class_problem(classes[name])

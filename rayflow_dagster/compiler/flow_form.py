@@ -1,4 +1,4 @@
-"""The outline that every flow must have before anything else can be said about it."""
+"""The form that every flow must have before anything else can be said about it."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="ignore")  # other keys are an editor's; nothing reads these
 
 
-class NodeOutline(_Open):
+class NodeForm(_Open):
     """A box of the drawing: a step of the job."""
 
     id: StrictStr = Field(
@@ -68,7 +68,7 @@ class NodeOutline(_Open):
     disabled: StrictBool | None = Field(default=None, description="The same as data.disabled.")
 
 
-class EdgeOutline(_Open):
+class EdgeForm(_Open):
     """A wire between two nodes."""
 
     id: StrictStr | None = Field(
@@ -88,9 +88,9 @@ class EdgeOutline(_Open):
     )
 
 
-class FlowOutline(_Open):
-    nodes: list[NodeOutline] = Field(description="The boxes of the drawing.")
-    edges: list[EdgeOutline] | None = Field(default=None, description="The wires between them.")
+class FlowForm(_Open):
+    nodes: list[NodeForm] = Field(description="The boxes of the drawing.")
+    edges: list[EdgeForm] | None = Field(default=None, description="The wires between them.")
 
 
 def check_json(flow: Any) -> None:
@@ -117,14 +117,14 @@ def _check_size(flow: Mapping[str, Any]) -> None:
                 raise FlowFormatError(f"{reason}; split the flow")
 
 
-def check_outline(flow: Mapping[str, Any]) -> None:
-    """Check that ``flow`` has nodes and edges of the right outline.
+def check_form(flow: Mapping[str, Any]) -> None:
+    """Check that ``flow`` has nodes and edges of the right form.
 
     Raises:
-        FlowFormatError: with every problem of the outline.
+        FlowFormatError: with every problem of the form.
     """
     foreign = _foreign(flow)
-    problems = [foreign] if foreign else list(_problems(flow)) or list(_untyped(flow))
+    problems = [foreign] if foreign else list(_form_problems(flow)) or list(_untyped(flow))
     if problems:
         raise FlowFormatError(problems, _name(flow))
     if not (flow["nodes"] or flow.get(DECORATION)):
@@ -196,9 +196,9 @@ def _name(flow: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _problems(body: Mapping[str, Any]) -> Iterator[str]:
+def _form_problems(body: Mapping[str, Any]) -> Iterator[str]:
     try:
-        FlowOutline.model_validate(dict(body))
+        FlowForm.model_validate(dict(body))
     except PydanticError as error:
         found = error.errors()
         for item in found[:MAX_FINDINGS]:
