@@ -1,4 +1,4 @@
-"""``FlowOrchestrator``: runs a flow. ``execute_flow`` is the loop, ``run_node`` one turn of it.
+"""``FlowOrchestrator``: runs a flow. ``execute_flow`` is all of it, ``run_node`` one node.
 
 The Dagster ops call ``run_node`` too, so that a flow means the same in both.
 """
@@ -91,7 +91,7 @@ class FlowOrchestrator:
         self._kept_variables = kept_variables
         self._run_variables: RunVariables | None = None
         self._problem: RayflowError | None = None
-        self._turn = threading.Lock()
+        self._one_flow = threading.Lock()
 
     @cached_property
     def variable_manager(self) -> "VariableStoreManager":
@@ -117,12 +117,12 @@ class FlowOrchestrator:
             "nodes_executed": int}``. ``result`` holds the inputs of the RETURN that was reached.
             One flow runs at a time; while it does, another one is refused in ``error``.
         """
-        if not self._turn.acquire(blocking=False):
+        if not self._one_flow.acquire(blocking=False):
             return _outcome(time.perf_counter(), {}, _AT_WORK, 0)
         try:
             return await self._execute(flow_data, inputs)
         finally:
-            self._turn.release()
+            self._one_flow.release()
 
     async def _execute(self, flow_data: FlowData, inputs: ExecutionInputs) -> dict[str, Any]:
         started = time.perf_counter()

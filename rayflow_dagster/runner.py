@@ -74,13 +74,15 @@ def run_node_class(
     runs in an event loop of its own. Secrets are looked up in ``environment``; None for this
     process's.
     """
-    turn = _Turn(metadata, call, inputs, variables, SecretLookup(call.node_id, environment))
-    with turn:
-        returned = turn.process(make)
+    execution = _Execution(
+        metadata, call, inputs, variables, SecretLookup(call.node_id, environment)
+    )
+    with execution:
+        returned = execution.process(make)
         if inspect.isawaitable(returned):
             returned = _finished(returned)
-        turn.finish(returned)
-    return turn.reply
+        execution.finish(returned)
+    return execution.reply
 
 
 async def await_node_class(
@@ -92,16 +94,18 @@ async def await_node_class(
     environment: Mapping[str, str] | None = None,
 ) -> NodeReply:
     """As ``run_node_class``, with an ``async`` process on the event loop that runs already."""
-    turn = _Turn(metadata, call, inputs, variables, SecretLookup(call.node_id, environment))
-    with turn:
-        returned = turn.process(make)
+    execution = _Execution(
+        metadata, call, inputs, variables, SecretLookup(call.node_id, environment)
+    )
+    with execution:
+        returned = execution.process(make)
         if inspect.isawaitable(returned):
             returned = await returned
-        turn.finish(returned)
-    return turn.reply
+        execution.finish(returned)
+    return execution.reply
 
 
-class _Turn:
+class _Execution:
     """One execution: what surrounds ``process``. As a block, it makes any error the node's."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every op computes: one turn of ``run_node``, and what Dagster shows of it."""
+"""What every op computes: one call of ``run_node``, and what Dagster shows of it."""
 
 import logging
 from collections.abc import Generator, Iterator, Mapping
@@ -15,7 +15,7 @@ from dagster import (
 
 from rayflow_dagster.engine.failures import error_of, treatment
 from rayflow_dagster.engine.inputs import checked_inputs
-from rayflow_dagster.engine.waiting import steps
+from rayflow_dagster.engine.stepping import steps
 from rayflow_dagster.errors import (
     InvalidInputsError,
     NodeExecutionError,
@@ -40,7 +40,7 @@ from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
 from .session import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
-from .storage import step_folder, stored
+from .storage import PLACE, step_folder, stored
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
@@ -51,7 +51,10 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     node_id = session.flow.nodes[context.op_handle.name]
     show_values_to_hooks(session, context)
     result = yield from _run(session, context, node_id, inputs)
-    session.settled(result)
+    storing = session.settled(result)
+    if storing is not None:
+        yield from wait_for(storing, context.job_name)
+        storing.result()
     with optional("showing what a node logged and printed"):
         _report_output(context, result)
     if result["status"] == "error":
@@ -77,14 +80,14 @@ def _run(
     if not session.is_connected:
         _refuse_to_forget(session)
         session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
-    turn = session.orchestrator.run_node(
+    running = session.orchestrator.run_node(
         node_id,
         session.state(_arrived(session.flow, node_id, inputs)),
         attempt=context.retry_number,
         start_inputs=given,
         store_in=_store_in(session, node_id),
     )
-    stepping = steps(turn)
+    stepping = steps(running)
     while True:
         try:
             future = next(stepping)
@@ -196,17 +199,21 @@ def _outputs(
     ports = session.flow.ports[node_id]
     is_return = node_id in session.flow.graph["return_nodes"]
     about = _about(result)
-    if node_id == session.flow.graph["start_node"]:
+    is_start = node_id == session.flow.graph["start_node"]
+    if is_start:
         declared = {output.name for output in context.op_def.output_defs}
         if ABSENT in declared:
             yield Output(Absent(), ABSENT)
     for port, value in result["outputs"].items():
         if is_return:
             _show_result(session, node_id, value)
-            shown = yield from _stored_result(session, context, node_id, value)
+            shown = yield from _stored_apart(session, context, RESULT, value)
             yield Output(value, RESULT, metadata={**_result_metadata(value), **about, **shown})
             continue
         place = result.get("details", {}).get("stored", {}).get(port)
+        if is_start and session.is_durable:  # what other nodes give, their actors have stored
+            shown = yield from _stored_apart(session, context, ports.outputs[port], value)
+            place = str(shown[PLACE].value) if shown else None
         text = result.get("details", {}).get("previews", {}).get(port)
         metadata = {"preview": MetadataValue.text(text if text is not None else preview(value))}
         if not result.get("exec_fired"):
@@ -216,16 +223,16 @@ def _outputs(
         yield Output(None, ports.exec_outputs[port], metadata={**about, "exec output": port})
 
 
-def _stored_result(
-    session: RunSession, context: OpExecutionContext, node_id: str, value: Any
+def _stored_apart(
+    session: RunSession, context: OpExecutionContext, output: str, value: Any
 ) -> Generator[Any, None, dict[str, Any]]:
-    """Store the result of a flow where the IO manager finds it; the metadata that say so. The step
-    is parked meanwhile, as the place may be slow.
+    """Store a large value where the IO manager finds it; the metadata that say so. The step is
+    parked meanwhile, as the place may be slow.
     """
     if is_inline(value):
         return {}
-    folder = step_folder(session.values_root, session.run.run_id, session.flow.steps[node_id])
-    storing = Apart("rayflow-store").do(lambda: stored(folder, RESULT, value))
+    folder = step_folder(session.values_root, session.run.run_id, context.op_handle.name)
+    storing = Apart("rayflow-store").do(lambda: stored(folder, output, value))
     yield from wait_for(storing, context.job_name)
     return storing.result()
 

@@ -139,19 +139,22 @@ class RunSession:
         states = self.orchestrator.require_tracker().get_state()["node_states"]
         return {"node_states": states, "data_cache": dict(data), "active_path": ""}
 
-    def settled(self, result: NodeResult) -> None:
-        """Take note of a settled node; keep the variables as it left them."""
+    def settled(self, result: NodeResult) -> "Future[str] | None":
+        """Take note of a settled node. The future, if there is one, is done when the variables are
+        stored as it left them.
+        """
         node_id = result["node_id"]
         # The values themselves are in ``live`` until their last reader has run.
         names_only = dict.fromkeys(result["outputs"])
         self.results[node_id] = {**result, "outputs": names_only, "details": {}}
         if result["status"] != "success":
-            return
+            return None
         if node_id in self.flow.graph["return_nodes"]:
             self.returned = self.returned or node_id
         snapshot = result.get("details", {}).get("variables")
-        if snapshot is not None:
-            self.variables.note(self.flow.steps[node_id], snapshot, stores=self.is_durable)
+        if snapshot is None:
+            return None
+        return self.variables.note(self.flow.steps[node_id], snapshot, stores=self.is_durable)
 
     def finished(self, node_id: str) -> None:
         """A node has succeeded or was skipped, its outputs are handled: release what nobody reads

@@ -6,6 +6,7 @@ back when it has succeeded.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from rayflow_dagster.values.stored import (
 )
 from rayflow_dagster.variables.store import Snapshot, unpickled
 
+from .apart import Apart
 from .compiled import CompiledFlow
 from .names import PROJECT_TAG
 from .storage import KEPT_FILE, VARIABLES, kept_variables
@@ -50,6 +52,7 @@ class SessionVariables:
         self._snapshots: dict[str, int] = {}
         """Step key -> the version of the variables that it has stored and that still are."""
         self._kept: RunVariables | None = None
+        self._apart = Apart("rayflow-variables")
 
     def begin(self) -> None:
         """Have the variables that are kept between runs read, when the session connects.
@@ -109,18 +112,22 @@ class SessionVariables:
             store_bytes(file, packed(self._kept.before))
         return snapshot
 
-    def note(self, step_key: str, pickled: bytes, *, stores: bool) -> None:
-        """Take note of the variables as a step left them. ``stores``: as of ``first``."""
+    def note(self, step_key: str, pickled: bytes, *, stores: bool) -> "Future[str] | None":
+        """Take note of the variables as a step left them. The future is done when they are stored,
+        which may take its time. ``stores``: as of ``first``.
+        """
         if not stores and self._kept is None:
-            return
+            return None
         snapshot = unpickled(pickled)
         # Not of a node that settled before another that has written since.
         if self._kept is not None and snapshot.version > self._version:
             self._kept.note(snapshot)
-        if stores and snapshot.version > self._recorded:
-            store_bytes(self._variables_file(self._run.run_id, step_key), pickled)
-            self._snapshots[step_key] = snapshot.version
         self._version = max(self._version, snapshot.version)
+        if not stores or snapshot.version <= self._recorded:
+            return None
+        self._snapshots[step_key] = snapshot.version
+        file = self._variables_file(self._run.run_id, step_key)
+        return self._apart.do(lambda: store_bytes(file, pickled))
 
     def recorded(self, step_key: str) -> None:
         """The success of a step stands in the event log: a re-execution takes the variables as it

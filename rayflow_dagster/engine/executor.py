@@ -22,7 +22,7 @@ from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionSta
 
 from .gatherer import DataGatherer
 from .inputs import checked_inputs
-from .waiting import Settled
+from .stepping import Done
 
 
 class Dispatcher(Protocol):
@@ -86,7 +86,7 @@ class NodeExecutor:
             sent = self.actors.dispatch(node_id, inputs, store_in)
             sent.add_done_callback(lambda _: answered.append(time.monotonic()))
             del inputs  # a failure's traceback would keep the objects alive
-            reply = await Settled(sent)
+            reply = await Done(sent)
         except Exception as error:  # the actor died, or Ray lost it: the node's failure
             return self._handle_execution_error(node_id, error)
         if reply.exception is not None:
@@ -114,7 +114,7 @@ class NodeExecutor:
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
             asked = time.monotonic()
-            result = await Settled(self.actors.fetch(inputs))
+            result = await Done(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value
             return self._handle_execution_error(node_id, error)
         returned = success_result(node_id, {"result": spelled(result)}, [])

@@ -22,8 +22,8 @@ from .machine import (
     Wait,
 )
 from .readers import Readers
+from .running import NodeCoroutine, RunningNodes
 from .tracker import StateTracker
-from .turns import NodeRun, Turns
 
 
 class RunNode(Protocol):
@@ -36,7 +36,7 @@ class RunNode(Protocol):
         *,
         attempt: int,
         start_inputs: Mapping[str, Any] | None,
-    ) -> NodeRun:
+    ) -> NodeCoroutine:
         """The coroutine that runs the node."""
 
 
@@ -55,19 +55,19 @@ class FlowLoop:
     actors: Dispatcher
     settled: Callable[[NodeResult], None]
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
-    _turns: Turns = field(init=False)
+    _nodes: RunningNodes = field(init=False)
     _readers: Readers = field(init=False)
 
     async def run(self, start_inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run the flow to its end: ``{"result": dict, "error": str | None}``."""
         self._start_inputs = start_inputs
         self._readers = Readers(self.graph)
-        self._turns = Turns(lambda _, result: self._tell(Settled(result)))
+        self._nodes = RunningNodes(lambda _, result: self._tell(Settled(result)))
         try:
             self._tell(Begun())
-            await self._turns.finish()
+            await self._nodes.finish()
         finally:
-            self._turns.close()
+            self._nodes.close()
         return self._outcome()
 
     def _tell(self, event: Event) -> None:
@@ -79,14 +79,14 @@ class FlowLoop:
                 case Keep(result) | Skip(result):
                     self._note(result)
                 case Wait(node_id, seconds):
-                    self._turns.start_later(node_id, seconds, partial(self._tell, Due(node_id)))
+                    self._nodes.start_later(node_id, seconds, partial(self._tell, Due(node_id)))
                 case Drop(node_id):
                     self._drop(node_id)
 
     def _start(self, node_id: str, attempt: int) -> None:
         state = self.tracker.get_state()
         run = self.run_node(node_id, state, attempt=attempt, start_inputs=self._start_inputs)
-        self._turns.start(node_id, run)
+        self._nodes.start(node_id, run)
 
     def _drop(self, node_id: str) -> None:
         """Give up a node that waits to be tried again; one that waits for a worker when what was
@@ -94,13 +94,13 @@ class FlowLoop:
         """
 
         def drop() -> None:
-            if self.actors.needs_worker(node_id) and self._turns.drop(node_id):
+            if self.actors.needs_worker(node_id) and self._nodes.drop(node_id):
                 self._tell(Dropped(node_id))
 
-        if self._turns.drop_later(node_id):
+        if self._nodes.drop_later(node_id):
             self._tell(Dropped(node_id))
         else:
-            self._turns.after_due(drop)
+            self._nodes.after_due(drop)
 
     def _note(self, result: NodeResult) -> None:
         """Tell of a node that has settled, and let go of what nobody reads any more."""

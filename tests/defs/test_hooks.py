@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.defs.storage import VARIABLES
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
@@ -125,18 +126,19 @@ def test_steps_begin_and_end_while_the_hook_of_another_runs(
 
 
 class MeetingFileSystem(LocalFileSystem):
-    """Files of this machine at meeting://; ``_meet`` is called before a flow's result is there."""
+    """Files of this machine at meeting://; ``_meet`` is called before the one at ``held``."""
 
     protocol = "meeting"
     cachable = False
     folder = Path()
+    held = ""
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         return str(super()._strip_protocol(str(path).removeprefix("meeting://")))
 
     def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
-        if "/steps/Return/" in path:
+        if self.held in path:
             _meet(self.folder)
         super().pipe_file(path, value, **options)
 
@@ -146,6 +148,7 @@ def test_steps_begin_and_end_while_the_result_is_stored(
 ) -> None:
     fsspec.register_implementation("meeting", MeetingFileSystem, clobber=True)
     monkeypatch.setattr(MeetingFileSystem, "folder", tmp_path)
+    monkeypatch.setattr(MeetingFileSystem, "held", "/steps/Return/")
 
     run = _run(_meeting(tmp_path, storage=f"meeting://{tmp_path}/values"), memory)
 
@@ -153,6 +156,23 @@ def test_steps_begin_and_end_while_the_result_is_stored(
     assert run.result == {"text": TEXT}
     kinds = [(event.event_type_value, event.step_key) for event in run.events]
     assert kinds.index(("STEP_START", "last")) < kinds.index(("STEP_OUTPUT", "Return"))
+
+
+def test_steps_begin_and_end_while_the_variables_of_another_are_stored(
+    memory: DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("meeting", MeetingFileSystem, clobber=True)
+    monkeypatch.setattr(MeetingFileSystem, "folder", tmp_path)
+    monkeypatch.setattr(MeetingFileSystem, "held", f"/{VARIABLES}/")
+    flow = _meeting(tmp_path, storage=f"meeting://{tmp_path}/values")
+    flow["nodes"][1] |= node("variables.set_variable", values={"VARIABLE": "text"})
+    flow["variables"] = {"text": {"type": "str", "default": ""}}
+
+    run = _run(flow, memory)
+
+    assert run.success
+    kinds = [(event.event_type_value, event.step_key) for event in run.events]
+    assert kinds.index(("STEP_START", "last")) < kinds.index(("STEP_SUCCESS", "one"))
 
 
 def test_a_run_ends_when_all_its_hooks_have_and_has_what_they_said(

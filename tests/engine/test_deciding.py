@@ -20,8 +20,8 @@ from rayflow_dagster.engine.failures import TREATMENTS, retry_delay, treatment
 from rayflow_dagster.engine.gatherer import DataGatherer
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
+from rayflow_dagster.engine.stepping import Done, steps
 from rayflow_dagster.engine.tracker import StateTracker
-from rayflow_dagster.engine.waiting import Settled, steps
 from rayflow_dagster.errors import DataNotAvailableError, InvalidInputsError, NodeExecutionError
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.testing import InProcessActors
@@ -293,7 +293,7 @@ def run_by_hand(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def add(*futures: "Future[int]") -> int:
-    return sum([await Settled(future) for future in futures])
+    return sum([await Done(future) for future in futures])
 
 
 def test_one_coroutine_runs_under_asyncio_and_by_hand():
@@ -316,7 +316,7 @@ def test_by_hand_each_open_future_is_handed_out():
 def test_what_is_thrown_in_reaches_the_coroutine():
     async def catching(future: "Future[int]") -> str:
         try:
-            await Settled(future)
+            await Done(future)
         except ValueError as error:
             return f"caught {error}"
         return "nothing"
@@ -333,7 +333,7 @@ def test_closing_the_steps_closes_the_coroutine():
 
     async def waits(future: "Future[int]") -> None:
         try:
-            await Settled(future)
+            await Done(future)
         finally:
             closed.append(True)
 

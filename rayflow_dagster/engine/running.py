@@ -16,31 +16,31 @@ from typing import Any
 from rayflow_dagster.types import NodeResult
 
 from .executor import error_result
-from .waiting import steps
+from .stepping import steps
 
 BATCH = 64
-"""Steps before everything else on the event loop gets its turn."""
+"""Steps between which nothing else on the event loop is done."""
 
-NodeRun = Coroutine[Any, Any, NodeResult]
+NodeCoroutine = Coroutine[Any, Any, NodeResult]
 
 
-class _Turn:
+class _RunningNode:
     """One execution of one node. A callable: what to do when the future it waits for is done."""
 
-    __slots__ = ("future", "node_id", "run", "stepping", "turns")
+    __slots__ = ("future", "node_id", "nodes", "run", "stepping")
 
-    def __init__(self, turns: "Turns", node_id: str, run: NodeRun) -> None:
-        self.turns = turns
+    def __init__(self, nodes: "RunningNodes", node_id: str, run: NodeCoroutine) -> None:
+        self.nodes = nodes
         self.node_id = node_id
         self.run = run
         self.stepping: Generator[Future[Any], None, NodeResult] = steps(run)
         self.future: Future[Any] | None = None
 
     def __call__(self, _: "Future[Any]") -> None:
-        self.turns._resume(self)
+        self.nodes._resume(self)
 
 
-class Turns:
+class RunningNodes:
     """Runs nodes until none runs and none waits to run again. Made inside an event loop.
 
     Args:
@@ -54,17 +54,17 @@ class Turns:
         self._finished: asyncio.Future[None] = self._loop.create_future()
         # Threads that complete futures have contexts of their own; nodes keep their caller's.
         self._context = contextvars.copy_context()
-        self._running: dict[str, _Turn] = {}
+        self._running: dict[str, _RunningNode] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._due: deque[_Turn] = deque()
+        self._due: deque[_RunningNode] = deque()
         self._awake = False
         """True while a call of ``_work`` is on its way, or at work."""
         self._closed = False
 
-    def start(self, node_id: str, run: NodeRun) -> None:
+    def start(self, node_id: str, run: NodeCoroutine) -> None:
         """Run a node; its first step comes after those that are due already."""
-        turn = self._running[node_id] = _Turn(self, node_id, run)
-        self._resume(turn)
+        node = self._running[node_id] = _RunningNode(self, node_id, run)
+        self._resume(node)
 
     def start_later(self, node_id: str, seconds: float, start: Callable[[], None]) -> None:
         """Call ``start`` after ``seconds``, unless the node is dropped before."""
@@ -97,12 +97,12 @@ class Turns:
 
     def drop(self, node_id: str) -> bool:
         """Give up a node that nothing works on yet; False if something does, or it has ended."""
-        turn = self._running.get(node_id)
-        if turn is None or (turn.future is not None and not turn.future.cancel()):
+        node = self._running.get(node_id)
+        if node is None or (node.future is not None and not node.future.cancel()):
             return False
         del self._running[node_id]
-        turn.stepping.close()
-        turn.run.close()  # the steps close it only if they have begun
+        node.stepping.close()
+        node.run.close()  # the steps close it only if they have begun
         return True
 
     async def finish(self) -> None:
@@ -116,18 +116,18 @@ class Turns:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        turns = list(self._running.values())
+        nodes = list(self._running.values())
         self._running.clear()
         self._due.clear()
-        for turn in turns:
-            turn.stepping.close()
-            turn.run.close()  # the steps close it only if they have begun
-            if turn.future is not None:
-                turn.future.cancel()
+        for node in nodes:
+            node.stepping.close()
+            node.run.close()  # the steps close it only if they have begun
+            if node.future is not None:
+                node.future.cancel()
 
-    def _resume(self, turn: _Turn) -> None:
+    def _resume(self, node: _RunningNode) -> None:
         """Have a node stepped soon. Called on any thread."""
-        self._due.append(turn)
+        self._due.append(node)
         if self._awake or self._closed:
             return
         self._awake = True
@@ -146,24 +146,24 @@ class Turns:
             self._step(self._due.popleft())
         self._loop.call_soon(self._guarded, self._work, context=self._context)
 
-    def _step(self, turn: _Turn) -> None:
-        if self._running.get(turn.node_id) is not turn:
+    def _step(self, node: _RunningNode) -> None:
+        if self._running.get(node.node_id) is not node:
             return
-        # The future holds the turn: a cycle would keep the node's objects until Python collects it.
-        turn.future = None
+        # The future holds the node: a cycle would keep the node's objects until Python collects it.
+        node.future = None
         try:
-            turn.future = next(turn.stepping)
+            node.future = next(node.stepping)
         except StopIteration as ended:
             result: NodeResult = ended.value
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # whatever else ends a node settles it
-            result = error_result(turn.node_id, error)
+            result = error_result(node.node_id, error)
         else:
-            turn.future.add_done_callback(turn)
+            node.future.add_done_callback(node)
             return
-        del self._running[turn.node_id]
-        self._ended(turn.node_id, result)
+        del self._running[node.node_id]
+        self._ended(node.node_id, result)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do a piece of work of the loop; what it raises ends the run."""

@@ -1,4 +1,4 @@
-"""``Turns``: the nodes that run, stepped by hand on an event loop."""
+"""``RunningNodes``: the nodes that run, stepped by hand on an event loop."""
 
 import asyncio
 import contextvars
@@ -10,10 +10,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from rayflow_dagster.engine.running import BATCH, RunningNodes
 
 from rayflow_dagster.engine.executor import success_result
-from rayflow_dagster.engine.turns import BATCH, Turns
-from rayflow_dagster.engine.waiting import Settled
+from rayflow_dagster.engine.stepping import Done
 from rayflow_dagster.types import NodeResult
 
 
@@ -23,7 +23,7 @@ def result(node_id: str, value: Any = None) -> NodeResult:
 
 async def give(node_id: str, *futures: "Future[Any]") -> NodeResult:
     """Run a node that waits for some futures, one after the other."""
-    return result(node_id, [await Settled(future) for future in futures])
+    return result(node_id, [await Done(future) for future in futures])
 
 
 def done(value: Any = None) -> "Future[Any]":
@@ -59,7 +59,7 @@ def test_a_chain_of_thousands_that_never_wait_neither_recurses_nor_keeps_others_
         def ended(node_id: str, _: NodeResult) -> None:
             number = int(node_id) + 1
             if number < count:
-                turns.start(str(number), give(str(number), done()))
+                nodes.start(str(number), give(str(number), done()))
 
         async def tick() -> None:
             nonlocal others
@@ -67,10 +67,10 @@ def test_a_chain_of_thousands_that_never_wait_neither_recurses_nor_keeps_others_
                 others += 1
                 await asyncio.sleep(0)
 
-        turns = Turns(ended)
+        nodes = RunningNodes(ended)
         ticking = asyncio.create_task(tick())
-        turns.start("0", give("0", done()))
-        await turns.finish()
+        nodes.start("0", give("0", done()))
+        await nodes.finish()
         ticking.cancel()
 
     run(work)
@@ -79,11 +79,11 @@ def test_a_chain_of_thousands_that_never_wait_neither_recurses_nor_keeps_others_
 
 def test_what_is_completed_while_the_loop_is_busy_wakes_it_once():
     async def work() -> None:
-        turns = Turns(lambda *_: None)
+        nodes = RunningNodes(lambda *_: None)
         futures: list[Future[Any]] = [Future() for _ in range(100)]
         for number, future in enumerate(futures):
-            turns.start(str(number), give(str(number), future))
-        while not all(turn.future for turn in turns._running.values()):
+            nodes.start(str(number), give(str(number), future))
+        while not all(turn.future for turn in nodes._running.values()):
             await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, CountingLoop)
@@ -91,7 +91,7 @@ def test_what_is_completed_while_the_loop_is_busy_wakes_it_once():
         thread = threading.Thread(target=lambda: [future.set_result(1) for future in futures])
         thread.start()
         thread.join()  # blocks the loop on purpose
-        await turns.finish()
+        await nodes.finish()
         assert loop.woken == 1
 
     run(work)
@@ -101,12 +101,12 @@ def test_results_come_from_any_thread_and_none_is_lost():
     seen: list[str] = []
 
     async def work() -> None:
-        turns = Turns(lambda node_id, _: seen.append(node_id))
+        nodes = RunningNodes(lambda node_id, _: seen.append(node_id))
         with ThreadPoolExecutor(8) as threads:
             for number in range(2000):
                 both = (threads.submit(int), threads.submit(int))
-                turns.start(str(number), give(str(number), *both))
-            await turns.finish()
+                nodes.start(str(number), give(str(number), *both))
+            await nodes.finish()
 
     run(work)
     assert sorted(seen, key=int) == [str(number) for number in range(2000)]
@@ -120,9 +120,9 @@ def test_whatever_a_coroutine_raises_is_its_nodes_failure(problem):
         raise problem
 
     async def work() -> None:
-        turns = Turns(lambda _, found: seen.append(found))
-        turns.start("it", fail())
-        await turns.finish()
+        nodes = RunningNodes(lambda _, found: seen.append(found))
+        nodes.start("it", fail())
+        await nodes.finish()
 
     run(work)
     assert [(found["status"], found.get("exception")) for found in seen] == [("error", problem)]
@@ -134,11 +134,11 @@ def test_what_ended_raises_is_raised_to_whoever_waits(problem):
         raise problem
 
     async def work() -> None:
-        turns = Turns(ended)
-        turns.start("it", give("it"))
+        nodes = RunningNodes(ended)
+        nodes.start("it", give("it"))
         with pytest.raises(type(problem)):
-            await turns.finish()
-        turns.close()
+            await nodes.finish()
+        nodes.close()
 
     run(work)
 
@@ -149,13 +149,13 @@ def test_the_caller_lends_its_context():
 
     async def work() -> None:
         name.set("caller's")
-        turns = Turns(lambda *_: seen.append(name.get()))
+        nodes = RunningNodes(lambda *_: seen.append(name.get()))
         future: Future[int] = Future()
-        turns.start("now", give("now", future))
-        turns.start_later("later", 0.01, lambda: turns.start("later", give("later")))
+        nodes.start("now", give("now", future))
+        nodes.start_later("later", 0.01, lambda: nodes.start("later", give("later")))
         thread = threading.Thread(target=future.set_result, args=(1,))
         thread.start()
-        await turns.finish()
+        await nodes.finish()
         thread.join()
 
     run(work)
@@ -167,13 +167,13 @@ def test_closing_gives_up_what_runs_what_waits_and_what_has_not_begun():
     future: Future[int] = Future()
 
     async def work() -> None:
-        turns = Turns(lambda node_id, _: seen.append(node_id))
-        turns.start("runs", give("runs", future))
-        turns.start_later("waits", 3600, lambda: seen.append("waits"))
-        while turns._running["runs"].future is None:
+        nodes = RunningNodes(lambda node_id, _: seen.append(node_id))
+        nodes.start("runs", give("runs", future))
+        nodes.start_later("waits", 3600, lambda: seen.append("waits"))
+        while nodes._running["runs"].future is None:
             await asyncio.sleep(0)
-        turns.start("has not begun", give("has not begun"))
-        turns.close()
+        nodes.start("has not begun", give("has not begun"))
+        nodes.close()
         await asyncio.sleep(0)
 
     run(work)
@@ -183,9 +183,9 @@ def test_closing_gives_up_what_runs_what_waits_and_what_has_not_begun():
 
 def test_a_future_that_outlives_its_event_loop_is_no_problem():
     async def work() -> None:
-        turns = Turns(lambda *_: None)
-        turns.start("it", give("it", future))
-        while turns._running["it"].future is None:
+        nodes = RunningNodes(lambda *_: None)
+        nodes.start("it", give("it", future))
+        while nodes._running["it"].future is None:
             await asyncio.sleep(0)
 
     future: Future[int] = Future()
@@ -197,12 +197,12 @@ def test_a_future_that_outlives_its_event_loop_is_no_problem():
 def test_dropping_what_waits_ends_the_wait():
     async def work() -> None:
         dropped: list[bool] = []
-        turns = Turns(
-            lambda *_: dropped.extend((turns.drop_later("waits"), turns.drop_later("it")))
+        nodes = RunningNodes(
+            lambda *_: dropped.extend((nodes.drop_later("waits"), nodes.drop_later("it")))
         )
-        turns.start_later("waits", 3600, lambda: pytest.fail("it was dropped"))
-        turns.start("it", give("it"))
-        await turns.finish()
+        nodes.start_later("waits", 3600, lambda: pytest.fail("it was dropped"))
+        nodes.start("it", give("it"))
+        await nodes.finish()
         assert dropped == [True, False]
 
     run(work)
@@ -210,7 +210,7 @@ def test_dropping_what_waits_ends_the_wait():
 
 def test_nothing_to_run_is_finished_at_once():
     async def work() -> None:
-        await Turns(lambda *_: None).finish()
+        await RunningNodes(lambda *_: None).finish()
 
     run(work)
 
@@ -220,12 +220,12 @@ def test_a_cancelled_future_is_its_nodes_failure():
 
     async def work() -> None:
         future: Future[int] = Future()
-        turns = Turns(lambda _, found: seen.append(found))
-        turns.start("it", give("it", future))
-        while turns._running["it"].future is None:
+        nodes = RunningNodes(lambda _, found: seen.append(found))
+        nodes.start("it", give("it", future))
+        while nodes._running["it"].future is None:
             await asyncio.sleep(0)
         future.cancel()
-        await turns.finish()
+        await nodes.finish()
 
     run(work)
     assert isinstance(seen[0].get("exception"), CancelledError)
@@ -241,19 +241,19 @@ def test_what_a_node_gave_is_freed_without_waiting_for_the_garbage_collector():
         def ended(node_id: str, found: NodeResult) -> None:
             if node_id == "makes":
                 values.append(weakref.ref(found["outputs"]["value"][0]))
-                turns.start("next", give("next"))
+                nodes.start("next", give("next"))
             else:
                 freed.append(values[0]() is None)
 
         values: list[weakref.ref[Value]] = []
-        turns = Turns(ended)
+        nodes = RunningNodes(ended)
         future: Future[Value] = Future()
-        turns.start("makes", give("makes", future))
-        while turns._running["makes"].future is None:
+        nodes.start("makes", give("makes", future))
+        while nodes._running["makes"].future is None:
             await asyncio.sleep(0)
         future.set_result(Value())
         del future
-        await turns.finish()
+        await nodes.finish()
 
     gc.disable()
     try:

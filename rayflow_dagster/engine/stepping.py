@@ -19,7 +19,7 @@ T = TypeVar("T")
 _by_hand: ContextVar[bool] = ContextVar("rayflow_stepped_by_hand", default=False)
 
 
-class Settled(Generic[T]):
+class Done(Generic[T]):
     """Awaits a ``concurrent.futures.Future`` under either driver."""
 
     def __init__(self, future: "Future[T]") -> None:
