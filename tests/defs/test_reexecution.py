@@ -94,6 +94,52 @@ def test_a_rerun_from_failure_reads_stored_outputs_and_restores_variables(
     assert rerun.result == {"value": {"rows": [1, 2]}, "counter": 11}
 
 
+def test_what_a_run_skipped_fires_nothing_in_its_reruns(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    """``join`` hangs on ``side``, which the first run skipped, and on the output ``a``."""
+    marker = tmp_path / "mended"
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "any"}),
+            "branch": node("logic.branch", values={"condition": False}),
+            "side": "identity",
+            "mended": node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}),
+            "choose": node("choose", values={"which": "b"}),
+            "join": "sleep",
+            "return": "return",
+        },
+        "start > branch, branch.true > side, start.value - side.value, start > mended,"
+        "mended > choose, side > join, choose.a > join, join > return, choose.b > return",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    failed = _execute(flow, instance)
+    assert failed.statuses["side"] == "skipped"
+    assert failed.statuses["join"] == "pending"
+
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed)
+
+    assert rerun.success
+    assert rerun.statuses["choose"] == rerun.statuses["return"] == "completed"
+    assert rerun.statuses["join"] == "skipped"
+
+
+def test_a_step_runs_alone_where_it_is_selected_and_nothing_ran_before(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    flow = draw(
+        {"start": node("start", inputs={"value": "any"}), "first": "sleep", "it": "sleep",
+         "return": "return"},
+        "start > first, first > it, it > return",
+    )  # fmt: skip
+    result = execute_job(_reconstructable(flow, False), instance, op_selection=["it"])
+    run = read_run(instance, result.run_id, compile_test_flow(flow))
+    assert run.success
+    assert run.statuses == {"start": "pending", "first": "pending", "it": "completed",
+                            "return": "pending"}  # fmt: skip
+
+
 def test_a_rerun_of_a_rerun_finds_the_variables_of_the_first_run(
     instance: DagsterInstance, tmp_path: Path
 ) -> None:

@@ -10,9 +10,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from rayflow_dagster.engine.running import BATCH, RunningNodes
 
 from rayflow_dagster.engine.executor import success_result
+from rayflow_dagster.engine.running import BATCH, RunningNodes
 from rayflow_dagster.engine.stepping import Done
 from rayflow_dagster.types import NodeResult
 
