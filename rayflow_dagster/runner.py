@@ -222,10 +222,10 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
     return apart
 
 
-def _way_out(error: Exception, place: str) -> str:
+def _way_out(error: Exception, location: str) -> str:
     """What to do about a value that could not be stored."""
     # What writes to a URL may also fail with errors of its own.
-    of_url = is_url(place) and not isinstance(error, _UNPICKLED)
+    of_url = is_url(location) and not isinstance(error, _UNPICKLED)
     if of_url or isinstance(error, OSError):
         return "Mend the place, or name another one in the flow's settings.storage"
     return "Return a value that can be pickled"

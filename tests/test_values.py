@@ -15,7 +15,7 @@ from rayflow_dagster.errors import StorageError
 from rayflow_dagster.values.stored import (
     INLINE_BYTES,
     StoredValue,
-    check_place,
+    check_location,
     is_inline,
     local_or_url,
     read_bytes,
@@ -26,28 +26,28 @@ from rayflow_dagster.values.stored import (
 
 def test_bytes_are_stored_at_paths_and_urls_alike(tmp_path):
     for folder in (str(tmp_path), "memory://bytes"):
-        place = store_bytes(f"{folder}/deep/file", b"content")
-        assert read_bytes(place) == b"content"
+        location = store_bytes(f"{folder}/deep/file", b"content")
+        assert read_bytes(location) == b"content"
     fsspec.filesystem("memory").rm("/bytes", recursive=True)
 
 
 @pytest.mark.parametrize(
-    ("place", "why"),
+    ("location", "why"),
     [
         ("memory://bucket", "memory of one process"),
         ("nosuch://bucket", "Protocol not known"),
         ("s3://bucket", "s3fs"),
     ],
 )
-def test_a_place_that_values_cannot_be_stored_at_is_refused(place, why):
-    if place.startswith("s3") and importlib.util.find_spec("s3fs"):
+def test_a_place_that_values_cannot_be_stored_at_is_refused(location, why):
+    if location.startswith("s3") and importlib.util.find_spec("s3fs"):
         pytest.skip("s3fs is installed")
     with pytest.raises(StorageError, match=why):
-        check_place(place)
+        check_location(location)
 
 
 def test_a_folder_is_a_place_for_values(tmp_path):
-    check_place(str(tmp_path))
+    check_location(str(tmp_path))
 
 
 def test_a_file_url_means_the_path():

@@ -48,10 +48,10 @@ class PastRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Root:
     """A folder or URL that has a folder per run. ``is_own``: no other instance stores there."""
 
-    root: str
+    path: str
     is_own: bool
 
 
@@ -133,11 +133,11 @@ def prune(older_than: str | None, storages: Collection[str], *, dry: bool) -> bo
     flows = sorted((project.root / FLOWS).glob("*.json"))
     report = _Report(dry)
     with open_instance(use_home(project.root)) as instance:
-        for place in _places(instance, project, flows, storages):
+        for root in _roots(instance, project, flows, storages):
             try:
-                _prune_place(instance, place, before, report)
+                _prune_root(instance, root, before, report)
             except (OSError, ImportError, ValueError) as error:  # as fsspec says it
-                report.problem(place.root, error)
+                report.problem(root.path, error)
     report.end()
     return not report.has_problems
 
@@ -158,15 +158,15 @@ def _require_home(root: Path) -> None:
         )
 
 
-def _prune_place(
-    instance: DagsterInstance, place: Place, before: float | None, report: "_Report"
+def _prune_root(
+    instance: DagsterInstance, root: Root, before: float | None, report: "_Report"
 ) -> None:
-    filesystem, root = file_system(place.root)
-    folders = dict(_run_folders(filesystem, root))
+    filesystem, folder = file_system(root.path)
+    folders = dict(_run_folders(filesystem, folder))
     rules = Rules(past_runs(instance), before)
     kept = rules.kept()
     for run_id, path in folders.items():
-        reason = rules.reason(run_id, kept, is_own=place.is_own)
+        reason = rules.reason(run_id, kept, is_own=root.is_own)
         if reason is None or not _is_ours(filesystem, path):
             continue
         sizes = [entry["size"] or 0 for entry in filesystem.find(path, detail=True).values()]
@@ -213,12 +213,12 @@ def past_runs(instance: DagsterInstance) -> dict[str, PastRun]:
         cursor = records[-1].dagster_run.run_id
 
 
-def _places(
+def _roots(
     instance: DagsterInstance, project: Project, flows: Iterable[Path], storages: Iterable[str]
-) -> list[Place]:
+) -> list[Root]:
     """Where values may be: the instance's own folder, places that were named, and flows' own."""
     own = [values_root(instance), *(values_root(instance, storage) for storage in storages)]
-    places = {root.rstrip("/"): Place(root, is_own=True) for root in own}
+    found = {root.rstrip("/"): Root(root, is_own=True) for root in own}
     for file in flows:
         try:
             flow = parse_flow(file.read_bytes(), str(file))
@@ -227,8 +227,8 @@ def _places(
         storage = merged_settings(flow, project.settings.settings).get("storage")
         if isinstance(storage, str) and storage.strip():
             root = values_root(instance, storage)
-            places.setdefault(root.rstrip("/"), Place(root, is_own=False))
-    return list(places.values())
+            found.setdefault(root.rstrip("/"), Root(root, is_own=False))
+    return list(found.values())
 
 
 class _Report:

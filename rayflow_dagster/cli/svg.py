@@ -1,4 +1,4 @@
-"""A flow as an SVG document, at the places where its author drew the nodes.
+"""A flow as an SVG document, at the positions where its author drew the nodes.
 
 Where positions are missing, nodes stand in columns: each to the right of everything that leads to
 it; nodes of one cycle share a column.
@@ -18,7 +18,7 @@ COLUMN, ROW = 240.0, 96.0
 CHARACTER = 7.5
 """Width of one Latin letter in the drawing's font."""
 
-Place = tuple[float, float, float]
+Position = tuple[float, float, float]
 """Left, top and width of a box."""
 
 _COLOURS = {"end": "#d7f0dd", "branch": "#fdeec9", "step": "#e3ecfb", "missing": "#fbe0e0"}
@@ -36,10 +36,10 @@ _ARROW = (
 
 def to_svg(picture: Picture) -> str:
     """The picture as an SVG document."""
-    places = _places(picture)
-    left, top, width, height = _frame(places)
-    body = [_wire(wire, places) for wire in picture.wires]
-    body += [_box(box, places[box.id]) for box in picture.boxes]
+    positions = _positions(picture)
+    left, top, width, height = _frame(positions)
+    body = [_wire(wire, positions) for wire in picture.wires]
+    body += [_box(box, positions[box.id]) for box in picture.boxes]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
@@ -71,37 +71,37 @@ def ranks(picture: Picture) -> dict[str, int]:
     }
 
 
-def _places(picture: Picture) -> dict[str, Place]:
+def _positions(picture: Picture) -> dict[str, Position]:
     drawn = {box.id: box.position for box in picture.boxes if box.position is not None}
     if not drawn:
         return _in_columns(picture)
-    places = {box.id: (*drawn[box.id], _width(box)) for box in picture.boxes if box.id in drawn}
-    below = max(top for _, top, _ in places.values()) + ROW
+    positions = {box.id: (*drawn[box.id], _width(box)) for box in picture.boxes if box.id in drawn}
+    below = max(top for _, top, _ in positions.values()) + ROW
     strangers = [box for box in picture.boxes if box.id not in drawn]
     for index, box in enumerate(strangers):
-        places[box.id] = (index * COLUMN, below, _width(box))
-    return places
+        positions[box.id] = (index * COLUMN, below, _width(box))
+    return positions
 
 
-def _in_columns(picture: Picture) -> dict[str, Place]:
+def _in_columns(picture: Picture) -> dict[str, Position]:
     columns: defaultdict[int, list[Box]] = defaultdict(list)
     rank = ranks(picture)
     for box in picture.boxes:
         columns[rank[box.id]].append(box)
-    places: dict[str, Place] = {}
+    positions: dict[str, Position] = {}
     left = 0.0
     for _, boxes in sorted(columns.items()):
         for row, box in enumerate(boxes):
-            places[box.id] = (left, (row - (len(boxes) - 1) / 2) * ROW, _width(box))
+            positions[box.id] = (left, (row - (len(boxes) - 1) / 2) * ROW, _width(box))
         left += max(COLUMN, max(_width(box) for box in boxes) + 80)
-    return places
+    return positions
 
 
-def _frame(places: dict[str, Place]) -> tuple[float, float, float, float]:
-    left = min(left for left, _, _ in places.values()) - MARGIN
-    top = min(top for _, top, _ in places.values()) - MARGIN
-    right = max(left + width for left, _, width in places.values()) + MARGIN
-    bottom = max(top for _, top, _ in places.values()) + HEIGHT + MARGIN
+def _frame(positions: dict[str, Position]) -> tuple[float, float, float, float]:
+    left = min(left for left, _, _ in positions.values()) - MARGIN
+    top = min(top for _, top, _ in positions.values()) - MARGIN
+    right = max(left + width for left, _, width in positions.values()) + MARGIN
+    bottom = max(top for _, top, _ in positions.values()) + HEIGHT + MARGIN
     return left, top, right - left, bottom - top
 
 
@@ -114,8 +114,8 @@ def _letters(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _box(box: Box, place: Place) -> str:
-    left, top, width = place
+def _box(box: Box, position: Position) -> str:
+    left, top, width = position
     middle = left + width / 2
     round_ = HEIGHT / 2 if box.kind == "end" else 6
     dashes = ' stroke-dasharray="4"' if box.kind == "missing" else ""
@@ -129,8 +129,8 @@ def _box(box: Box, place: Place) -> str:
     )
 
 
-def _wire(wire: Wire, places: dict[str, Place]) -> str:
-    source, target = places[wire.source], places[wire.target]
+def _wire(wire: Wire, positions: dict[str, Position]) -> str:
+    source, target = positions[wire.source], positions[wire.target]
     offset = -8 if wire.is_exec else 8
     x1, y1 = source[0] + source[2], source[1] + HEIGHT / 2 + offset
     x2, y2 = target[0], target[1] + HEIGHT / 2 + offset

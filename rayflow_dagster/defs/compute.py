@@ -40,7 +40,7 @@ from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
 from .session import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
-from .storage import PLACE, step_folder, stored
+from .storage import LOCATION, step_folder, stored
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
@@ -177,9 +177,9 @@ def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
     previews = result.get("details", {}).get("input_previews", {})
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
-    place = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
+    where = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
     with optional("noting a node's inputs at its error"):  # of the author's own class
-        error.add_note(f"node '{result['node_id']}'{place}, inputs:\n{shown or '  none'}")
+        error.add_note(f"node '{result['node_id']}'{where}, inputs:\n{shown or '  none'}")
     return error
 
 
@@ -210,15 +210,15 @@ def _outputs(
             shown = yield from _stored_apart(session, context, RESULT, value)
             yield Output(value, RESULT, metadata={**_result_metadata(value), **about, **shown})
             continue
-        place = result.get("details", {}).get("stored", {}).get(port)
+        location = result.get("details", {}).get("stored", {}).get(port)
         if is_start and session.is_durable:  # what other nodes give, their actors have stored
             shown = yield from _stored_apart(session, context, ports.outputs[port], value)
-            place = str(shown[PLACE].value) if shown else None
+            location = str(shown[LOCATION].value) if shown else None
         text = result.get("details", {}).get("previews", {}).get(port)
         metadata = {"preview": MetadataValue.text(text if text is not None else preview(value))}
         if not result.get("exec_fired"):
             metadata |= about
-        yield Output(NodeOutput(value, place), ports.outputs[port], metadata=metadata)
+        yield Output(NodeOutput(value, location), ports.outputs[port], metadata=metadata)
     for port in result.get("exec_fired", ()):
         yield Output(None, ports.exec_outputs[port], metadata={**about, "exec output": port})
 
@@ -227,7 +227,7 @@ def _stored_apart(
     session: RunSession, context: OpExecutionContext, output: str, value: Any
 ) -> Generator[Any, None, dict[str, Any]]:
     """Store a large value where the IO manager finds it; the metadata that say so. The step is
-    parked meanwhile, as the place may be slow.
+    parked meanwhile, as the location may be slow.
     """
     if is_inline(value):
         return {}

@@ -76,7 +76,7 @@ class FlowExecutor(Executor):
                 ) as concurrency,
                 FlowActiveExecution(
                     execution_plan,
-                    rank={steps[node_id]: place for node_id, place in rank.items()},
+                    rank={steps[node_id]: first for node_id, first in rank.items()},
                     retry_mode=self._retries,
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_limits,

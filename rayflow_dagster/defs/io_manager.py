@@ -10,20 +10,20 @@ from rayflow_dagster.values.stored import StoredValue, is_inline, stored_exists
 
 from .names import ABSENT, SESSION
 from .session import RunSession
-from .storage import PLACE, inline_metadata, place_metadata, step_folder, stored
+from .storage import LOCATION, inline_metadata, location_metadata, step_folder, stored
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
-    """An output of a node as its op yields it; RETURN's op yields the result itself, with its place
-    in the metadata.
+    """An output of a node as its op yields it; RETURN's op yields the result itself, and says in
+    the metadata where it is.
 
-    ``value`` is a small plain value, an object ref, or one of START's inputs; ``place`` is where
+    ``value`` is a small plain value, an object ref, or one of START's inputs; ``location`` is where
     an actor has stored what the ref stands for.
     """
 
     value: Any
-    place: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +60,23 @@ class FlowIOManager(IOManager):
         if isinstance(obj, Absent):
             return
         if not isinstance(obj, NodeOutput):
-            place = None if is_inline(obj) else str(context.output_metadata[PLACE].value)
-            self._store(context, obj, place)
+            location = None if is_inline(obj) else str(context.output_metadata[LOCATION].value)
+            self._store(context, obj, location)
             return
         if self._session.is_durable:
-            self._store(context, obj.value, obj.place)
+            self._store(context, obj.value, obj.location)
         self._session.live[context.step_key, context.name] = obj.value
 
-    def _store(self, context: OutputContext, value: Any, place: str | None) -> None:
+    def _store(self, context: OutputContext, value: Any, location: str | None) -> None:
         """Note in the event where the value is; store it if no actor has."""
-        if place is None and is_inline(value):
+        if location is None and is_inline(value):
             context.add_output_metadata(inline_metadata(value))
             return
-        if place is None:
+        if location is None:
             folder = step_folder(self._session.values_root, context.run_id, context.step_key)
             context.add_output_metadata(stored(folder, context.name, value))
         else:
-            context.add_output_metadata(place_metadata(place))
+            context.add_output_metadata(location_metadata(location))
 
     def load_input(self, context: InputContext) -> NodeInput | Absent:
         """The value of the output that the input is wired from.

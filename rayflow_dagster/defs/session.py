@@ -11,7 +11,7 @@ from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
-from rayflow_dagster.values.stored import check_place, join, make_folder
+from rayflow_dagster.values.stored import check_location, join, make_folder
 
 from . import prestart
 from .compiled import CompiledFlow
@@ -104,7 +104,7 @@ class RunSession:
             StorageError: nothing can be stored there.
         """
         if self.is_durable:
-            check_place(self.values_root)
+            check_location(self.values_root)
             make_folder(join(self.values_root, self.run.run_id))
 
     def wait_until_up(self, seconds: float) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INLINE = "value"
 """Metadata of a small plain value: its JSON text."""
-PLACE = "stored at"
+LOCATION = "stored at"
 """Metadata of any other value: the path or URL of its file."""
 VARIABLES = "variables"
 """The folder with the variables of a run, as each step left them until a later one succeeded."""
@@ -75,9 +75,9 @@ def inline_metadata(value: Any) -> dict[str, MetadataValue[Any]]:
     return {INLINE: MetadataValue.text(json.dumps(value))}
 
 
-def place_metadata(place: str) -> dict[str, MetadataValue[Any]]:
+def location_metadata(location: str) -> dict[str, MetadataValue[Any]]:
     """How an event says where a value is."""
-    return {PLACE: MetadataValue.path(place)}
+    return {LOCATION: MetadataValue.path(location)}
 
 
 def stored(folder: str, name: str, value: Any) -> dict[str, MetadataValue[Any]]:
@@ -87,9 +87,9 @@ def stored(folder: str, name: str, value: Any) -> dict[str, MetadataValue[Any]]:
         OSError: the disk is full or not writable; no unfinished file is left behind.
     """
     asked = time.monotonic()
-    place = store_value(folder, name, value)
+    location = store_value(folder, name, value)
     seconds = round(time.monotonic() - asked, 6)
-    return {**place_metadata(place), WORDS["storing"]: MetadataValue.float(seconds)}
+    return {**location_metadata(location), WORDS["storing"]: MetadataValue.float(seconds)}
 
 
 class StoredOutputs:
@@ -108,7 +108,7 @@ class StoredOutputs:
         metadata = self._events[step_key, output]
         if INLINE in metadata:
             return json.loads(str(metadata[INLINE].value))
-        return StoredValue(str(metadata[PLACE].value))
+        return StoredValue(str(metadata[LOCATION].value))
 
     @cached_property
     def _events(self) -> Mapping[tuple[str, str], Mapping[str, MetadataValue[Any]]]:
@@ -116,6 +116,6 @@ class StoredOutputs:
         for entry in self._instance.all_logs(self._run_id, of_type=DagsterEventType.HANDLED_OUTPUT):
             event = entry.dagster_event
             data: Any = event.event_specific_data if event else None
-            if event and event.step_key and {INLINE, PLACE} & data.metadata.keys():
+            if event and event.step_key and {INLINE, LOCATION} & data.metadata.keys():
                 found[event.step_key, data.output_name] = data.metadata
         return found

@@ -196,8 +196,8 @@ class ExecutionPlanner:
 def drawn_rank(graph: ExecutionGraph) -> dict[str, tuple[int, int]]:
     """What goes first of the nodes that are ready: priority, then the order of the drawing."""
     return {
-        node_id: (-node.get("priority", 0), place)
-        for place, (node_id, node) in enumerate(graph["nodes"].items())
+        node_id: (-node.get("priority", 0), number)
+        for number, (node_id, node) in enumerate(graph["nodes"].items())
     }
 
 

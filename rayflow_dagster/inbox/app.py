@@ -16,9 +16,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from .answers import Answer, refusal
+from .connections import HEALTH
 from .endpoint import Endpoint, Limits
 from .guard import Guard
-from .places import HEALTH
 from .receiving import ReadRefused, RefusedBody, read_within
 from .responses import response_of, too_often
 from .secret_file import Secrets

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .answers import refusal
-from .places import HEALTH, network_of
+from .connections import HEALTH, network_of
 from .receiving import RefusedBody, read_within, received
 from .responses import response_of, too_often
 from .secret_file import Granted, Secrets

@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .places import PLACES, Places
+from .connections import MOST, Connections
 
 MAX_HEADERS = 16 * 1024
 """Bytes of a request's line and headers."""
@@ -17,10 +17,10 @@ STOP_SECONDS = 5
 
 def build_server(app: ASGIApp) -> uvicorn.Server:
     """A server for one process; ``run(sockets=[...])`` serves until it is told to stop."""
-    places = Places()
+    connections = Connections()
     config = uvicorn.Config(
-        places.serving(app),
-        http=_placed(places),
+        connections.serving(app),
+        http=_bounded(connections),
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -33,7 +33,7 @@ def build_server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _placed(places: Places) -> type[H11Protocol]:
+def _bounded(connections: Connections) -> type[H11Protocol]:
     """The protocol of uvicorn with a place for each connection; it itself waits for ever for the
     head of a request, and does not tell addresses apart.
     """
@@ -49,11 +49,11 @@ def _placed(places: Places) -> type[H11Protocol]:
                 whole.abort()
                 return
             self._peer = (str(found[0]), int(found[1]))
-            places.arrive(self._peer, whole.abort)
+            connections.arrive(self._peer, whole.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._peer is not None:
-                places.leave(self._peer)
+                connections.leave(self._peer)
             super().connection_lost(exc)
 
     return Placed
@@ -66,4 +66,4 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: the name is unknown, or the port is taken.
     """
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, port), family=family, backlog=PLACES)
+    return socket.create_server((host, port), family=family, backlog=MOST)

@@ -137,52 +137,52 @@ def numbers_problem(value: Any) -> str | None:
     return next(filter(None, map(number_problem, chain([value], inside))), None)
 
 
-def store_bytes(place: str, content: bytes | memoryview) -> str:
+def store_bytes(location: str, content: bytes | memoryview) -> str:
     """Write ``content`` to a path or URL, whole or not at all, and return it.
 
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
     """
-    if not is_url(place):
-        return str(write_whole(Path(place), content))
+    if not is_url(location):
+        return str(write_whole(Path(location), content))
     # In one piece: an object store would show what a broken-off upload had written.
-    filesystem, path = file_system(place)
+    filesystem, path = file_system(location)
     filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
     filesystem.pipe_file(path, bytes(content))
-    return place
+    return location
 
 
-def read_bytes(place: str) -> bytes:
+def read_bytes(location: str) -> bytes:
     """What ``store_bytes`` wrote.
 
     Raises:
         OSError: the file is gone.
     """
-    with _open(place) as file:
+    with _open(location) as file:
         return file.read()
 
 
-def remove_stored(place: str) -> None:
+def remove_stored(location: str) -> None:
     """Delete what nobody needs any more. A file that cannot be deleted stays, which is logged."""
     try:
-        if is_url(place):
-            filesystem, path = file_system(place)
+        if is_url(location):
+            filesystem, path = file_system(location)
             filesystem.rm_file(path)
         else:
-            Path(place).unlink(missing_ok=True)
+            Path(location).unlink(missing_ok=True)
     except Exception as error:  # of a file system's own class; the run goes on
-        _log.warning("%s cannot be deleted: %s", place, describe(error))
+        _log.warning("%s cannot be deleted: %s", location, describe(error))
 
 
-def stored_exists(place: str) -> bool:
+def stored_exists(location: str) -> bool:
     """Whether a value was stored at this path or URL."""
-    if not is_url(place):
-        return os.path.isfile(place)
-    filesystem, path = file_system(place)
+    if not is_url(location):
+        return os.path.isfile(location)
+    filesystem, path = file_system(location)
     return bool(filesystem.exists(path))
 
 
-def file_system(place: str) -> tuple[Any, str]:
+def file_system(location: str) -> tuple[Any, str]:
     """Fsspec's file system of a path or URL, and the path in it.
 
     Raises:
@@ -190,57 +190,57 @@ def file_system(place: str) -> tuple[Any, str]:
     """
     import fsspec  # few values have URLs, and every worker would import it when it starts
 
-    found: tuple[Any, str] = fsspec.core.url_to_fs(place)
+    found: tuple[Any, str] = fsspec.core.url_to_fs(location)
     return found
 
 
-def protocol_problem(place: str) -> str | None:
-    """Why fsspec cannot open the URL ``place`` in this process; None if it can, or for a path."""
-    if not is_url(place):
+def protocol_problem(location: str) -> str | None:
+    """Why fsspec cannot open a URL in this process; None if it can, or for a path."""
+    if not is_url(location):
         return None
     import fsspec  # as above
 
     try:
-        fsspec.get_filesystem_class(place.partition("://")[0])
+        fsspec.get_filesystem_class(location.partition("://")[0])
     except (ValueError, ImportError) as error:
-        return f"{place} cannot be opened: {error}"
+        return f"{location} cannot be opened: {error}"
     return None
 
 
-def is_url(place: str) -> bool:
-    """Whether a place is an fsspec URL rather than a path; ``file://`` is spelled as a path."""
-    return "://" in place
+def is_url(location: str) -> bool:
+    """Whether a location is an fsspec URL rather than a path; ``file://`` is spelled as a path."""
+    return "://" in location
 
 
-def check_place(place: str) -> None:
+def check_location(location: str) -> None:
     """Refuse a URL that nothing can be stored at.
 
     Raises:
         StorageError: its protocol is unknown, a package is missing, or it is the memory of one
             process.
     """
-    if not is_url(place):
+    if not is_url(location):
         return
-    if place.startswith("memory://"):
-        raise StorageError(f"{place} is the memory of one process, where no other finds a value")
+    if location.startswith("memory://"):
+        raise StorageError(f"{location} is the memory of one process, where no other finds a value")
     try:
-        file_system(place)
+        file_system(location)
     except (ValueError, ImportError) as error:
-        raise StorageError(f"values cannot be stored at {place}: {error}") from None
+        raise StorageError(f"values cannot be stored at {location}: {error}") from None
 
 
-def make_folder(place: str) -> None:
+def make_folder(location: str) -> None:
     """Make a folder that values are stored under; at a URL none is needed.
 
     Raises:
         StorageError: it cannot be made.
     """
-    if is_url(place):
+    if is_url(location):
         return
     try:
-        os.makedirs(place, exist_ok=True)
+        os.makedirs(location, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"values cannot be stored at {place}: {error}") from None
+        raise StorageError(f"values cannot be stored at {location}: {error}") from None
 
 
 def run_folder(step_folder: str) -> str:
@@ -274,13 +274,13 @@ def our_folder_at(home: Path) -> Path:
     return our_folder(home / "storage")
 
 
-def local_or_url(place: str) -> str:
-    """``place`` with ``file://`` taken off, so that only what is elsewhere is a URL, and with the
+def local_or_url(location: str) -> str:
+    """``location`` without ``file://``, so that only what is elsewhere is a URL, and with the
     user's home for ``~``.
     """
     for prefix in _LOCAL:
-        place = place.removeprefix(prefix)
-    return place if is_url(place) else os.path.expanduser(place)
+        location = location.removeprefix(prefix)
+    return location if is_url(location) else os.path.expanduser(location)
 
 
 def join(folder: str, name: str) -> str:
@@ -316,9 +316,9 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _open(place: str) -> IO[bytes]:
-    if is_url(place):
-        filesystem, path = file_system(place)
+def _open(location: str) -> IO[bytes]:
+    if is_url(location):
+        filesystem, path = file_system(location)
         opened: IO[bytes] = filesystem.open(path, "rb")
         return opened
-    return open(place, "rb")
+    return open(location, "rb")

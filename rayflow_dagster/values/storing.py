@@ -33,7 +33,7 @@ def store_value(folder: str | Path, name: str, value: Any) -> str:
 
 
 def joined(whole: bytes | str, buffers: bytes | str) -> Any:
-    """The value of a pickle and of its pickled buffers; a text is the place of a part. Stored
+    """The value of a pickle and of its pickled buffers; a text is the location of a part. Stored
     pickles name this function.
 
     Raises:
@@ -64,13 +64,13 @@ def _content(value: Any, parts: str) -> bytes:
 
 
 def _piece(content: bytes | memoryview, parts: str) -> pickle.PickleBuffer | str:
-    """The bytes themselves, or the place of a part that has them."""
+    """The bytes themselves, or the location of a part that has them."""
     view = memoryview(content)
     if view.nbytes < PART_BYTES:
         return pickle.PickleBuffer(view.toreadonly())
     # Of what Python has, the processor itself knows this one: no other is as fast.
-    place = join(parts, hashlib.sha256(view).hexdigest())
-    return place if stored_exists(place) else store_bytes(place, view)
+    location = join(parts, hashlib.sha256(view).hexdigest())
+    return location if stored_exists(location) else store_bytes(location, view)
 
 
 def _opened(piece: bytes | str) -> bytes:

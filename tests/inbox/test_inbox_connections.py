@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inbox.inbox_flows import Served, serving
-from rayflow_dagster.inbox import places
-from rayflow_dagster.inbox.places import OF_ADDRESS, SPARE_PLACES, network_of
+from rayflow_dagster.inbox import connections
+from rayflow_dagster.inbox.connections import MOST_SPARE, OF_ADDRESS, network_of
 from rayflow_dagster.inbox.serve import build_server, listen
 
 ORDER = {"customer": "Ada"}
@@ -38,7 +38,7 @@ def connected(served: Served, count: int, address: str) -> Iterator[list[socket.
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in a test is closed for nothing but too many connections."""
-    monkeypatch.setattr(places, "IDLE_SECONDS", 600.0)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 600.0)
 
 
 def assert_closed(connection: socket.socket) -> None:
@@ -54,7 +54,7 @@ def test_idle_connections_of_one_address_keep_nobody_from_health(
         assert (answered.status, answered.body) == (200, {"status": "ok"})
         # The oldest on a spare place made room.
         assert_closed(idle[OF_ADDRESS])
-        assert len(idle) > OF_ADDRESS + SPARE_PLACES
+        assert len(idle) > OF_ADDRESS + MOST_SPARE
 
 
 def test_whoever_comes_too_many_is_told_when_to_come_again(patient: None, served: Served) -> None:
@@ -102,10 +102,10 @@ def test_a_connection_on_which_no_whole_head_comes_is_closed(
     begun: bytes,
     answered: bool,
 ) -> None:
-    monkeypatch.setattr(places, "IDLE_SECONDS", 600.0 if answered else 0.2)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 600.0 if answered else 0.2)
     with serving(flows, memory) as served, connected(served, 1, "127.0.0.1") as (connection,):
         if answered:
-            monkeypatch.setattr(places, "IDLE_SECONDS", 0.2)
+            monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
         with contextlib.suppress(ConnectionError):
@@ -117,7 +117,7 @@ def test_a_connection_on_which_no_whole_head_comes_is_closed(
 def test_a_request_that_does_not_end_is_given_up(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.2)
     with connected(served, 1, "127.0.0.1") as (connection,):
         connection.sendall(
             b"POST /flows/order HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
@@ -141,7 +141,7 @@ def test_what_counts_as_one_address(host: str, network: str) -> None:
 
 
 def test_uvicorn_calls_our_protocol_and_names_the_peer_of_a_request() -> None:
-    """What ``serve`` and ``places`` need of uvicorn: if this fails, no connection is bounded."""
+    """What we need of uvicorn: if this fails, no connection is bounded."""
     peers: list[object] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

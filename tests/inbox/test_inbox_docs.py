@@ -11,7 +11,7 @@ from docs_blocks import DOCS, all_blocks, blocks
 
 from inbox.inbox_flows import SECRET, serving
 from rayflow_dagster import FlowValidator
-from rayflow_dagster.inbox import places, receiving, wrong_secrets
+from rayflow_dagster.inbox import connections, receiving, wrong_secrets
 from rayflow_dagster.inbox.body import MAX_DEPTH
 from rayflow_dagster.inbox.endpoint import Limits
 from rayflow_dagster.inbox.secret_file import EVERYTHING, LEAST_SECRET, Granted, parse_secrets
@@ -77,11 +77,11 @@ def test_the_limits_of_the_page_are_those_of_the_code() -> None:
     assert f"more than {limits.rate:g} requests a second" in PAGE
     assert f"{limits.keep / 86400:g} days (`--keep`)" in PAGE
     assert f"deeper than {MAX_DEPTH} levels" in PAGE
-    assert f"`{places.HEALTH}`" in PAGE
+    assert f"`{connections.HEALTH}`" in PAGE
     words = " ".join(PAGE.split())
-    assert f"{places.PLACES} connections, and {places.OF_ADDRESS} of one address" in words
-    assert f"comes within {places.IDLE_SECONDS:g} seconds" in words
-    assert f"longer than {places.REQUEST_SECONDS:g} seconds" in words
+    assert f"{connections.MOST} connections, and {connections.OF_ADDRESS} of one address" in words
+    assert f"comes within {connections.IDLE_SECONDS:g} seconds" in words
+    assert f"longer than {connections.REQUEST_SECONDS:g} seconds" in words
     assert f"not there within {receiving.BODY_SECONDS:g} seconds" in words
     assert f"After {wrong_secrets.FREE} of them" in words
     assert f"up to {wrong_secrets.MAX_WAIT:g} seconds" in words

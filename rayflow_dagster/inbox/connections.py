@@ -1,8 +1,8 @@
-"""Who may be connected, and for how long: from connections to places, which are bounded.
+"""Who may be connected, and for how long: a new connection in, whether it is served out.
 
-Most places serve everything, so many of them one address. Whoever comes when these are taken gets
-a spare place, on which ``/health`` alone is answered; of these, the oldest without a request makes
-room for the next. So ``/health`` answers however many connections wait.
+``MOST`` connections are served everything, ``OF_ADDRESS`` of them of one address. One that comes
+when these are taken is a spare one, on which ``/health`` alone is answered; of the spare ones, the
+oldest without a request makes room for the next. So ``/health`` answers however many wait.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from .answers import refusal
 from .responses import response_of
 
 HEALTH = "/health"
-PLACES = 200
+MOST = 200
 OF_ADDRESS = 50
-"""How many places one address may have."""
-SPARE_PLACES = 32
+"""How many connections one address may have."""
+MOST_SPARE = 32
 IDLE_SECONDS = 5.0
 """How long a connection may take for a whole head of a request."""
 REQUEST_SECONDS = 120.0
@@ -43,7 +43,7 @@ def network_of(host: str) -> str:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Connection:
     network: str
     is_spare: bool
     close: Callable[[], None]
@@ -59,62 +59,64 @@ class _Place:
             self.timer.cancel()
 
 
-class Places:
-    """The places of one server. For its event loop alone."""
+class Connections:
+    """The connections of one server. For its event loop alone."""
 
     def __init__(self) -> None:
-        self._places: dict[Peer, _Place] = {}
+        self._open: dict[Peer, _Connection] = {}
 
     def arrive(self, peer: Peer, close: Callable[[], None]) -> None:
-        """Give a new connection a place. ``close`` ends it."""
+        """Take note of a new connection. ``close`` ends it."""
         network = network_of(peer[0])
-        taken = [place.network for place in self._places.values() if not place.is_spare]
-        is_spare = len(taken) >= PLACES or taken.count(network) >= OF_ADDRESS
-        place = _Place(network, is_spare, close)
+        taken = [each.network for each in self._open.values() if not each.is_spare]
+        is_spare = len(taken) >= MOST or taken.count(network) >= OF_ADDRESS
+        connection = _Connection(network, is_spare, close)
         if is_spare and not self._make_room():
             close()
             return
-        self._places[peer] = place
-        place.close_in(IDLE_SECONDS)
+        self._open[peer] = connection
+        connection.close_in(IDLE_SECONDS)
 
     def leave(self, peer: Peer) -> None:
         """Forget a connection that has ended."""
-        place = self._places.pop(peer, None)
-        if place is not None:
-            place.leave()
+        connection = self._open.pop(peer, None)
+        if connection is not None:
+            connection.leave()
 
     def serving(self, app: ASGIApp) -> ASGIApp:
-        """``app``, as far as the place of the caller allows."""
+        """``app``, as far as the caller's connection allows."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             peer: Peer = scope.get("client") or ("", 0)
-            place = self._places.get(peer)
-            if place is None:  # not a request, or its caller is gone
+            connection = self._open.get(peer)
+            if connection is None:  # not a request, or its caller is gone
                 await app(scope, receive, send)
                 return
-            place.requests += 1
-            place.close_in(REQUEST_SECONDS)
+            connection.requests += 1
+            connection.close_in(REQUEST_SECONDS)
             try:
-                if place.is_spare and scope["path"] != HEALTH:
+                if connection.is_spare and scope["path"] != HEALTH:
                     await _too_many(scope, receive, send)
                 else:
                     await app(scope, receive, send)
             finally:
-                place.requests -= 1
-                if not place.requests and self._places.get(peer) is place:
-                    place.close_in(IDLE_SECONDS)
+                connection.requests -= 1
+                if not connection.requests and self._open.get(peer) is connection:
+                    connection.close_in(IDLE_SECONDS)
 
         return serve
 
     def _make_room(self) -> bool:
-        """Whether there is a spare place, or the oldest that waits could be cleared."""
-        spares = [(peer, place) for peer, place in self._places.items() if place.is_spare]
-        if len(spares) < SPARE_PLACES:
+        """Whether one more spare connection may be open; the oldest that waits goes for it."""
+        spares = [
+            (peer, connection) for peer, connection in self._open.items() if connection.is_spare
+        ]
+        if len(spares) < MOST_SPARE:
             return True
-        for peer, place in spares:
-            if not place.requests:
+        for peer, connection in spares:
+            if not connection.requests:
                 self.leave(peer)
-                place.close()
+                connection.close()
                 return True
         return False
 
