@@ -56,13 +56,13 @@ def record_dead(instance: DagsterInstance) -> None:
             record_lost(instance, worker.run_id)
 
 
-def record_lost(instance: DagsterInstance, run_id: str) -> None:
-    """Record a run as failed, once, if its process has died."""
+def record_lost(instance: DagsterInstance, run_id: str, why: str | None = None) -> None:
+    """Record a run as failed, once, if its process has died; ``why``, if it is known."""
     workers = workers_of(instance)
     with reporting(workers):
         worker = find_worker(workers, run_id)
         if worker is not None and not worker.alive:
-            _dagster.report_lost(instance, run_id, lost_text(worker.pid))
+            _dagster.report_lost(instance, run_id, why or lost_text(worker.pid))
             forget_worker(workers, run_id)
 
 

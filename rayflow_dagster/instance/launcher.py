@@ -1,9 +1,9 @@
-"""The run launcher of the embedded default: each run in a child of a fork server.
+"""The run launcher of the embedded default: each run in a process forked from a fork server.
 
 Dagster's default launcher starts a Python process for a run and imports everything in it, which
-takes seconds. Here a process that has imported Dagster, Ray and this package waits, and each run
-gets a child of it; see ``fork_server`` for how that is safe and what ends when. The author's code
-is imported in the child, so it is always read fresh, and a crash stays inside its run.
+takes seconds. Here a process that has imported Dagster, Ray and this package waits, and each run is
+forked from it; see ``fork_server`` for how that is safe and what ends when. The author's code is
+imported in the fork, so it is always read fresh, and a crash stays inside its run.
 
 A run goes Dagster's own way, and its log says why, if its code location has a Python of its own or
 a gRPC server that somebody else started, on macOS (where forking a process that has used the
@@ -34,15 +34,12 @@ from ._dagster import (
     WorkerStatus,
 )
 from .executing import lost_text, record_dead, record_lost, workers_of
-from .fork_server import RunOrder
+from .run_worker import RunOrder
 from .server_process import ForkServer, ForkServerError
 from .workers import Worker, find_worker
 
 KILL_SECONDS = 60.0
 """How long a run that was told to terminate has to do so before its process is killed."""
-
-LOST_SECONDS = 10.0
-"""How long the kernel has to end the runs of a fork server that was killed."""
 
 _log = logging.getLogger("dagster.rayflow")
 
@@ -54,7 +51,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         super().__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self._dagsters_own: RunLauncher[DagsterInstance] = DefaultRunLauncher()
-        self._server = ForkServer(self._report_dead, self._report_killed)
+        self._server = ForkServer(self._report_dead)
         self._launched: set[str] = set()
 
     @property
@@ -188,18 +185,8 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         return {run_id for run_id in tuple(self._launched) if not _is_over(self._instance, run_id)}
 
     def _report_dead(self) -> None:
-        """Record as failed what died with a server, or a machine, that could not say so."""
+        """Record as failed what died with a machine, or otherwise so that nobody could say so."""
         record_dead(self._instance)
-
-    def _report_killed(self) -> None:
-        _log.error("the fork server has died; its runs are recorded as failed")
-        deadline = time.monotonic() + LOST_SECONDS
-        while time.monotonic() < deadline and any(
-            (worker := find_worker(self._workers, run_id)) and worker.alive
-            for run_id in tuple(self._launched)
-        ):
-            time.sleep(0.05)
-        self._report_dead()
 
 
 def _why_dagsters_own(run: DagsterRun) -> str | None:

@@ -1,21 +1,95 @@
-"""What a child of the fork server does: execute one run, or record that one has died."""
+"""A run order in, a run that is executed, and recorded whatever happens to it, out.
 
+Each run has two processes: a child of the fork server looks after it, and a child of that one, the
+worker, executes it. A worker that ends without having recorded the end of its run is seen by its
+parent, which does so. If the fork server goes, the kernel tells the parents of the workers, which
+have them stop, kill those that have not done so after ``STOP_SECONDS``, and record their runs.
+"""
+
+import contextlib
+import ctypes
+import gc
+import json
 import os
+import signal
+import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import _dagster
-from .workers import WorkerFile
+from .executing import record_lost
+from .workers import WorkerFile, open_worker_file
+
+STOP_SECONDS = 10
+"""How long a run has to stop when the fork server is gone."""
+
+_PR_SET_PDEATHSIG = 1
 
 
-def execute_run(run_id: str, instance_ref: str, folder: str, file: WorkerFile) -> None:
-    """Do what ``dagster api execute_run`` does, in ``folder``.
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """A run to execute."""
+
+    run_id: str
+    instance_ref: str
+    """The serialised reference of the instance that has the run."""
+    folder: str
+    """The working directory of the run."""
+    workers: str
+    """The folder of the workers' files."""
+
+
+def answer(control: socket.socket, problem: str | None) -> None:
+    """Say to who ordered a run why it is not executed; None: it is."""
+    with contextlib.suppress(ConnectionError):  # one that is gone ends the server, and so the run
+        control.sendall(json.dumps(problem).encode() + b"\n")
+
+
+def look_after(order: RunOrder, control: socket.socket, server: int) -> None:
+    """In a child of the fork server: have a worker execute a run, and see to it that the end of
+    the run is recorded. The worker returns from here too.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    keeper = os.getpid()
+    try:
+        file = open_worker_file(Path(order.workers), order.run_id)
+    except OSError as error:
+        answer(control, f"no file for the run worker: {error}")
+        return
+    try:
+        worker = os.fork()
+    except OSError as error:
+        file.remove()
+        answer(control, f"no process for the run worker: {error}")
+        return
+    if not worker:
+        control.close()
+        _end_with(keeper, signal.SIGKILL)
+        _execute(order, file)
+        return
+    file.name_process(worker)
+    answer(control, None)
+    control.close()
+    file.close()
+    exit_code = _exit_code(worker, server)
+    if file.path.exists():
+        with _dagster.open_instance(order.instance_ref) as instance:
+            why = _dagster.explain_exit(order.run_id, exit_code)
+            record_lost(instance, order.run_id, why)
+    os._exit(0)  # to take the interpreter apart would copy all the memory that is shared
+
+
+def _execute(order: RunOrder, file: WorkerFile) -> None:
+    """Do what ``dagster api execute_run`` does, in the order's folder.
 
     The author's code is imported here, fresh, through the run's own origin; the flow is the one
     that the code location had loaded, because the run carries what was frozen then.
     """
-    _stand_in(folder)
-    if _dagster.execute_run(run_id, instance_ref, before=_expect):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.enable()
+    _stand_in(order.folder)
+    if _dagster.execute_run(order.run_id, order.instance_ref, before=_expect):
         file.remove()
 
 
@@ -33,8 +107,26 @@ def _stand_in(folder: str) -> None:
     sys.argv[:] = ["dagster", "api", "execute_run"]
 
 
-def report_crash(run_id: str, instance_ref: str, file: Path, exit_code: int) -> None:
-    """Record a run as failed whose worker ended without having recorded its end."""
-    with _dagster.open_instance(instance_ref) as instance:
-        _dagster.report_lost(instance, run_id, _dagster.explain_exit(run_id, exit_code))
-    file.unlink(missing_ok=True)
+def _exit_code(worker: int, server: int) -> int:
+    """Wait for the end of a worker, and bring it about on SIGTERM and when the server dies."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(worker, signal.SIGKILL))
+        signal.alarm(STOP_SECONDS)
+        os.kill(worker, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    _end_with(server, signal.SIGTERM)
+    os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)  # until it is reaped, its id is its own
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.alarm(0)
+    return os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+
+
+def _end_with(parent: int, number: signal.Signals) -> None:
+    """Get a signal when the parent dies, or now, if it has died."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)

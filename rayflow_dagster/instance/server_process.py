@@ -1,21 +1,24 @@
-"""The fork server as the process that launches runs sees it."""
+"""The fork server as the process that launches runs sees it: orders in, or why not out."""
 
 import contextlib
 import json
-import os
+import logging
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict
 
-from .fork_server import DRAIN, RunOrder, encode
+from .fork_server import FINISH
+from .run_worker import RunOrder
 
 ANSWER_SECONDS = 60.0
 """How long a launch waits for the server, which imports for some seconds when it starts."""
 
 _MAIN = "from rayflow_dagster.instance.fork_server import main; main()"
+
+_log = logging.getLogger("dagster.rayflow")
 
 
 class ForkServerError(Exception):
@@ -27,16 +30,13 @@ class ForkServer:
 
     Args:
         on_start: called in a thread of its own once the server has been started.
-        on_death: called in that thread when the server has died though it was not told to.
     """
 
-    def __init__(self, on_start: Callable[[], None], on_death: Callable[[], None]) -> None:
+    def __init__(self, on_start: Callable[[], None]) -> None:
         self._on_start = on_start
-        self._on_death = on_death
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -49,72 +49,55 @@ class ForkServer:
         with self._lock:
             self._started()
 
-    def launch(self, order: RunOrder) -> int:
-        """Start a run; gives the process id of its worker.
+    def launch(self, order: RunOrder) -> None:
+        """Start a run.
 
         Raises:
             ForkServerError: nothing was started.
         """
         with self._lock:
-            control = self._started()
-            answer = self._ask(control, order)
-        if "error" in answer:
-            raise ForkServerError(str(answer["error"]))
-        return int(answer["pid"])
+            problem = self._ask(self._started(), order)
+        if problem is not None:
+            raise ForkServerError(problem)
 
     def close(self) -> None:
         """Let the runs that are going finish; the server ends after the last of them."""
         with self._lock:
-            self._closed = True
-            control, self._control = self._control, None
-            if control is not None and self.pid is not None:
-                with contextlib.suppress(ForkServerError):  # it has just died, and its runs
-                    self._ask(control, DRAIN)
+            control, self._control, self._process = self._control, None, None
             if control is not None:
-                control.close()
-            self._process = None
+                with control, contextlib.suppress(OSError):  # it has died, and its runs
+                    control.sendall(FINISH)
 
     def _started(self) -> socket.socket:
         if self._control is not None and self.pid is not None:
             return self._control
         if self._control is not None:
             self._control.close()
-        self._closed = False
         self._control, theirs = socket.socketpair()
         self._control.settimeout(ANSWER_SECONDS)
-        started = threading.Event()
-        # The kernel takes the thread that starts a process for its parent: it must live on.
-        keeper = threading.Thread(
-            target=self._keep, args=(theirs, started), name="fork-server", daemon=True
-        )
-        keeper.start()
-        started.wait()
-        theirs.close()
-        if self._process is None:
-            raise ForkServerError(f"{sys.executable} could not be started")
+        # -P: nothing that lies in the working directory may be imported by the server.
+        command = [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno())]
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                )
+            except OSError as error:
+                raise ForkServerError(f"{sys.executable} could not be started") from error
+        threading.Thread(
+            target=self._keep, args=(self._process,), name="fork-server", daemon=True
+        ).start()
         return self._control
 
-    def _keep(self, theirs: socket.socket, started: threading.Event) -> None:
-        try:
-            # -P: nothing that lies in the working directory may be imported by the server.
-            command = [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno()), str(os.getpid())]
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-            )
-            self._process = process
-        except OSError:
-            self._process = None
-            return
-        finally:
-            started.set()
+    def _keep(self, process: "subprocess.Popen[bytes]") -> None:
         self._on_start()
-        process.wait()
-        if not self._closed:
-            self._on_death()
+        if process.wait():
+            _log.error("the fork server has died; its runs end and are recorded as failed")
 
-    def _ask(self, control: socket.socket, message: RunOrder | dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, control: socket.socket, order: RunOrder) -> str | None:
+        """What is wrong with an order."""
         try:
-            control.sendall(encode(message))
+            control.sendall(json.dumps(asdict(order)).encode() + b"\n")
             line = control.makefile("rb").readline()
         except OSError as error:
             self._kill()
@@ -122,8 +105,8 @@ class ForkServer:
         if not line:
             self._kill()
             raise ForkServerError("the fork server has ended; its output says why")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        problem: str | None = json.loads(line)
+        return problem
 
     def _kill(self) -> None:
         """Make sure that an order without an answer is not executed after all."""

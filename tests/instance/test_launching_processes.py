@@ -33,7 +33,7 @@ from pathlib import Path
 from dagster import DagsterInstance
 from instance.launching import launch
 with DagsterInstance.from_config(sys.argv[1]) as instance:
-    run_id = launch(instance, Path(sys.argv[2]), "wait")
+    run_id = launch(instance, Path(sys.argv[2]), sys.argv[3])
     print(run_id, instance.run_launcher.server_pid, flush=True)
     {then}
 """
@@ -58,10 +58,10 @@ def location(tmp_path: Path) -> Path:
 class Launching:
     """Another process that launches a run which waits, and then does ``then``."""
 
-    def __init__(self, home: Path, location: Path, then: str) -> None:
+    def __init__(self, home: Path, location: Path, then: str, op: str = "wait") -> None:
         code = LAUNCH_AND.format(then=then)
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, str(home), str(location)],
+            [sys.executable, "-W", "ignore", "-c", code, str(home), str(location), op],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(TESTS)},
             text=True,
@@ -76,6 +76,13 @@ class Launching:
         with self.process:
             self.process.wait()
         wait_until(lambda: is_gone(self.server))
+
+
+def kill_unseen(worker: int) -> None:
+    """Kill the process of a run and the one that looks after it, as when the machine goes down."""
+    keeper = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: is_gone(worker))
 
 
 def launcher_of(instance: DagsterInstance) -> WarmRunLauncher:
@@ -94,6 +101,16 @@ def test_the_fork_server_and_its_runs_end_with_a_parent_that_is_killed(
     wait_until(lambda: is_gone(worker))
     assert end_of(instance, launching.run_id) == DagsterRunStatus.FAILURE
     assert "interrupted" in messages(instance, launching.run_id)
+
+
+def test_a_run_that_does_not_stop_with_its_parent_is_killed_and_has_failed(
+    home: Path, instance: DagsterInstance, location: Path
+) -> None:
+    launching = Launching(home, location, "time.sleep(1000)", "wait_deaf")
+    wait_until((location / "reached-open").exists)
+    launching.kill()
+    assert end_of(instance, launching.run_id) == DagsterRunStatus.FAILURE
+    assert "SIGKILL" in messages(instance, launching.run_id)
 
 
 def test_a_parent_that_ends_in_good_order_lets_its_runs_finish(
@@ -133,7 +150,7 @@ def test_runs_of_a_fork_server_that_was_killed_are_recorded_as_failed(
     assert server is not None
     os.kill(server, signal.SIGKILL)
     assert end_of(instance, run_id) == DagsterRunStatus.FAILURE
-    assert f"(pid: {worker}) has died" in messages(instance, run_id)
+    assert "interrupted" in messages(instance, run_id)
     wait_until(lambda: is_gone(worker))
 
 
@@ -142,11 +159,8 @@ def test_a_run_that_nothing_watched_is_recorded_as_failed_at_the_next_start(
 ) -> None:
     launching = Launching(home, location, "time.sleep(1000)")
     wait_until((location / "reached-open").exists)
-    worker = worker_of(instance, launching.run_id)
-    os.kill(launching.process.pid, signal.SIGSTOP)  # it must not see what happens to the server
-    os.kill(launching.server, signal.SIGKILL)
+    kill_unseen(worker_of(instance, launching.run_id))
     launching.kill()
-    wait_until(lambda: is_gone(worker))
     run = instance.get_run_by_id(launching.run_id)
     assert run is not None
     assert run.status == DagsterRunStatus.STARTED
@@ -161,10 +175,7 @@ def test_terminate_ends_a_run_that_nothing_watched(
 ) -> None:
     launching = Launching(home, location, "time.sleep(1000)")
     wait_until((location / "reached-open").exists)
-    worker = worker_of(instance, launching.run_id)
-    os.kill(launching.process.pid, signal.SIGSTOP)
-    os.kill(launching.server, signal.SIGKILL)
+    kill_unseen(worker_of(instance, launching.run_id))
     launching.kill()
-    wait_until(lambda: is_gone(worker))
     assert launcher_of(instance).terminate(launching.run_id)
     assert status(instance, launching.run_id) == DagsterRunStatus.CANCELED
