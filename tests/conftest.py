@@ -1,5 +1,6 @@
 """Fixtures that every test may use. What the flows do stands in ``shapes.py``."""
 
+import functools
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from alembic.script import ScriptDirectory
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
@@ -57,6 +59,8 @@ def pytest_configure() -> None:
     # How long an example takes says how busy the machine is.
     hypothesis.settings.register_profile("rayflow", deadline=None)
     hypothesis.settings.load_profile("rayflow")
+    # Alembic reads Dagster's ninety migrations for each storage that is made or opened.
+    ScriptDirectory.from_config = functools.cache(ScriptDirectory.from_config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
