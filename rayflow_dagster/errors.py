@@ -11,6 +11,7 @@
     ├── DataNotAvailableError      an input of a node has no value
     ├── NodeExecutionError         a node failed
     │   └── OutputError            what a node returned does not fit its declaration
+    ├── NodeCrashedError           (also RuntimeError) the process that ran a node died
     ├── VariableError              a variable is undeclared, read-only or mistyped
     ├── SecretError                a secret cannot be looked up where a node runs
     ├── FlowFailedError            a flow ended without reaching a RETURN
@@ -55,6 +56,28 @@ def describe(error: BaseException) -> str:
     """``Type: message`` of any exception, or its type alone where it says nothing."""
     message = message_of(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def class_names(error: BaseException) -> tuple[str, ...]:
+    """The names of an error's class and of its bases, plain and dotted, the nearest first; of the
+    error that it stands in for, if it does.
+    """
+    kept: tuple[str, ...] | None = getattr(type(error), "stands_in_for", None)
+    if kept is not None:
+        return kept
+    classes = type(error).__mro__[:-1]  # without object
+    return tuple(
+        name
+        for each in classes
+        for name in (each.__name__, f"{each.__module__}.{each.__qualname__}")
+    )
+
+
+def stand_in(names: tuple[str, ...], message: str) -> RuntimeError:
+    """An error for one that cannot be passed on; ``names`` are that one's."""
+    look = {"__module__": "builtins", "stands_in_for": names}
+    error: RuntimeError = type(names[0], (RuntimeError,), look)(message)
+    return error
 
 
 class RayflowError(Exception):
@@ -153,6 +176,10 @@ class OutputError(NodeExecutionError):
     def __init__(self, node_id: str, reason: str | None = None) -> None:
         super().__init__(node_id, None if reason is None else TypeError(reason))
         self.reason = node_id if reason is None else reason
+
+
+class NodeCrashedError(RayflowError, RuntimeError):
+    """The process that ran a node died, or Ray lost it."""
 
 
 class VariableError(RayflowError):

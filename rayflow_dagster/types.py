@@ -121,12 +121,15 @@ class NodeMetadata(TypedDict):
 
 
 class RetrySpec(TypedDict):
-    """``data.retry``: ``max`` extra attempts, ``delay`` in seconds."""
+    """``data.retry``: ``max`` extra attempts, ``delay`` and ``max_delay`` in seconds."""
 
     max: int
     delay: float
-    backoff: NotRequired[Literal["linear", "exponential"]]
+    backoff: NotRequired[Literal["linear", "exponential"] | None]
+    max_delay: NotRequired[float | None]
     jitter: NotRequired[bool]
+    retry_on: NotRequired[list[str] | None]
+    """Names of classes of errors, or words for some; absent means every error."""
 
 
 class GraphNode(TypedDict):

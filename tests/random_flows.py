@@ -33,6 +33,7 @@ PORTS: dict[str, tuple[str, ...]] = {
 OUTPUT = {"add": "result", "collect": "values", "branch": None, "choose": None}
 DEFAULTED = {"collect", "boom", "sleep"}
 FAILING = {"fragile", "boom", "raises"}
+RETRIED = ["crash", "timeout", "Exception", "OSError", "errors.ClusterError", "builtins.ValueError"]
 HANDLED = sorted(name for name in ERRORS if "RunEndedError" not in name)
 """The errors that a wired ``error`` output takes."""
 
@@ -146,6 +147,8 @@ class _Drawing:
             data["constantValues"]["VALUE"] = self.rng.randint(0, 9)
         if kind in FAILING and self.maybe(0.4):
             data["retry"] = {"max": 1, "delay": 0}
+            if self.maybe(0.5):
+                data["retry"]["retry_on"] = self.rng.sample(RETRIED, self.rng.randint(1, 3))
         if kind == "raises":
             self.add_error(node_id, data["constantValues"], HANDLED if is_handled else list(ERRORS))
         if self.maybe(0.3):

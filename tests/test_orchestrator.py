@@ -17,6 +17,7 @@ from running import ODD, PROJECT, execute, outcomes, result_of
 from shapes import SHAPES, TESTS, load_fixture
 
 from rayflow_dagster.engine.readers import RELEASED
+from rayflow_dagster.errors import NodeExecutionError, class_names
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.testing import InProcessActors, in_process
@@ -101,6 +102,7 @@ from running import PROJECT
 from shapes import load_fixture
 from rayflow_dagster.cluster.connection import RaySettings
 from rayflow_dagster.engine.readers import RELEASED
+from rayflow_dagster.errors import NodeExecutionError, class_names
 from rayflow_dagster.orchestrator import FlowOrchestrator
 orchestrator = FlowOrchestrator(PROJECT, RaySettings(address="127.0.0.1:1"))
 print(asyncio.run(orchestrator.execute_flow(load_fixture("linear"), {"a": 1})))
@@ -554,6 +556,25 @@ def test_a_node_on_ray_may_fail_in_any_way(kind, constant, value, text, faults):
 def test_the_run_after_a_death_works(remote):
     assert "actor died" in execute(remote, one_node("FailNode", HOW="death"))["error"]
     assert execute(remote, one_node("GiveNode"))["result"] == {"value": 1}
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("retry_on", "result"), [("crash", {"value": 2}), ("ValueError", {})])
+def test_a_death_is_tried_again_where_retry_on_says_crash(remote, retry_on, result):
+    flow = one_node("DyingNode")
+    flow["nodes"][1]["data"]["retry"] = {"max": 1, "retry_on": [retry_on]}
+    flow["variables"] = {"attempts": {"type": "int", "default": 0}}
+    assert execute(remote, flow)["result"] == result
+
+
+@pytest.mark.ray
+def test_an_error_that_cannot_be_sent_is_known_by_its_classes(remote):
+    flow = one_node("FailNode", HOW="unpicklable")
+    execute(remote, flow)
+    error = result_of(remote, "it")["exception"]
+    assert isinstance(error, NodeExecutionError)
+    assert "odd_nodes.misbehaving.UnpicklableError" in class_names(error.original_error)
+    assert "Exception" in class_names(error.original_error)
 
 
 @pytest.mark.ray

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from rayflow_dagster.errors import ClusterError, NodeExecutionError
+from rayflow_dagster.errors import ClusterError, NodeCrashedError, NodeExecutionError
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.values.crossing import not_read, not_sent
 from rayflow_dagster.values.stored import opened
@@ -117,7 +117,7 @@ def lost(call: ActorCall, error: BaseException) -> NodeExecutionError:
     """What to say when the answer is not the node's own."""
     node_id = call.node_id
     if isinstance(error, ray.exceptions.RayActorError):
-        return NodeExecutionError(node_id, RuntimeError(how_it_died(error)))
+        return NodeExecutionError(node_id, NodeCrashedError(how_it_died(error)))
     if isinstance(error, ray.exceptions.RayTaskError):
         text = _not_travelled(call, error.cause)
         return NodeExecutionError(node_id, RuntimeError(text))

@@ -13,7 +13,7 @@ from typing import Any
 import cloudpickle
 from tblib import Traceback
 
-from rayflow_dagster.errors import NodeExecutionError, describe
+from rayflow_dagster.errors import NodeExecutionError, class_names, message_of, stand_in
 from rayflow_dagster.optional import optional
 
 MAX_FRAMES = 60
@@ -26,11 +26,13 @@ _NODES = os.path.join(_OURS, "nodes")
 class SentError:
     """An exception on its way.
 
-    ``pickled`` is None where it does not survive pickling; ``text`` then stands for it.
-    ``trace`` has its frames, ``cause`` what it was raised from.
+    ``pickled`` is None where it does not survive pickling; ``names`` (as ``class_names`` tells
+    them) and ``message`` then stand for it. ``trace`` has its frames, ``cause`` what it was raised
+    from.
     """
 
-    text: str
+    names: tuple[str, ...]
+    message: str
     pickled: bytes | None
     trace: dict[str, Any] | None
     cause: "SentError | None" = None
@@ -46,16 +48,16 @@ def send(error: BaseException, depth: int = _MAX_CAUSES) -> SentError:
     trace = None
     with optional("sending a traceback"):
         trace = _trace(error)
-    return SentError(describe(error), _pickled(error), trace, sent, is_context)
+    return SentError(
+        class_names(error), message_of(error), _pickled(error), trace, sent, is_context
+    )
 
 
 def receive(node_id: str, sent: SentError) -> BaseException:
     """The exception again, or a ``NodeExecutionError`` around one of the same name and text."""
     error = _unpickled(sent)
     if error is None:
-        name, _, message = sent.text.partition(": ")
-        stand_in = type(name, (RuntimeError,), {"__module__": "builtins"})
-        error = NodeExecutionError(node_id, stand_in(message))
+        error = NodeExecutionError(node_id, stand_in(sent.names, sent.message))
     with optional("receiving a traceback"):  # an author's class may refuse it
         _restore(node_id, error, sent)
     return error

@@ -13,7 +13,7 @@ from dagster import (
     RetryRequested,
 )
 
-from rayflow_dagster.engine.failures import error_of, treatment
+from rayflow_dagster.engine.failures import error_of, is_tried_again, retry_delay, treatment
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.stepping import steps
 from rayflow_dagster.errors import (
@@ -25,7 +25,7 @@ from rayflow_dagster.errors import (
 )
 from rayflow_dagster.optional import optional
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.types import NodeResult
+from rayflow_dagster.types import GraphNode, NodeResult
 from rayflow_dagster.values.jsonable import json_within
 from rayflow_dagster.values.preview import preview
 from rayflow_dagster.values.stored import is_inline
@@ -60,7 +60,7 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     if result["status"] == "error":
         with optional("telling where the time of a failed node went"):
             _tell_about(context, result)
-        raise _failure(result)
+        raise _failure(session.flow.graph["nodes"][node_id], result, context.retry_number)
     if "handled" in result:
         with optional("telling of a handled failure"):
             _tell_handled(context, result, result["handled"])
@@ -149,12 +149,21 @@ def _report_output(context: OpExecutionContext, result: NodeResult) -> None:
     print_output(details.get("stderr", ""), error=True)
 
 
-def _failure(result: NodeResult) -> BaseException:
-    """The node's own exception, with its inputs previewed, for Dagster to show first."""
+def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException:
+    """The node's own exception, with its inputs previewed, for Dagster to show first; as the cause
+    of a request to try again where the node is, which a policy of Dagster's cannot say for some
+    errors only.
+    """
     error = _raisable(result["node_id"], error_of(result))
     if not treatment(error).again:
         return Failure(str(error), allow_retries=False)
-    return _with_inputs(result, error)
+    shown = _with_inputs(result, error)
+    if not is_tried_again(node, error_of(result), attempt):
+        return shown
+    retry = node["retry"]
+    again = RetryRequested(retry["max"], retry_delay(retry, attempt + 1))
+    again.__cause__ = shown
+    return again
 
 
 def _tell_about(context: OpExecutionContext, result: NodeResult) -> None:

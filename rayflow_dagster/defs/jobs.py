@@ -32,7 +32,7 @@ from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
 from .names import ABSENT, AFTER_INPUT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
-from .ops import build_op, build_retry_policy, op_tags
+from .ops import build_op, op_tags
 from .session import HASH_TAG, session_resource
 
 if TYPE_CHECKING:
@@ -155,7 +155,6 @@ def _invocation(flow: CompiledFlow, node_id: str, op: OpDefinition) -> NodeInvoc
         name=op.name,
         alias=flow.steps[node_id],
         tags=op_tags(node),
-        retry_policy=build_retry_policy(node),
     )
 
 

@@ -9,19 +9,16 @@ from weakref import WeakValueDictionary
 
 from dagster import Any as DagsterAny
 from dagster import (
-    Backoff,
     DagsterType,
     Field,
     In,
     Int,
-    Jitter,
     Map,
     Noneable,
     Nothing,
     OpDefinition,
     Out,
     Permissive,
-    RetryPolicy,
     ScalarUnion,
 )
 
@@ -166,20 +163,6 @@ def op_tags(node: GraphNode) -> dict[str, str]:
     if "priority" in node:
         tags[PRIORITY_TAG] = str(node["priority"])
     return tags
-
-
-def build_retry_policy(node: GraphNode) -> RetryPolicy | None:
-    """``data.retry`` as Dagster's policy."""
-    retry = node.get("retry")
-    if retry is None:
-        return None
-    backoff = retry.get("backoff")
-    return RetryPolicy(
-        max_retries=retry["max"],
-        delay=retry["delay"],
-        backoff=Backoff[backoff.upper()] if backoff else None,
-        jitter=Jitter.FULL if retry.get("jitter") else None,
-    )
 
 
 def start_config(

@@ -4,7 +4,7 @@ Both engines ask here, with the error, the node and how often it has failed befo
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rayflow_dagster import errors
@@ -29,6 +29,7 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
     errors.RayflowError: _MAY_PASS,
     errors.NodeExecutionError: _MAY_PASS,  # of a subclass; by itself it is what it is around
     errors.OutputError: _MAY_PASS,
+    errors.NodeCrashedError: _MAY_PASS,
     errors.StorageError: _MAY_PASS,
     errors.ClusterError: _MAY_PASS,
     errors.FlowFailedError: _MAY_PASS,
@@ -50,18 +51,40 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
 }
 """By class of error; what is not in it is treated as its nearest base."""
 
+RETRY_WORDS: Mapping[str, frozenset[str]] = {
+    "timeout": frozenset({"builtins.TimeoutError", "rayflow_dagster.errors.NodeTimeoutError"}),
+    "crash": frozenset({"rayflow_dagster.errors.NodeCrashedError"}),
+}
+"""What ``retry_on`` may say beside names of classes -> the classes that it means."""
+
 
 def treatment(error: BaseException) -> Treatment:
     """What is done about an error of a node."""
-    while isinstance(error, errors.NodeExecutionError) and type(error) is errors.NodeExecutionError:
-        error = error.original_error
-    return next(TREATMENTS[base] for base in type(error).__mro__ if base in TREATMENTS)
+    own = _own(error)
+    return next(TREATMENTS[base] for base in type(own).__mro__ if base in TREATMENTS)
 
 
 def is_tried_again(node: GraphNode, error: BaseException, attempt: int) -> bool:
     """Whether a node that failed runs again; it has failed ``attempt`` times before."""
     retry = node.get("retry")
-    return retry is not None and attempt < retry["max"] and treatment(error).again
+    if retry is None or attempt >= retry["max"]:
+        return False
+    return treatment(error).again and _is_named(retry.get("retry_on"), error)
+
+
+def _is_named(retry_on: Iterable[str] | None, error: BaseException) -> bool:
+    """Whether ``retry_on`` names an error's class or one of its bases; without it, all are."""
+    if retry_on is None:
+        return True
+    names = errors.class_names(_own(error))
+    return any(not RETRY_WORDS.get(each, {each}).isdisjoint(names) for each in retry_on)
+
+
+def _own(error: BaseException) -> BaseException:
+    """What went wrong in the node itself."""
+    while isinstance(error, errors.NodeExecutionError) and type(error) is errors.NodeExecutionError:
+        error = error.original_error
+    return error
 
 
 def is_handled(node: GraphNode, error: BaseException, attempt: int) -> bool:
@@ -76,10 +99,11 @@ def error_of(result: NodeResult) -> BaseException:
 
 
 def retry_delay(retry: RetrySpec, attempt: int) -> float:
-    """Seconds to wait before ``attempt`` (1 is the first retry), as Dagster's ``RetryPolicy``.
+    """Seconds to wait before ``attempt`` (1 is the first retry).
 
-    Linear: ``delay * attempt``; exponential: ``delay * (2 ** attempt - 1)``; jitter picks a
-    random part of it, as Dagster's full jitter does.
+    As Dagster's ``RetryPolicy``: linear is ``delay * attempt``, exponential is
+    ``delay * (2 ** attempt - 1)``, and jitter picks a random part of it; beside that, no delay is
+    longer than ``max_delay``.
     """
     delay = retry["delay"]
     match retry.get("backoff"):
@@ -87,4 +111,6 @@ def retry_delay(retry: RetrySpec, attempt: int) -> float:
             delay *= attempt
         case "exponential":
             delay *= 2**attempt - 1
+    most = retry.get("max_delay")
+    delay = delay if most is None else min(delay, most)
     return random.random() * delay if retry.get("jitter") else delay

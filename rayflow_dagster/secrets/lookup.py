@@ -7,7 +7,14 @@ from typing import Any
 
 import cloudpickle
 
-from rayflow_dagster.errors import NodeExecutionError, OutputError, RayflowError, SecretError
+from rayflow_dagster.errors import (
+    NodeExecutionError,
+    OutputError,
+    RayflowError,
+    SecretError,
+    class_names,
+    stand_in,
+)
 from rayflow_dagster.port_types import ANY, PortType, fits, only_member, parse_type
 
 from .references import CONTAINERS, HIDDEN, Mask, Secret, has_secret, holds
@@ -215,8 +222,7 @@ def _without(error: BaseException, mask: Mask) -> BaseException:
     if type(error).__module__ == RayflowError.__module__:
         shown = Exception.__new__(type(error), message)  # its facts may tell values, too
     else:
-        stand_in = type(type(error).__name__, (RuntimeError,), {"__module__": "builtins"})
-        shown = stand_in(message)
+        shown = stand_in(class_names(error), message)
     for note in getattr(error, "__notes__", ()):
         shown.add_note(mask.hide(str(note)))
     return shown.with_traceback(error.__traceback__)

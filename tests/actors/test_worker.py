@@ -66,8 +66,8 @@ def test_a_failed_node_gives_no_values(worker, tmp_path):
     )
     assert value == IN_ENVELOPE
     text = f"output 'value' could not be stored in {tmp_path}: TypeError: cannot pickle"
-    assert text in envelope.error.text
-    assert "Return a value that can be pickled" in envelope.error.text
+    assert text in envelope.error.message
+    assert "Return a value that can be pickled" in envelope.error.message
     assert envelope.exec_fired == ()
     assert list(tmp_path.iterdir()) == []
 
@@ -77,9 +77,9 @@ def test_an_output_that_the_disk_does_not_take_says_where_it_was_to_go(worker, t
     folder = tmp_path / "file" / "steps"
     _, envelope = run(worker, f"{ODD}GiveNode", constants={"WHAT": "large"}, store_in=str(folder))
     assert f"output 'value' could not be stored in {folder}: NotADirectoryError" in (
-        envelope.error.text
+        envelope.error.message
     )
-    assert "name another one in the flow's settings.storage" in envelope.error.text
+    assert "name another one in the flow's settings.storage" in envelope.error.message
 
 
 def test_a_machine_that_does_not_see_the_storage_is_named_and_stores_nothing(worker, tmp_path):
@@ -87,8 +87,8 @@ def test_a_machine_that_does_not_see_the_storage_is_named_and_stores_nothing(wor
     data = {"constants": {"WHAT": "large"}, "store_in": str(folder)}
     _, envelope = run(worker, f"{ODD}GiveNode", **data)
     told = f"machine {socket.gethostname()} does not see {tmp_path / 'run'}, which the run's"
-    assert told in envelope.error.text
-    assert "name another one in the flow's settings.storage" in envelope.error.text
+    assert told in envelope.error.message
+    assert "name another one in the flow's settings.storage" in envelope.error.message
     assert list(tmp_path.iterdir()) == []
 
     (tmp_path / "run").mkdir()
@@ -99,7 +99,7 @@ def test_a_machine_that_does_not_see_the_storage_is_named_and_stores_nothing(wor
 
 def test_an_unknown_class_is_a_failure_and_not_an_import(worker):
     *_, envelope = run(worker, "json.codecs.builtins.exec")
-    assert "NodeLoadError" in envelope.error.text
+    assert "NodeLoadError" in envelope.error.names
 
 
 def test_process_needs_an_assigned_node(worker):
@@ -114,7 +114,7 @@ def test_process_needs_an_assigned_node(worker):
 def test_a_node_that_cannot_reach_variables_is_told_why(declared, told):
     worker = NodeWorker(WorkerSettings(PROJECT.registry.roots, has_variables=declared))
     *_, envelope = run(worker, "flow_nodes.count_up.CountUpNode")
-    assert told in envelope.error.text
+    assert told in envelope.error.message
 
 
 def test_an_exception_arrives_with_its_type_its_frames_and_its_cause():
@@ -133,7 +133,7 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_what_it_said():
 
 
 def test_an_exception_whose_class_is_not_here_arrives_as_what_it_said():
-    sent = SentError("AwayError: gone", b"cnowhere\nAwayError\n.", None)
+    sent = SentError(("AwayError",), "gone", b"cnowhere\nAwayError\n.", None)
     error = receive("n", sent)
     assert isinstance(error, NodeExecutionError)
     assert type(error.original_error).__name__ == "AwayError"

@@ -109,6 +109,37 @@ def test_every_class_of_error_is_tried_again_and_handled_alike(handled: bool) ->
     assert outcome["result"] == run.result == wanted["result"]
 
 
+@pytest.mark.parametrize("executor_def", [None, in_process_executor])
+@pytest.mark.parametrize(
+    ("retry_on", "attempts"),
+    [(["ValueError"], 1), (["OSError"], 3), (["timeout", "ConnectionError"], 3), (None, 3)],
+)
+def test_an_error_is_tried_again_alike_where_retry_on_names_it(
+    executor_def: Any, retry_on: list[str] | None, attempts: int
+) -> None:
+    retry: dict[str, Any] = {"max": 2, "delay": 0.0, "max_delay": 1.0}
+    if retry_on is not None:
+        retry["retry_on"] = retry_on
+    flow = draw(
+        {
+            "start": "start",
+            "flaky": node("flaky", values={"value": 1, "FAILURES": 9}, retry=retry),
+            "count": node("variables.get_variable", values={"VARIABLE": "attempts"}),
+            "return": "return",
+        },
+        "start > flaky, flaky.error > count, count > return, count.value - return.n",
+        variables={"attempts": {"type": "int", "default": 0}},
+    )
+    drawn = RandomFlow(flow, {})
+
+    outcome, statuses = _direct(drawn)
+    run = _in_dagster(drawn, executor_def)
+
+    assert outcome["result"] == run.result == {"n": attempts}
+    assert run.statuses == statuses
+    assert run.of_step("flaky").count("STEP_UP_FOR_RETRY") == attempts - 1
+
+
 @given(drawn=random_flows(size=8, race_free=True))
 @settings(max_examples=10)
 def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance
+from dagster import DagsterEventType, DagsterInstance, in_process_executor
 from dagster_runs import PROJECT, FlowRun, run_in_dagster
 from drawing import draw, node
 from shapes import load_fixture
@@ -112,6 +112,46 @@ def test_a_failure_shows_the_nodes_own_exception_first_with_its_inputs(
     )
     assert "boom.py" in cause.stack[-1]
     assert "raise ValueError" in cause.stack[-1]
+
+
+@pytest.mark.parametrize("executor_def", [None, in_process_executor])
+def test_each_attempt_shows_the_nodes_own_exception_first_and_waits_as_retry_says(
+    instance: DagsterInstance, executor_def: Any
+) -> None:
+    retry = {"max": 2, "delay": 0.01, "backoff": "exponential", "max_delay": 0.02}
+    flow = draw(
+        {"start": "start", "boom": node("boom", retry=retry), "return": "return"},
+        "start > boom, boom > return",
+    )
+
+    run = run_in_dagster(flow, {}, instance, executor_def, connect=in_process)
+
+    tried = [event.step_retry_data for event in run.events if event.is_step_up_for_retry]
+    (failure,) = [event.step_failure_data for event in run.events if event.is_step_failure]
+    assert [data.seconds_to_wait for data in tried] == [0.01, 0.02]
+    assert all(data.error.cause.cls_name == "ValueError" for data in tried)
+    assert failure.error_source is not None
+    assert failure.error_source.value == "USER_CODE_ERROR"
+    assert failure.error.cause.message.startswith("ValueError: boom: ")
+
+
+@pytest.mark.parametrize("executor_def", [None, in_process_executor])
+def test_an_error_that_retry_on_does_not_name_shows_as_any_other(
+    instance: DagsterInstance, executor_def: Any
+) -> None:
+    retry = {"max": 2, "delay": 0.0, "retry_on": ["ConnectionError"]}
+    flow = draw(
+        {"start": "start", "boom": node("boom", retry=retry), "return": "return"},
+        "start > boom, boom > return",
+    )
+
+    run = run_in_dagster(flow, {}, instance, executor_def, connect=in_process)
+
+    assert "STEP_UP_FOR_RETRY" not in run.of_step("boom")
+    (failure,) = [event.step_failure_data for event in run.events if event.is_step_failure]
+    assert failure.error_source is not None
+    assert failure.error_source.value == "USER_CODE_ERROR"
+    assert failure.error.cause.message.startswith("ValueError: boom: ")
 
 
 def test_a_handled_failure_is_an_event_of_its_step_and_a_tag_of_the_run(

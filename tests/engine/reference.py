@@ -3,12 +3,13 @@
 No events and no planning: nodes are looked at once each, sources first.
 """
 
+import builtins
 from graphlib import TopologicalSorter
 from typing import Any
 
 from flow_nodes.raises import ERRORS
 
-from rayflow_dagster.errors import NodeExecutionError, message_of
+from rayflow_dagster.errors import NodeCrashedError, NodeExecutionError, message_of
 
 DEFAULTS = {"CollectNode": {"a": None, "b": None, "c": None}, "BoomNode": {"value": None},
             "SleepNode": {"value": None}, "FragileNode": {"fail": False}}  # fmt: skip
@@ -88,9 +89,17 @@ def expected(flow: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
 def fail(values: dict[str, Any], data: dict[str, Any]) -> None:
     """Raise what a ``RaisesNode`` fails with in the end, if it does."""
     error = original(ERRORS[values["ERROR"]]())
-    attempts = 1 + data.get("retry", {"max": 0})["max"]
-    if values["TIMES"] >= (1 if type(error).__name__ in ONCE else attempts):
+    retry = data.get("retry", {"max": 0})
+    again = type(error).__name__ not in ONCE and is_named(error, retry.get("retry_on"))
+    if values["TIMES"] >= (1 + retry["max"] if again else 1):
         raise ERRORS[values["ERROR"]]()
+
+
+def is_named(error: BaseException, names: list[str] | None) -> bool:
+    """Whether ``retry_on`` names a class of the error."""
+    known = {"crash": NodeCrashedError, "timeout": TimeoutError, **vars(builtins)}
+    known["builtins.ValueError"] = ValueError
+    return names is None or any(isinstance(error, known.get(name, ())) for name in names)
 
 
 def original(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ from shapes import load_fixture
 from rayflow_dagster import errors
 from rayflow_dagster.engine.error_handler import ErrorHandler
 from rayflow_dagster.engine.executor import NodeExecutor, error_result, success_result
-from rayflow_dagster.engine.failures import TREATMENTS, retry_delay, treatment
+from rayflow_dagster.engine.failures import TREATMENTS, is_tried_again, retry_delay, treatment
 from rayflow_dagster.engine.gatherer import DataGatherer
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
@@ -214,6 +214,49 @@ def test_a_number_that_comes_in_by_no_way_is_refused_wherever_it_stands(value, t
 def test_the_delay_grows_with_the_attempts(backoff, delays):
     retry: Any = {"max": 3, "delay": 2.0, **({"backoff": backoff} if backoff else {})}
     assert [retry_delay(retry, attempt) for attempt in (1, 2, 3)] == delays
+
+
+@pytest.mark.parametrize(
+    ("backoff", "delays"),
+    [(None, [2, 2, 2]), ("linear", [2, 4, 5]), ("exponential", [2, 5, 5])],
+)
+def test_no_delay_is_longer_than_max_delay(backoff, delays):
+    retry: Any = {"max": 3, "delay": 2.0, "backoff": backoff, "max_delay": 5.0}
+    assert [retry_delay(retry, attempt) for attempt in (1, 2, 3)] == delays
+
+
+class _NodeTimeoutError(TimeoutError):
+    """Of an author."""
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "error", "again"),
+    [
+        (None, ValueError(), True),
+        (["ConnectionError"], ConnectionResetError(), True),
+        (["builtins.OSError"], ConnectionResetError(), True),
+        (["ConnectionResetError"], ConnectionError(), False),
+        (["ConnectionErro", "sock.ConnectionError"], ConnectionError(), False),
+        ([f"{__name__}._NodeTimeoutError"], _NodeTimeoutError(), True),
+        (["timeout"], _NodeTimeoutError(), True),
+        (["timeout", "crash"], ValueError("timeout"), False),
+        (["crash"], NodeExecutionError("n", errors.NodeCrashedError("killed")), True),
+        (["crash"], RuntimeError(), False),
+        (["RuntimeError"], errors.NodeCrashedError("killed"), True),
+        (["KeyError", "ValueError"], NodeExecutionError("n", ValueError()), True),
+        (["TypeError"], errors.OutputError("n", "no dict"), False),
+        (["OutputError"], errors.OutputError("n", "no dict"), True),
+        (["OSError"], errors.stand_in(errors.class_names(ConnectionError()), "refused"), True),
+        (["RuntimeError"], errors.stand_in(errors.class_names(ConnectionError()), "no"), False),
+        (["SecretError"], errors.SecretError("n", "x", "X", "not set"), False),  # stays missing
+    ],
+)
+def test_retry_on_names_the_classes_of_errors_that_are_tried_again(retry_on, error, again):
+    node: Any = {"retry": {"max": 2, "delay": 0.0}}
+    if retry_on is not None:
+        node["retry"]["retry_on"] = retry_on
+    assert is_tried_again(node, error, 1) is again
+    assert is_tried_again(node, error, 2) is False
 
 
 @given(st.integers(1, 1000), st.floats(0, 1e6))

@@ -32,6 +32,7 @@ OURS: list[RayflowError] = [
     errors.DataNotAvailableError("'n1'", "x", "its source was skipped"),
     errors.NodeExecutionError("n1", ValueError("no")),
     errors.OutputError("n1", "no dict"),
+    errors.NodeCrashedError("its actor died"),
     errors.VariableError("not declared"),
     errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set"),
     errors.FlowFailedError("no RETURN", "n1"),

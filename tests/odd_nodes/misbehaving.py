@@ -69,6 +69,18 @@ class FailNode(RayflowNode):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class DyingNode(RayflowNode):
+    """Die in the first attempt; then tell how many there were."""
+
+    outputs = {"value": "int"}
+
+    def process(self) -> dict[str, Any]:
+        attempts = self.variables.increment("attempts")
+        if attempts == 1:
+            os._exit(1)
+        return {"value": attempts}
+
+
 class GiveNode(RayflowNode):
     """Return what WHAT names."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic import ValidationError as PydanticError
@@ -20,6 +20,8 @@ from rayflow_dagster.values.preview import preview
 _TEXTS = {
     "pool": "the name of a pool, without spaces",
     "storage": "a folder or a URL such as s3://bucket/folder, or left out",
+    "retry_on": "the name of an exception class such as ConnectionError or httpx.HTTPError, "
+    '"timeout" or "crash"',
 }
 """What is expected where a text has the wrong form."""
 
@@ -28,6 +30,9 @@ FLOW_KEYS = ("nodes", "edges", "variables", "schedules", "sensors", "partitions"
 
 NODE_KEYS = ("asset",)
 """The keys of a node's data whose form other rules check."""
+
+_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+"""A class's name, plain or dotted."""
 
 _CLOSE = 80
 """How like a known key an unknown one must be to be taken for a slip of the pen (0 to 100)."""
@@ -42,7 +47,17 @@ class Retry(BaseModel):
     backoff: Literal["linear", "exponential"] | None = Field(
         default=None, description="How the delay grows from attempt to attempt; else it stays."
     )
+    max_delay: float | None = Field(
+        default=None, gt=0, description="Seconds that no delay is longer than, however it grows."
+    )
     jitter: bool = Field(default=False, description="Whether the delay varies at random.")
+    retry_on: list[Annotated[str, Field(pattern=_NAME)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="The errors after which it runs again; all, without this key: names of "
+        "exception classes, plain or dotted, which are the error's class or a base of it; "
+        '"timeout" for a TimeoutError; "crash" where the process that ran it died.',
+    )
 
 
 class Ray(BaseModel):
@@ -258,7 +273,8 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
         hint = did_you_mean(place.rpartition(".")[2], known)
         return f"there is no such option (known: {', '.join(known)}){hint}"
     if item["type"] == "string_pattern_mismatch":
-        return f"must be {_TEXTS[place.rpartition('.')[2]]}, not {preview(item['input'], 80)}"
+        key = place.rpartition(".")[2].partition("[")[0]
+        return f"must be {_TEXTS[key]}, not {preview(item['input'], 80)}"
     return form_problem(item)
 
 

@@ -12,6 +12,7 @@ from dagster import (
     DagsterRunStatus,
     EventLogEntry,
     JobDefinition,
+    RetryRequested,
 )
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
@@ -21,7 +22,6 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
 from dagster_shared.error import SerializableErrorInfo
 
 from rayflow_dagster.errors import StorageError
@@ -134,9 +134,11 @@ def was_interrupted(error: ErrorInfo | None) -> bool:
 
 
 def is_wrapper(error: ErrorInfo) -> bool:
-    """Whether an error of Dagster's own stands around the one that matters."""
+    """Whether an error of Dagster's own, or our request to try again, stands around the one that
+    matters.
+    """
     name = error.cls_name or ""
-    return name.startswith("Dagster") or name == RetryRequestedFromPolicy.__name__
+    return name.startswith("Dagster") or name == RetryRequested.__name__
 
 
 def step_error(event: DagsterEvent) -> ErrorInfo | None:
