@@ -79,6 +79,7 @@ class FlowData(TypedDict):
     schedules: NotRequired[list[dict[str, Any]]]
     sensors: NotRequired[list[dict[str, Any]]]
     on_error: NotRequired[OnError]
+    on_failure: NotRequired[str]
     settings: NotRequired[dict[str, Any]]
 
 

@@ -4,20 +4,18 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from rayflow_dagster.defs._dagster import step_error
-from rayflow_dagster.defs.ops import NODE_TAG
-from rayflow_dagster.defs.results import run_result, step_tags
+from rayflow_dagster.defs.failed_runs import why_it_failed
+from rayflow_dagster.defs.results import run_result
 from rayflow_dagster.defs.triggers.inbox_sensor import REQUEST_TAG, settle
-from rayflow_dagster.errors import RayflowError, describe, message_of
+from rayflow_dagster.errors import RayflowError, describe
 from rayflow_dagster.inbox.runs import RunOutcome, Status
 from rayflow_dagster.inbox.store import RequestStore
 from rayflow_dagster.secrets.references import spelled
 from rayflow_dagster.values.jsonable import jsonable
 from rayflow_dagster.values.stored import StoredValue, file_system
 
-from .recorded import error_text, fault_of
 from .report import STOPPED_TEXT
 
 MAX_RESULT = 10_000_000
@@ -52,7 +50,7 @@ class DagsterRuns:
             case "success":
                 return self._succeeded(run)
             case "failure":
-                return RunOutcome(run.run_id, status, error=self._reason(run))
+                return RunOutcome(run.run_id, status, error=why_it_failed(self._instance, run))
             case "canceled":
                 return RunOutcome(run.run_id, status, error=STOPPED_TEXT)
         return RunOutcome(run.run_id, status)
@@ -66,27 +64,6 @@ class DagsterRuns:
             problem = f"the run succeeded, but its result cannot be shown: {describe(error)}"
             return RunOutcome(run.run_id, "success", error=problem)
         return RunOutcome(run.run_id, "success", jsonable(spelled(dict(value))))
-
-    def _reason(self, run: DagsterRun) -> str:
-        """What `rayflow-dagster run` would say."""
-        steps = step_tags(self._instance, run)
-        kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
-        faults: list[str] = []
-        of_run: list[str] = []
-        for entry in self._instance.all_logs(run.run_id, of_type=kinds):
-            event = entry.dagster_event
-            if event is None:
-                continue
-            if event.event_type == DagsterEventType.RUN_FAILURE:
-                error = step_error(event)
-                of_run.append(error_text(error) if error else event.message or "")
-                continue
-            node = steps.get(event.step_key or "", {}).get(NODE_TAG, event.step_key or "?")
-            data = event.step_failure_data
-            said = data.user_failure_data.description if data.user_failure_data else None
-            faults.append(f"Node {node} failed: {fault_of(node, data.error, said).text}")
-        text = "; ".join(faults or filter(None, of_run)) or "the run ended as FAILURE"
-        return message_of(RayflowError(text))
 
 
 def _loaded(value: StoredValue) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """Running a flow as a recorded Dagster run, in this process."""
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,12 +22,12 @@ from rayflow_dagster.defs._dagster import (
     ErrorInfo,
     create_run,
     drive_run,
-    is_wrapper,
     step_error,
     was_interrupted,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.executor import flow_executor
+from rayflow_dagster.defs.failed_runs import error_text, own_error, step_failure
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
 from rayflow_dagster.defs.partitions import part_tags
 from rayflow_dagster.defs.prestart import end_unused, start_early
@@ -295,26 +294,12 @@ class _Listener:
 
 
 def fault_of(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
-    """What a step's error says: the node's own exception, the note on its inputs apart.
-
-    ``said`` is what Dagster says of the failure: of a ``Failure`` its text, else nothing new.
-    """
-    own = _own(error)
-    if said and own is not None and own.cls_name == "Failure":
+    """What a step's error says, as ``step_failure`` does, with the author's frames."""
+    text, note = step_failure(node_id, error, said)
+    if text == said:
         return Fault(said)
-    told = error_text(own)
-    # The note that the op puts behind the message: the node, where it ran, and its inputs.
-    note_at = re.search(rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?, inputs:\n", told)
-    text, note = (told[: note_at.start()], told[note_at.end() :]) if note_at else (told, "")
     lines = "\n".join(line.strip() for line in note.strip().splitlines())
-    return Fault(text, lines if lines != "none" else "", _own_frames(own))
-
-
-def _own(error: ErrorInfo | None) -> ErrorInfo | None:
-    """The error itself, out of those that Dagster wraps around it."""
-    while error is not None and error.cause and is_wrapper(error):
-        error = error.cause
-    return error
+    return Fault(text, lines if lines != "none" else "", _own_frames(own_error(error)))
 
 
 def _own_frames(error: ErrorInfo | None) -> str:
@@ -325,14 +310,3 @@ def _own_frames(error: ErrorInfo | None) -> str:
 
 def _is_inner(frame: str) -> bool:
     return any(f'File "{folder}' in frame for folder in _INNER) and _NODES not in frame
-
-
-def error_text(error: ErrorInfo | None) -> str:
-    """``Type: message``; the message alone where the project's own errors say it all."""
-    own = _own(error)
-    if own is None:
-        return "it failed without an error"
-    name = own.cls_name or "Error"
-    head, colon, rest = own.message.strip().partition(": ")
-    text = f"{name}: {rest}" if colon and head.rpartition(".")[2] == name else own.message.strip()
-    return rest if colon and head.startswith("rayflow_dagster.") else text

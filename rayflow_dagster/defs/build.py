@@ -33,7 +33,7 @@ from .last_form import LastForm, last_forms, save_forms
 from .names import flow_name
 from .prestart import start_if_expected
 from .side_by_side import warnings_side_by_side
-from .triggers import LocationTriggers, build_triggers
+from .triggers import LocationTriggers, Target, build_triggers
 
 if TYPE_CHECKING:
     from rayflow_dagster.cluster.connection import RaySettings
@@ -69,12 +69,16 @@ class _Found:
         """Add the jobs of the flows that cannot run, and what they last had beside them, when all
         that can run is there and has taken the names that it needs.
         """
-        for flow in self.broken:
-            job = build_broken_job(flow)
+        targets = {
+            job.name: Target(flow, job) for flow, job in zip(self.flows, self.jobs, strict=True)
+        }
+        broken = {flow.form.job: (flow, build_broken_job(flow)) for flow in self.broken}
+        for flow, job in broken.values():
             self.jobs.append(job)
             self.triggers.add_stopped(flow, job)
             with contextlib.suppress(ValidationError):  # another flow has them now
                 self.assets.add(flow.form)
+        self.triggers.add_failure_sensors(targets, broken)
 
 
 def build_definitions(

@@ -39,7 +39,15 @@ from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .parking import print_output, wait_for
 from .partitions import with_part
-from .session import HANDLED_TAG, MAX_TAG, RESULT_TAG, RETURN_TAG, RunSession
+from .session import (
+    FAILED_RUN_TAG,
+    FAILURE_RUN_TAG,
+    HANDLED_TAG,
+    MAX_TAG,
+    RESULT_TAG,
+    RETURN_TAG,
+    RunSession,
+)
 from .storage import LOCATION, step_folder, stored
 
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
@@ -77,6 +85,8 @@ def _run(
     given: Mapping[str, Any] = {}
     if node_id == graph["start_node"]:
         given = _start_inputs(session.flow, context)
+        with optional("naming this run at the failed one that it was started for"):
+            _name_at_failed_run(session)
     if not session.is_connected:
         _refuse_to_forget(session)
         session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
@@ -95,6 +105,12 @@ def _run(
             result: NodeResult = finished.value
             return result
         yield from wait_for(future, context.job_name)
+
+
+def _name_at_failed_run(session: RunSession) -> None:
+    failed = session.run.tags.get(FAILED_RUN_TAG)
+    if failed is not None and session.instance.has_run(failed):
+        session.instance.add_run_tags(failed, {FAILURE_RUN_TAG: session.run.run_id})
 
 
 def _refuse_to_forget(session: RunSession) -> None:

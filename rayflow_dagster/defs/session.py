@@ -27,6 +27,10 @@ RETURN_TAG = "rayflow/return"
 """The id of the RETURN that gave the result."""
 HANDLED_TAG = "rayflow/handled"
 """The steps that failed and whose ``error`` output has taken that."""
+FAILED_RUN_TAG = "rayflow/failed_run"
+"""The failed run, by id, that a run was started for by ``on_failure``."""
+FAILURE_RUN_TAG = "rayflow/on_failure_run"
+"""The run, by id, that was started for a failed one."""
 MAX_TAG = 240
 
 

@@ -14,7 +14,7 @@ from .assets import LocationAssets
 from .compiled import CompiledFlow
 from .jobs import compile_flow, job_name
 from .names import flow_name
-from .triggers import LocationTriggers
+from .triggers import LocationTriggers, failure_handlers, handler_problems
 
 
 def refused_side_by_side(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
@@ -33,9 +33,15 @@ def refused_side_by_side(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
 
 
 def warnings_side_by_side(flows: Sequence[CompiledFlow]) -> dict[str, list[str]]:
-    """Flow -> what deserves a look: sensors of flows that are not there, or of the flow itself."""
+    """Flow -> what deserves a look: sensors of flows that are not there, or of the flow itself; a
+    flow for failures that is not there or does not fit.
+    """
     known = {flow_name(flow.name): flow for flow in flows}
-    found = {flow.name: list(_of_sensors(flow, known)) for flow in flows}
+    handlers = failure_handlers(flows)
+    found = {
+        flow.name: [*_of_sensors(flow, known), *handler_problems(flow, known, handlers)]
+        for flow in flows
+    }
     return {name: warnings for name, warnings in found.items() if warnings}
 
 

@@ -25,7 +25,7 @@ _TEXTS = {
 }
 """What is expected where a text has the wrong form."""
 
-FLOW_KEYS = ("nodes", "edges", "variables", "schedules", "sensors", "partitions")
+FLOW_KEYS = ("nodes", "edges", "variables", "schedules", "sensors", "partitions", "on_failure")
 """The keys of a flow that other rules check."""
 
 NODE_KEYS = ("asset",)

@@ -218,3 +218,9 @@ def _names(declared: Triggers) -> Iterator[Finding]:
                 "trigger_name",
                 f"flow key {where}.name: several triggers are named '{shown}'; give each its own",
             )
+        elif name == "_on_failure" and declared.on_failure is not None:
+            yield Finding(
+                "trigger_name",
+                f"flow key {where}.name: the sensor of the flow key on_failure has this name; "
+                "give it another",
+            )

@@ -267,6 +267,12 @@ class Triggers(BaseModel):
     partitions: Partitions | None = Field(
         default=None, description="The parts of the data that runs are for."
     )
+    on_failure: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The flow that starts when a run of this one has failed or was cancelled. It "
+        "gets error, inputs and run_id, where its START declares them.",
+    )
 
     @property
     def bound_input(self) -> str | None:

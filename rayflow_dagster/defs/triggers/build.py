@@ -1,6 +1,6 @@
 """``build_triggers``: the schedules and sensors of a flow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagster import (
@@ -25,6 +25,13 @@ from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.errors import ValidationError
 
+from .failure_sensor import (
+    failure_handlers,
+    failure_options,
+    failure_sensor,
+    failure_sensor_name,
+    handler_circle,
+)
 from .file_sensor import file_look
 from .flow_sensor import flow_look
 from .inbox_sensor import inbox_look, inbox_settle
@@ -83,6 +90,33 @@ class LocationTriggers:
                 self._of[name] = flow.form.job
                 self._built.append(_stopped(flow, job, trigger, name))
 
+    def add_failure_sensors(
+        self,
+        targets: Mapping[str, Target],
+        broken: Mapping[str, tuple[BrokenFlow, JobDefinition]],
+    ) -> None:
+        """Add the sensors of ``on_failure``, when all flows are there, by job. Those of flows that
+        would handle each other's failures in a circle are left out; where one of the two flows
+        cannot run at the moment, they start nothing.
+        """
+        handlers = failure_handlers(target.flow for target in targets.values())
+        for job, handler in handlers.items():
+            if handler_circle(job, handlers):
+                continue
+            if handler in targets:
+                self._built.append(failure_sensor(targets[job].flow, targets[handler]))
+            elif handler in broken:
+                self._add_stopped_failures(job, *broken[handler])
+        for job, (flow, own) in broken.items():
+            wanted = flow.form.triggers.on_failure
+            if wanted is not None and failure_sensor_name(job) not in self._of:
+                target = targets.get(flow_name(wanted))
+                self._add_stopped_failures(job, flow, own if target is None else target.job)
+
+    def _add_stopped_failures(self, job: str, flow: BrokenFlow, target: JobDefinition) -> None:
+        options = failure_options(job, target.name)
+        self._built.append(_stopped(flow, target, options, failure_sensor_name(job)))
+
     def schedules(self) -> list[ScheduleDefinition]:
         """Those that start flows at times."""
         return [each for each in self._built if isinstance(each, ScheduleDefinition)]
@@ -93,7 +127,9 @@ class LocationTriggers:
 
 
 def _names(flow: CompiledFlow) -> list[str]:
-    return trigger_names(flow_name(flow.name), flow.triggers)
+    job = flow_name(flow.name)
+    of_failures = [] if flow.triggers.on_failure is None else [failure_sensor_name(job)]
+    return trigger_names(job, flow.triggers) + of_failures
 
 
 def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
@@ -104,7 +140,8 @@ def build_triggers(flow: CompiledFlow, job: JobDefinition) -> list[AnyTrigger]:
     """
     target = Target(flow, job)
     built: list[AnyTrigger] = []
-    for trigger, name in zip(flow.triggers.every, _names(flow), strict=True):
+    names = trigger_names(flow_name(flow.name), flow.triggers)
+    for trigger, name in zip(flow.triggers.every, names, strict=True):
         try:
             if isinstance(trigger, Schedule):
                 built.append(build_schedule(target, trigger, name))

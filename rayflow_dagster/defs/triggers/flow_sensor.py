@@ -7,9 +7,10 @@ by a tag say, is not new: ``settled`` is the time before which all that has ende
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from dagster import (
@@ -128,17 +129,30 @@ class _Ended:
 
 
 def flow_look(target: Target, sensor: FlowSensor) -> Looking:
-    """How a sensor of another flow looks. The first look only notes where it begins."""
-    job = flow_name(sensor.flow)
-    runs = _Ended(target, job, _STATUSES[sensor.on])
+    """How a sensor of another flow looks."""
+    job, statuses = flow_name(sensor.flow), _STATUSES[sensor.on]
+    return ended_look(target, job, statuses, sensor.max_per_tick, partial(_start, sensor))
+
+
+def ended_look(
+    target: Target,
+    job: str,
+    statuses: Sequence[DagsterRunStatus],
+    most: int,
+    start: Callable[[DagsterInstance, RunRecord], Start],
+) -> Looking:
+    """How a sensor looks for runs of ``job`` that have ended in one of these ways, ``most`` at one
+    look; ``start`` is what to start for one. The first look only notes where it begins.
+    """
+    runs = _Ended(target, job, statuses)
 
     def look(context: SensorEvaluationContext) -> Look:
         if not context.cursor:
             begin = runs.beginning(context.instance)
             return Look([], begin.text(), "the first look only notes where to begin")
         cursor = _Cursor.read(context.cursor)
-        ended, all_seen = runs.unseen(context.instance, cursor, sensor.max_per_tick)
-        starts = [_start(context.instance, record, sensor) for record in ended]
+        ended, all_seen = runs.unseen(context.instance, cursor, most)
+        starts = [start(context.instance, record) for record in ended]
         nothing = f"no run of '{job}' has ended since the last look"
         return Look(starts, cursor.after(ended, all_seen=all_seen).text(), nothing)
 
@@ -149,7 +163,7 @@ def _changed(record: RunRecord) -> float:
     return record.update_timestamp.timestamp()
 
 
-def _start(instance: DagsterInstance, record: RunRecord, sensor: FlowSensor) -> Start:
+def _start(sensor: FlowSensor, instance: DagsterInstance, record: RunRecord) -> Start:
     run = record.dagster_run
     known: dict[str, Any] = {
         "run": {"run_id": run.run_id, "flow": run.job_name, "status": run.status.value.lower()}
