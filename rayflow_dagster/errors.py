@@ -14,6 +14,7 @@
     ├── NodeCrashedError           (also RuntimeError) the process that ran a node died
     ├── VariableError              a variable is undeclared, read-only or mistyped
     ├── SecretError                a secret cannot be looked up where a node runs
+    ├── ExpressionError            an expression has no value for what it reads
     ├── FlowFailedError            a flow ended without reaching a RETURN
     ├── FlowChangedError           a re-execution whose flow is no longer the same
     ├── ProjectError               the project's own settings are wrong
@@ -202,6 +203,19 @@ class SecretError(RayflowError):
         self.node_id = node_id
         self.where = where
         self.name = name
+        self.reason = reason
+        super().__init__(text)
+
+
+class ExpressionError(RayflowError):
+    """An expression has no value: it divides by zero, reads what it cannot take, and the like."""
+
+    def __init__(self, expression: str, reason: str | None = None) -> None:
+        if reason is None:
+            expression, reason, text = "", expression, expression
+        else:
+            text = f"the expression '{expression}' has no value: {reason}"
+        self.expression = expression
         self.reason = reason
         super().__init__(text)
 

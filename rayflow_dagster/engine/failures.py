@@ -38,6 +38,7 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
     errors.DataNotAvailableError: _STAYS,
     errors.SecretError: _STAYS,
     errors.VariableError: _STAYS,
+    errors.ExpressionError: _STAYS,
     errors.NodeLoadError: _STAYS,
     errors.ValidationError: _STAYS,
     errors.FlowFormatError: _STAYS,

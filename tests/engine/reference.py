@@ -14,7 +14,8 @@ from rayflow_dagster.errors import NodeCrashedError, NodeExecutionError, message
 DEFAULTS = {"CollectNode": {"a": None, "b": None, "c": None}, "BoomNode": {"value": None},
             "SleepNode": {"value": None}, "FragileNode": {"fail": False}}  # fmt: skip
 ONCE = {
-    "DataNotAvailableError", "SecretError", "VariableError", "NodeLoadError", "ValidationError",
+    "DataNotAvailableError", "SecretError", "VariableError", "ExpressionError", "NodeLoadError",
+    "ValidationError",
     "FlowFormatError", "GraphBuildError", "InvalidInputsError", "FlowChangedError",
     "ProjectError", "NameCollisionError", "RunEndedError",
 }  # fmt: skip

@@ -35,6 +35,7 @@ OURS: list[RayflowError] = [
     errors.NodeCrashedError("its actor died"),
     errors.VariableError("not declared"),
     errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set"),
+    errors.ExpressionError("a / b", "divide by zero"),
     errors.FlowFailedError("no RETURN", "n1"),
     errors.FlowChangedError("changed"),
     errors.NameCollisionError({"a": ["x.json", "y.json"]}),

@@ -1,0 +1,296 @@
+"""Expressions in CEL (the Common Expression Language): a text and the types of its names in, what
+is wrong with it or a value out. The only module that knows the library.
+
+What an expression reaches are the values that it is given, and nothing else of Python. Its steps
+are bounded by the library, which fails after ten thousand iterations; how much memory it takes is
+bounded by nobody, so its length and the size of what it reads are bounded here.
+"""
+
+import numbers
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from .encodable import encodable
+from .errors import ExpressionError
+from .port_types import PortType, accepts, parse_type
+from .secrets.references import Secret
+from .suggest import did_you_mean, listed
+
+MAX_LENGTH = 1000
+"""Characters of an expression."""
+MAX_SIZE = 100_000
+"""Characters and items of each value that an expression reads."""
+MAX_DEPTH = 100
+"""How deep lists and dicts may stand in each other in such a value."""
+FUNCTIONS = (
+    "size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string", "bool",
+    "timestamp", "duration", "type", "dyn", "has", "all", "exists", "exists_one", "filter", "map",
+    "charAt", "indexOf", "lastIndexOf", "join", "lowerAscii", "upperAscii", "replace", "split",
+    "substring", "trim", "format", "reverse",
+)  # fmt: skip
+"""What a misspelled function may have been meant to be."""
+_RESERVED = frozenset({
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in",
+    "let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "type", "uint",
+})  # fmt: skip
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+_UNDECLARED = re.compile(r"undeclared reference to '(.+)' \(in container ''\)")
+_OVERLOAD = re.compile(
+    r"found no matching overload for '(?P<checked>.+)' applied to '\((?P<types>.*)\)'"
+    r"|No matching overloads found : (?P<run>[^(]+)(?:\((?P<of>.*)\))?"
+)
+_BASIC = {"int": "int", "float": "double", "str": "string", "bool": "bool", "None": "null_type"}
+_KEYS = frozenset({"int", "str", "bool"})
+_INT = range(-(2**63), 2**63)
+_BOOL = PortType("bool")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with an expression; ``column`` counts from 1, and is 0 for the whole."""
+
+    text: str
+    line: int = 1
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.column:
+            return self.text
+        line = f"line {self.line} " if self.line > 1 else ""
+        return f"{line}column {self.column}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression. It belongs to this process: what the library compiles has no pickle.
+
+    ``names`` are those of its values that it may read: the text has them.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    gives: str
+    program: Any = field(repr=False, compare=False)
+
+
+def compile_expression(
+    text: str, names: Mapping[str, str], gives: str = "any"
+) -> Expression | tuple[Problem, ...]:
+    """Parse an expression and check its types.
+
+    Args:
+        text: the expression.
+        names: the port type of each name that it may use.
+        gives: the port type that its value must have; ``bool`` for a condition.
+
+    Returns:
+        the expression, or everything that is wrong with it.
+    """
+    if len(text) > MAX_LENGTH:
+        told = f"it has {len(text):,} characters; an expression may have {MAX_LENGTH:,}"
+        return (Problem(told),)
+    if encodable(text) != text or "\0" in text:
+        return (Problem("it has a character that no text can have"),)
+    return _compiled(text, tuple(sorted(names.items())), gives)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(
+    text: str, names: tuple[tuple[str, str], ...], gives: str
+) -> Expression | tuple[Problem, ...]:
+    types = dict(names)
+    used = tuple(name for name in types if _mentions(text, name))
+    unusable = [Problem(told) for name in used if (told := name_problem(name))]
+    if unusable:
+        return tuple(unusable)
+    try:
+        program = _environment(tuple((name, types[name]) for name in used)).compile(text)
+    except RuntimeError as error:  # the library's one class for all
+        return tuple(dict.fromkeys(_problems(str(error), text, types)))
+    returned = program.return_type().name().lower()
+    if gives != "any" and returned not in ("dyn", _cel(parse_type(gives))):
+        return (Problem(f"it gives {returned}, not {_cel(parse_type(gives))}"),)
+    return Expression(text, used, gives, program)
+
+
+def _mentions(text: str, name: str) -> bool:
+    """Whether an expression may use a name; that the name stands in a text of it counts too."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+
+
+def name_problem(name: str) -> str | None:
+    """Why no expression can use a name; None if one can."""
+    if not _NAME.fullmatch(name):
+        return f"'{name:.80}' cannot be a name in an expression: letters, digits and _ can"
+    return f"'{name}' is a word of the language of expressions" if name in _RESERVED else None
+
+
+def _environment(names: tuple[tuple[str, str], ...]) -> Any:
+    from cel_expr_python import cel  # local: few processes evaluate, and it is large
+    from cel_expr_python.ext import ext_math, ext_strings
+
+    return cel.NewEnv(
+        variables={name: cel.Type(_cel(parse_type(kind))) for name, kind in names},
+        extensions=[ext_strings.ExtStrings(), ext_math.ExtMath()],
+    )
+
+
+def _cel(kind: PortType) -> str:
+    """The library's word for a port type; ``dyn`` for what it has none for."""
+    if kind.name == "list":
+        return f"list<{_cel(kind.args[0]) if kind.args else 'dyn'}>"
+    if kind.name == "dict":
+        key, item = kind.args or (PortType("any"), PortType("any"))
+        return f"map<{_cel(key) if key.name in _KEYS else 'dyn'}, {_cel(item)}>"
+    return _BASIC.get(kind.name, "dyn")
+
+
+def _problems(told: str, text: str, names: Mapping[str, str]) -> Iterator[Problem]:
+    found = _PLACE.findall(told)
+    for line, column, what in found:
+        at = Problem("", int(line), int(column)) if int(column) > 0 else Problem("")
+        yield _explained(at, what, text, names)
+    if not found:
+        yield Problem(_plain_words(told))
+
+
+def _explained(at: Problem, what: str, text: str, names: Mapping[str, str]) -> Problem:
+    undeclared = _UNDECLARED.fullmatch(what)
+    if undeclared is None:
+        return Problem(_plain_words(what), at.line, at.column)
+    name = undeclared[1]
+    line = text.split("\n")[at.line - 1]
+    if line[at.column - 1 : at.column] == "(":
+        hint = did_you_mean(name, FUNCTIONS)
+        return Problem(f"there is no function '{name}'{hint}", at.line, at.column)
+    # Of a.b.c the library tells the place of the last dot.
+    column = at.column - len(name.rpartition(".")[0])
+    head = name.partition(".")[0]
+    known = f"'{head}' is not known here (known: {listed(names)})"
+    return Problem(known + did_you_mean(head, names), at.line, column)
+
+
+def _plain_words(told: str) -> str:
+    """A message of the library's, without its codes, and with what to do about mixed numbers."""
+    told = _CODE.sub("", _CODE.sub("", told)).removeprefix("Syntax error: ")
+    if "recursion" in told:
+        return "it is nested too deep"
+    if "Iteration budget" in told:
+        return "it takes too many steps: it may go through ten thousand items in all"
+    overload = _OVERLOAD.search(told)
+    if overload is None:
+        return told.partition(" expecting {")[0]
+    function = (overload["checked"] or overload["run"]).replace("_", " ").replace("@", "").strip()
+    types = (overload["types"] or overload["of"] or "").replace("int64", "int")
+    if function == "? :" and not types.startswith("bool"):
+        return f"what stands before ? must be bool, not {types.partition(',')[0]}"
+    if "jump_condition" in told:
+        return "what stands before ? must be bool"
+    remedy = ""
+    if "double" in types and re.search(r"\bint\b", types):
+        remedy = "; write a whole number that meets a float with a point, as 1.0, or use double()"
+    return f"'{function}' does not take {types or 'these types'}{remedy}"
+
+
+def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
+    """The value of an expression.
+
+    Args:
+        expression: compiled in this process.
+        values: a value for each of the names that it was compiled with, or more.
+
+    Raises:
+        ExpressionError: it reads a value that is not there, that is a secret, or that it cannot
+            take; or it has no value for these.
+    """
+    data = {name: _taken(expression.text, name, values) for name in expression.names}
+    try:
+        found = expression.program.eval(data=data)
+    except RuntimeError as error:  # the budget of iterations; any other fault is a value
+        raise ExpressionError(expression.text, _plain_words(str(error))) from None
+    value = found.plain_value()
+    if found.type().name() == "ERROR":
+        raise ExpressionError(expression.text, _plain_words(str(value)))
+    if expression.gives == "bool" and not isinstance(value, bool):
+        raise ExpressionError(expression.text, f"it gave {_class_of(value)}, not bool")
+    return value
+
+
+def _taken(text: str, name: str, values: Mapping[str, Any]) -> Any:
+    if name not in values:
+        raise ExpressionError(text, f"'{name}' has no value")
+    try:
+        return _Copy().of(values[name])
+    except ValueError as problem:
+        raise ExpressionError(text, f"'{name}' {problem}") from None
+
+
+@dataclass
+class _Copy:
+    """Makes the copy of one value that an expression reads."""
+
+    left: int = MAX_SIZE
+
+    def of(self, value: Any, depth: int = MAX_DEPTH) -> Any:
+        """The value in lists, dicts, texts, numbers, bools and None.
+
+        Raises:
+            ValueError: that cannot be; the message goes on behind the value's name.
+        """
+        if isinstance(value, list | tuple | dict):
+            return self._container(value, depth)
+        match value:
+            case Secret():
+                raise ValueError(f"has the secret '{value.name}', which no expression may read")
+            case None:
+                return None
+            case _ if accepts(_BOOL, value):
+                return bool(value)
+            case str():
+                return self._text(value)
+            case numbers.Integral():
+                return self._whole(int(value))
+            case numbers.Real():
+                return float(value)
+        raise ValueError(f"has {_class_of(value)}, which no expression can read")
+
+    def _container(self, value: Any, depth: int) -> Any:
+        if depth <= 0:
+            raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+        self._count(len(value))
+        if isinstance(value, dict):
+            return {self._key(key): self.of(item, depth - 1) for key, item in value.items()}
+        return [self.of(item, depth - 1) for item in value]
+
+    def _key(self, key: Any) -> Any:
+        if isinstance(key, (str, numbers.Integral, Secret)):
+            return self.of(key)
+        raise ValueError(f"has a key that is {_class_of(key)}; keys are texts or whole numbers")
+
+    def _text(self, value: str) -> str:
+        self._count(len(value))
+        if "\0" in value or encodable(value) != value:  # the library would cut it off, or crash
+            raise ValueError("has a character that no expression can read")
+        return str(value)
+
+    def _whole(self, value: int) -> int:
+        if value not in _INT:
+            raise ValueError("has a whole number of more than 64 bits")
+        return value
+
+    def _count(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            most = f"{MAX_SIZE:,} items and characters"
+            raise ValueError(f"is too large for an expression: it has more than {most}")
+
+
+def _class_of(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")

@@ -1,0 +1,265 @@
+"""Expressions: what is found wrong with one, what it gives, and what is known of the library."""
+
+import pickle
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
+
+from rayflow_dagster import expressions
+from rayflow_dagster.errors import ExpressionError
+from rayflow_dagster.expressions import Expression, Problem, compile_expression, evaluate
+from rayflow_dagster.secrets.references import Secret
+
+NAMES = {
+    "n": "int", "d": "float", "s": "str", "b": "bool", "x": "any", "l": "list[int]",
+    "m": "dict[str, float]", "bare": "dict", "maybe": "int | None", "table": "pandas.DataFrame",
+}  # fmt: skip
+
+
+def compiled(text: str, gives: str = "any") -> Expression:
+    made = compile_expression(text, NAMES, gives)
+    assert isinstance(made, Expression), made
+    return made
+
+
+def value_of(text: str, **values: Any) -> Any:
+    return evaluate(compiled(text), values)
+
+
+def problems(text: str, gives: str = "any") -> list[str]:
+    found = compile_expression(text, NAMES, gives)
+    assert not isinstance(found, Expression)
+    return [str(each) for each in found]
+
+
+# --- what is known of the library -----------------------------------------------------------------
+
+
+def environment(*extensions: Any) -> Any:
+    types = {"n": cel.Type("int"), "d": cel.Type("double"), "x": cel.Type("dyn")}
+    return cel.NewEnv(variables=types, extensions=list(extensions))
+
+
+def test_the_library_tells_all_mistakes_at_once_with_their_places():
+    with pytest.raises(RuntimeError) as raised:
+        environment().compile("d > 1 || foo\n || bar")
+    told = str(raised.value)
+    assert "<input>:1:3: found no matching overload for '_>_' applied to '(double, int)'" in told
+    assert "<input>:1:10: undeclared reference to 'foo' (in container '')" in told
+    assert "<input>:2:5: undeclared reference to 'bar'" in told
+
+
+def test_the_library_counts_characters_in_a_column():
+    with pytest.raises(RuntimeError, match="<input>:1:7:"):
+        environment().compile("'😀' + foo")
+
+
+def test_the_library_gives_errors_as_values():
+    found = environment().compile("n / 0").eval(data={"n": 1})
+    assert found.type() == cel.Type.ERROR
+    assert found.value() == "INVALID_ARGUMENT: divide by zero"
+    missing = environment().compile("n").eval(data={})
+    assert missing.type() == cel.Type.ERROR
+
+
+def test_the_library_bounds_iterations_and_raises_there():
+    many = {"x": list(range(10_001))}
+    with pytest.raises(RuntimeError, match="Iteration budget exceeded"):
+        environment().compile("x.all(i, i >= 0)").eval(data=many)
+
+
+def test_the_library_bounds_no_memory():
+    text = "x.map(a, " + " + ".join(["a"] * 20) + ")[0].size()"
+    assert environment().compile(text).eval(data={"x": ["y" * 10**6]}).value() == 20 * 10**6
+
+
+def test_the_library_has_functions_of_texts_only_where_they_are_asked_for():
+    with pytest.raises(RuntimeError, match="undeclared reference to 'upperAscii'"):
+        environment().compile("'a'.upperAscii()")
+    assert environment(ext_strings.ExtStrings()).compile("'a'.upperAscii()").eval().value() == "A"
+
+
+def test_what_the_library_compiles_does_not_pickle():
+    for made in (environment(), environment().compile("n")):
+        with pytest.raises(TypeError, match="cannot pickle"):
+            pickle.dumps(made)
+
+
+def test_the_library_cuts_a_text_at_nul_and_refuses_half_characters_badly():
+    program = environment().compile("x")
+    assert program.eval(data={"x": "a\0b"}).value() == "a"
+    with pytest.raises(RuntimeError):
+        program.eval(data={"x": "\ud800"})
+
+
+def test_the_library_takes_a_bool_for_a_number():
+    assert environment().compile("n + 1").eval(data={"n": True}).value() == 2
+
+
+# --- what is wrong with an expression -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("d > 1", "column 3: '>' does not take double, int; write a whole number that meets a "
+                  "float with a point, as 1.0, or use double()"),
+        ("n == 1.5", "column 3: '==' does not take int, double; write a whole number that meets a "
+                     "float with a point, as 1.0, or use double()"),
+        ("d in [1, 2]", "column 3: 'in' does not take double, list(int); write a whole number "
+                        "that meets a float with a point, as 1.0, or use double()"),
+        ("d + table + foo(n)", "column 16: there is no function 'foo'"),
+        ("n + s", "column 3: '+' does not take int, string"),
+        ("total > n", "column 1: 'total' is not known here (known: b, bare, d, l, m, maybe, n, s, "
+                      "table, x)"),
+        ("n > mayb", "column 5: 'mayb' is not known here (known: b, bare, d, l, m, maybe, n, s, "
+                     "table, x); did you mean 'maybe'?"),
+        ("order.total.sum", "column 1: 'order' is not known here (known: b, bare, d, l, m, maybe, "
+                            "n, s, table, x)"),
+        ("s.startWith('a')", "column 12: there is no function 'startWith'; did you mean "
+                             "'startsWith'?"),
+        ("n ? 1 : 2", "column 3: what stands before ? must be bool, not int"),
+        ("b ? 1 : 'x'", "column 3: '? :' does not take bool, int, string"),
+        ("!n", "column 1: '!' does not take int"),
+        ("l.foo", "column 2: expression of type 'list(int)' cannot be the operand of a select "
+                  "operation"),
+        ("n >", "column 4: mismatched input '<EOF>'"),
+        ("", "column 1: mismatched input '<EOF>'"),
+        ("for > 1", "column 1: reserved identifier: for"),
+        ("n >\n\n oops", "line 3 column 2: 'oops' is not known here (known: b, bare, d, l, m, "
+                         "maybe, n, s, table, x)"),
+        ("(" * 100 + "n" + ")" * 100, "it is nested too deep"),
+        ("+".join(["n"] * 400), "it is nested too deep"),
+        ("n" * 1001, "it has 1,001 characters; an expression may have 1,000"),
+        ("'\ud800'", "it has a character that no text can have"),
+        ("n\0", "it has a character that no text can have"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_column(text, told):
+    assert problems(text) == [told]
+
+
+def test_every_mistake_is_told_at_once():
+    assert [text.partition(":")[0] for text in problems("d > 1 || foo || bar > n")] == [
+        "column 3", "column 10", "column 17",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["for", "in", "int", "two words", "é", "a-b", "1a"])
+def test_a_name_that_no_expression_can_have_is_told(name):
+    found = compile_expression(f"{name} > 1", {name: "int"})
+    assert isinstance(found, tuple)
+    assert f"'{name}'" in str(found[0])
+
+
+def test_such_a_name_does_no_harm_where_it_is_not_used():
+    made = compile_expression("n > 1", {"n": "int", "two words": "int", "for": "str"})
+    assert isinstance(made, Expression)
+    assert made.names == ("n",)
+
+
+def test_a_condition_must_give_a_bool():
+    assert problems("n + 1", gives="bool") == ["it gives int, not bool"]
+    assert isinstance(compile_expression("x", NAMES, "bool"), Expression)
+    with pytest.raises(ExpressionError, match="it gave int, not bool"):
+        evaluate(compiled("x", gives="bool"), {"x": 1})
+
+
+def test_a_problem_of_the_whole_has_no_column():
+    assert str(Problem("too long")) == "too long"
+
+
+# --- what an expression gives ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "wanted"),
+    [
+        ("n + 1", {"n": 2}, 3),
+        ("d > 1.0", {"d": 2}, True),
+        ("double(n) * 1.5", {"n": 2}, 3.0),
+        ("s.upperAscii() + '!'", {"s": "é a"}, "é A!"),
+        ("s.split(' ')", {"s": "a b"}, ["a", "b"]),
+        ("math.greatest(n, 3)", {"n": 2}, 3),
+        ("x.total > 1 && x.rows[0].id == 'a'", {"x": {"total": 1.5, "rows": [{"id": "a"}]}}, True),
+        ("has(x.total) ? x.total : 0", {"x": {}}, 0),
+        ("l.map(i, i * 2)", {"l": [1, 2]}, [2, 4]),
+        ("l.exists(i, i > 1)", {"l": (1, 2)}, True),
+        ("m.a + m['b']", {"m": {"a": 1, "b": 2.5}}, 3.5),
+        ("bare[1] == bare.one", {"bare": {1: "x", "one": "x"}}, True),
+        ("maybe == null", {"maybe": None}, True),
+        ("maybe > 2", {"maybe": 3}, True),
+        ("x != x", {"x": float("nan")}, True),
+        ("x", {"x": {"a": [1, None, True, 2.5, "s"]}}, {"a": [1, None, True, 2.5, "s"]}),
+        ("1 / 0 > 1 || true", {}, True),
+        ("b ? 'yes' : 'no'", {"b": np.True_}, "yes"),
+        ("n + 1", {"n": np.int64(2)}, 3),
+        ("d", {"d": np.float32(0.5)}, 0.5),
+        ("s", {"s": "x", "n": object(), "table": Secret("UNREAD")}, "x"),
+    ],
+)  # fmt: skip
+def test_an_expression_gives_its_value(text, values, wanted):
+    expression = compiled(text)
+    found = evaluate(expression, dict.fromkeys(expression.names, 0) | values)
+    assert (found, type(found)) == (wanted, type(wanted))
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "reason"),
+    [
+        ("n / 0", {"n": 1}, "divide by zero"),
+        ("n * n", {"n": 2**40}, "integer overflow"),
+        ("l[5]", {"l": [1]}, "Index error: index=5 size=1"),
+        ("x.foo", {"x": {}}, 'Key not found in map : "foo"'),
+        ("x > 1", {"x": "a"}, "'>' does not take string, int"),
+        ("x + 1", {"x": 1.5}, "'+' does not take double, int; write a whole number that meets a "
+                              "float with a point, as 1.0, or use double()"),
+        ("x ? 1 : 2", {"x": 1}, "what stands before ? must be bool"),
+        ("int(s)", {"s": "x"}, "cannot convert string to int"),
+        ("x.all(i, true)", {"x": [0] * 10_001},
+         "it takes too many steps: it may go through ten thousand items in all"),
+        ("n", {}, "'n' has no value"),
+        ("x", {"x": object()}, "'x' has object, which no expression can read"),
+        ("x", {"x": {1, 2}}, "'x' has set, which no expression can read"),
+        ("x", {"x": Decimal(1)}, "'x' has decimal.Decimal, which no expression can read"),
+        ("x", {"x": np.arange(3)}, "'x' has numpy.ndarray, which no expression can read"),
+        ("x", {"x": [{"a": object()}]}, "'x' has object, which no expression can read"),
+        ("x", {"x": {1.5: 2}}, "'x' has a key that is float; keys are texts or whole numbers"),
+        ("x", {"x": 2**63}, "'x' has a whole number of more than 64 bits"),
+        ("x", {"x": "a\0b"}, "'x' has a character that no expression can read"),
+        ("x", {"x": "\ud800"}, "'x' has a character that no expression can read"),
+        ("s", {"s": "a" * 100_001},
+         "'s' is too large for an expression: it has more than 100,000 items and characters"),
+        ("x", {"x": [["a" * 1000] * 50, [0] * 60_000]},
+         "'x' is too large for an expression: it has more than 100,000 items and characters"),
+        ("s", {"s": Secret("TOKEN")}, "'s' has the secret 'TOKEN', which no expression may read"),
+        ("x", {"x": {"a": [Secret("TOKEN")]}},
+         "'x' has the secret 'TOKEN', which no expression may read"),
+        ("x", {"x": {Secret("TOKEN"): 1}},
+         "'x' has the secret 'TOKEN', which no expression may read"),
+    ],
+)  # fmt: skip
+def test_an_expression_without_a_value_says_why(text, values, reason):
+    with pytest.raises(ExpressionError) as raised:
+        value_of(text, **values)
+    assert raised.value.reason == reason
+    assert str(raised.value) == f"the expression '{text}' has no value: {reason}"
+
+
+def test_a_value_that_is_nested_too_deep_is_refused():
+    value: Any = 1
+    for _ in range(expressions.MAX_DEPTH):
+        value = [value]
+    assert value_of("size(x)", x=value) == 1
+    with pytest.raises(ExpressionError, match="'x' is nested deeper than 100 levels"):
+        value_of("size(x)", x=[value])
+
+
+def test_an_expression_changes_no_value():
+    value = {"a": [1]}
+    assert value_of("x.a.map(i, i + 1)", x=value) == [2]
+    assert value == {"a": [1]}
