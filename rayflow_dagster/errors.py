@@ -15,6 +15,8 @@
     ├── VariableError              a variable is undeclared, read-only or mistyped
     ├── SecretError                a secret cannot be looked up where a node runs
     ├── ExpressionError            an expression has no value for what it reads
+    ├── FlowAssertionError         (also AssertionError) what a flow asserts does not hold
+    ├── FlowRaisedError            a flow says itself that it has failed
     ├── FlowFailedError            a flow ended without reaching a RETURN
     ├── FlowChangedError           a re-execution whose flow is no longer the same
     ├── ProjectError               the project's own settings are wrong
@@ -218,6 +220,26 @@ class ExpressionError(RayflowError):
         self.expression = expression
         self.reason = reason
         super().__init__(text)
+
+
+class FlowAssertionError(RayflowError, AssertionError):
+    """What a flow asserts does not hold. ``previews``: the inputs that the condition was about."""
+
+    def __init__(
+        self, condition: str, message: str | None = None, previews: Mapping[str, str] | None = None
+    ) -> None:
+        self.condition = "" if message is None else condition
+        self.previews = dict(previews or {})
+        if message is None:
+            super().__init__(condition)
+            return
+        inputs = ", ".join(f"{name} = {text}" for name, text in self.previews.items())
+        about = f"{condition} does not hold" + (f" with {inputs}" if inputs else "")
+        super().__init__(f"{message} ({about})" if message else about)
+
+
+class FlowRaisedError(RayflowError):
+    """A flow says itself that it has failed, with the message that its author wrote."""
 
 
 class FlowFailedError(RayflowError):

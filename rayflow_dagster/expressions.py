@@ -119,6 +119,26 @@ def _compiled(
     return Expression(text, used, gives, program)
 
 
+def expression_problems(text: Any, names: Mapping[str, str]) -> list[str]:
+    """Everything that is wrong with a condition over ``names``, with its columns."""
+    if not isinstance(text, str) or not text.strip():
+        return [f'{text!r:.80} is no expression; write for example "total > 100.0"']
+    made = compile_expression(text, names, "bool")
+    return [] if isinstance(made, Expression) else [f"{text!r}: {each}" for each in made]
+
+
+def holds(text: str, names: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Whether a condition holds; it has been compiled with these names, or is here.
+
+    Raises:
+        ExpressionError: it is wrong, or has no value for these.
+    """
+    made = compile_expression(text, names, "bool")
+    if not isinstance(made, Expression):
+        raise ExpressionError(text, "; ".join(map(str, made)))
+    return bool(evaluate(made, values))
+
+
 def _mentions(text: str, name: str) -> bool:
     """Whether an expression may use a name; that the name stands in a text of it counts too."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None

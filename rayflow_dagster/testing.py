@@ -147,9 +147,10 @@ class InProcessActors:
         """Nothing has to come up."""
 
     def needs_worker(self, node_id: str) -> bool:
-        """Every node needs one of the threads, but for START and RETURN."""
+        """Every node needs one of the threads, but for START, RETURN and control nodes."""
         graph = self._graph
-        return node_id != graph["start_node"] and node_id not in graph["return_nodes"]
+        is_end = node_id == graph["start_node"] or node_id in graph["return_nodes"]
+        return not (is_end or graph["nodes"][node_id]["metadata"].get("is_control"))
 
     def reserve(self, node_id: str) -> "Future[Any]":
         """One of the threads, for the next ``dispatch`` of the node."""

@@ -23,6 +23,9 @@ ResultStatus = Literal["success", "error", "skipped"]
 Severity = Literal["error", "warning"]
 OnError = Literal["stop", "continue"]
 Ends = Literal["first_return", "all_settled"]
+ExecFires = Literal["one", "any", "all", "some_or_last"]
+"""Which of a node's exec outputs fire in a run: one of them; any; all; or some of those before the
+last, else the last."""
 
 EXEC_IN = "exec_in"
 """Canonical name of the one exec input of a node."""
@@ -105,6 +108,8 @@ class NodeMetadata(TypedDict):
     """The exec outputs in order; empty for a node without any."""
     exec_exclusive: NotRequired[bool]
     """True when a run is known to fire at most one of ``exec_outputs``."""
+    exec_fires: NotRequired[ExecFires]
+    """Of a control node: which of ``exec_outputs`` fire, more exactly than ``exec_exclusive``."""
     defaults: NotRequired[dict[str, Any]]
     """Defaults of inputs that have one."""
     input_descriptions: NotRequired[dict[str, str]]
@@ -116,6 +121,8 @@ class NodeMetadata(TypedDict):
     resident_ttl: NotRequired[float]
     """Seconds without work after which a resident node's actor ends; absent when the class does
     not say."""
+    is_control: NotRequired[bool]
+    """True for a built-in node that runs in the run's process; see ``control_nodes``."""
     is_async: NotRequired[bool]
     file: NotRequired[str]
     """The file that defines the class; absent when known only from a flow's snapshot."""

@@ -179,6 +179,7 @@ class ActorManager:
         spec = self._specs[node_id]
         path = spec.call.class_path
         rests = path in (START_CLASS, RETURN_CLASS) or is_control(path, self._loader)
+        rests = rests or spec.metadata.get("is_control", False)
         return spec.runs_on in ("worker", "own") and not rests
 
     def reserve(self, node_id: str) -> "Future[Any]":

@@ -14,14 +14,14 @@ def node_options(node: Node, settings: Mapping[str, Any]) -> GraphNode:
     """
     data = node.data
     options: dict[str, Any] = {
-        "ray_options": _ray_options(node, settings),
+        "ray_options": {} if node.is_control else _ray_options(node, settings),
         "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
     }
     if not (node.is_start or node.is_return):
         retry = data.get("retry") or settings.get("retry")
         if retry and retry.get("max"):
             options["retry"] = {"delay": 0.0, **retry}
-        options |= _residence(node)
+        options |= {} if node.is_control else _residence(node)
     options |= {key: data[key] for key in ("pool", "priority") if data.get(key) is not None}
     return cast(GraphNode, options)
 

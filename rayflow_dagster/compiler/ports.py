@@ -1,8 +1,11 @@
-"""Which ports a drawn node has: its class's, made its own for START, RETURN and variable nodes."""
+"""Which ports a drawn node has: its class's, made its own for START, RETURN, variable nodes and
+control nodes.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.metadata import display_name
 from rayflow_dagster.port_types import type_text
 from rayflow_dagster.types import (
@@ -114,13 +117,36 @@ def own_ports(
         ports["input_descriptions"] = _descriptions(raw["data"].get("inputs"))
     elif raw["type"] == RETURN_CLASS:
         types, defaults = declared_types(raw["data"].get("inputs"))
-        wired = {name: "any" for name in wired_in if name and name not in types}
-        ports = {"inputs": {**types, **wired}, "defaults": defaults}
+        ports = {"inputs": _with_wired(types, wired_in), "defaults": defaults}
     elif raw["type"].startswith(VARIABLE_CLASSES_PACKAGE):
         ports = _variable_ports(raw, known, variables)
+    elif raw["type"] in CONTROL_NODES:
+        ports = _control_ports(raw, known, wired_in)
     else:
         return known
     return cast(NodeMetadata, {**known, **ports})
+
+
+def _with_wired(types: Mapping[str, str], wired_in: Iterable[str]) -> dict[str, str]:
+    """Inputs that are whatever is wired, beside those with a type."""
+    return {**types, **{name: "any" for name in wired_in if name and name not in types}}
+
+
+def _control_ports(raw: FlowNode, known: NodeMetadata, wired_in: list[str]) -> dict[str, Any]:
+    kind = CONTROL_NODES[raw["type"]]
+    ports: dict[str, Any] = {"is_control": True}
+    if kind.takes_wires:
+        ports["inputs"] = _with_wired({}, wired_in)
+    own = kind.ports(constants_of(known, raw["data"].get("constantValues")))
+    if own is not None:
+        ports |= {**own._asdict(), "exec_exclusive": own.exec_fires == "one"}
+    return ports
+
+
+def constants_of(known: NodeMetadata, values: Any) -> dict[str, Any]:
+    """The constants of a node: its class's, and what the flow says instead."""
+    given = values if isinstance(values, dict) else {}
+    return {name: given.get(name, spec["value"]) for name, spec in known["constants"].items()}
 
 
 def _variable_ports(

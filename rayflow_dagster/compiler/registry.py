@@ -15,9 +15,10 @@ from rayflow_dagster.types import NodeMetadata
 from .source import ClassSource, merged_metadata, read_module
 
 BUILTIN_PACKAGE = "rayflow_dagster.nodes"
-_BASE_CLASSES = frozenset(
-    {"rayflow_dagster.RayflowNode", "rayflow_dagster.node.RayflowNode", "rayflow.RayflowNode"}
-)
+_BASE_CLASSES = frozenset({
+    "rayflow_dagster.RayflowNode", "rayflow_dagster.node.RayflowNode", "rayflow.RayflowNode",
+    "rayflow_dagster.control_node.ControlNode",
+})  # fmt: skip
 _PLAIN_BASES = _BASE_CLASSES | {"object", "abc.ABC"}
 _MAX_BASES = 20
 

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
     DISABLED,
@@ -16,6 +17,7 @@ from rayflow_dagster.types import (
     START_CLASS,
     ConstantSpec,
     EdgeKind,
+    ExecFires,
     FlowData,
     FlowEdge,
     FlowNode,
@@ -75,6 +77,16 @@ class Node:
         return self.class_path == RETURN_CLASS
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is a built-in node that runs in the run's process."""
+        return bool(self.metadata and self.metadata.get("is_control"))
+
+    @property
+    def takes_wires(self) -> bool:
+        """Whether it is a control node whose inputs are whatever is wired."""
+        return self.is_control and CONTROL_NODES[self.class_path].takes_wires
+
+    @property
     def is_disabled(self) -> bool:
         return self.data.get(DISABLED) is True
 
@@ -91,6 +103,14 @@ class Node:
         return self.metadata.get("exec_outputs", ()) if self.metadata else ()
 
     @property
+    def exec_fires(self) -> ExecFires:
+        """Which of its exec outputs fire in a run, as far as is known."""
+        if self.metadata is None:
+            return "any"
+        exclusive = self.metadata.get("exec_exclusive", False)
+        return self.metadata.get("exec_fires", "one" if exclusive else "any")
+
+    @property
     def constants(self) -> Mapping[str, ConstantSpec]:
         return self.metadata["constants"] if self.metadata else {}
 
@@ -103,6 +123,12 @@ class Node:
         """Whether the implicit ``error`` exec output exists on this node."""
         is_general = not self.is_start and not self.is_return
         return is_general and bool(self.exec_outputs) and ERROR_PORT not in self.exec_outputs
+
+    def output_type(self, port: str) -> str | None:
+        """The type of an output, the implicit ``error`` included; None where there is none."""
+        if port == ERROR_PORT and self.can_handle_error:
+            return self.outputs.get(ERROR_PORT, "dict")
+        return self.outputs.get(port)
 
     def has_value(self, input_name: str) -> bool:
         """Whether the input has a value that no wire needs to bring."""
@@ -299,7 +325,8 @@ def resolve(
     flow: FlowData, lookup: MetadataLookup, defaults: Mapping[str, Any] = MappingProxyType({})
 ) -> ResolvedFlow:
     """Look up every node's metadata and make it the node's own (START's and RETURN's ports, the
-    types of variables). ``defaults`` are the project's ``settings``.
+    types of variables, what follows from a control node's constants and wires). ``defaults`` are
+    the project's ``settings``.
     """
     edges = tuple(_edge(edge) for edge in flow["edges"])
     wired_out: dict[str, list[str]] = defaultdict(list)
@@ -322,8 +349,31 @@ def resolve(
         known = classes[raw["type"]] or snapshot_metadata(raw)
         own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], variables)
         nodes[raw["id"]] = _node(raw, own)
+    _give_wires_types(nodes, edges)
     settings = merged_settings(flow, defaults)
     return ResolvedFlow(nodes, edges, flow, tuple(duplicates), settings=settings)
+
+
+def _give_wires_types(nodes: dict[str, Node], edges: tuple[Edge, ...]) -> None:
+    """Give the inputs of nodes that take whatever is wired the types of what their wires bring:
+    expressions are checked and counted with them. Wires of several types bring any.
+    """
+    brought: dict[str, dict[str, list[str]]] = {}
+    for edge in edges:
+        source, target = nodes.get(edge.source), nodes.get(edge.target)
+        if not edge.is_exec and source and target and target.takes_wires:
+            kind = source.output_type(edge.source_port) or "any"
+            ports = brought.setdefault(target.id, {})
+            ports.setdefault(edge.target_port, []).append(kind)
+    for node_id, ports in brought.items():
+        node = nodes[node_id]
+        own = {
+            name: kinds[0] if len(set(kinds)) == 1 else "any"
+            for name, kinds in ports.items()
+            if name
+        }
+        metadata = {**cast(NodeMetadata, node.metadata), "inputs": own}
+        nodes[node_id] = replace(node, metadata=cast(NodeMetadata, metadata))
 
 
 def _edge(raw: FlowEdge) -> Edge:

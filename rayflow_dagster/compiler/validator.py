@@ -12,7 +12,7 @@ from .findings import Finding
 from .flow import canonicalize
 from .loader import NodeLoader
 from .resolved import Node, ResolvedFlow, resolve
-from .rules import assets, options, runs, secrets, structure, triggers, values
+from .rules import assets, control, options, runs, secrets, structure, triggers, values
 from .rules.process_check import process_problem
 from .rules.variable_reads import schedule_variables
 
@@ -93,7 +93,13 @@ class FlowValidator:
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
         own = (self._node_class, self._runtime_env)
-        general = (*structure.SHAPE, *options.OPTIONS, *values.VALUES, *assets.ASSETS)
+        general = (
+            *structure.SHAPE,
+            *options.OPTIONS,
+            *values.VALUES,
+            *control.CONTROL,
+            *assets.ASSETS,
+        )
         for rule in (*own, *general, *secrets.SECRETS, self._triggers):
             yield from rule(flow)
         if flow.is_acyclic:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from rayflow_dagster.control_nodes import decided
 from rayflow_dagster.errors import (
     DataNotAvailableError,
     InvalidInputsError,
@@ -14,7 +15,7 @@ from rayflow_dagster.errors import (
     message_of,
     original_of,
 )
-from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.runner import NodeReply, previews
 from rayflow_dagster.secrets.lookup import shown_error
 from rayflow_dagster.secrets.references import Mask, spelled
 from rayflow_dagster.timing import times_of
@@ -77,6 +78,8 @@ class NodeExecutor:
             return self._start_values(node_id, execution_state)
         if node_id in graph["return_nodes"]:
             return await self._return_values(node_id, execution_state)
+        if graph["nodes"][node_id]["metadata"].get("is_control"):
+            return await self._decided(node_id, execution_state)
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
         except DataNotAvailableError as error:
@@ -120,6 +123,19 @@ class NodeExecutor:
         returned = success_result(node_id, {"result": spelled(result)}, [])
         returned["details"] = {"times": {"loading": time.monotonic() - asked}}
         return returned
+
+    async def _decided(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
+        """Run a control node: what fires follows from its inputs, as values."""
+        node = self._gatherer.graph["nodes"][node_id]
+        inputs: dict[str, Any] = {}
+        try:
+            inputs = self._gatherer.gather_inputs(node_id, execution_state)
+            inputs = await Settled(self.actors.fetch(inputs))
+            return success_result(node_id, {}, decided(node, inputs))
+        except Exception as error:  # as above, or the node itself fails
+            failed = self._handle_execution_error(node_id, error)
+        failed["details"] = {"input_previews": previews(inputs, Mask())}
+        return failed
 
     async def execute_nodes_parallel(
         self, node_ids: list[str], execution_state: ExecutionState

@@ -39,6 +39,8 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
     errors.SecretError: _STAYS,
     errors.VariableError: _STAYS,
     errors.ExpressionError: _STAYS,
+    errors.FlowAssertionError: _STAYS,
+    errors.FlowRaisedError: _STAYS,
     errors.NodeLoadError: _STAYS,
     errors.ValidationError: _STAYS,
     errors.FlowFormatError: _STAYS,

@@ -1,5 +1,6 @@
 """Control nodes run in the run's process; whether variables may live there too."""
 
+import asyncio
 import os
 import textwrap
 from collections.abc import Iterator
@@ -123,6 +124,25 @@ def test_a_class_that_a_project_puts_in_the_place_of_ours_runs_on_a_worker(ray_s
     manager.prepare(FlowOrchestrator(Project.at(tmp_path)).load(control_flow()))
     assert manager.needs_worker("branch")
     assert not manager_with(None).needs_worker("branch")
+
+
+@pytest.mark.ray
+def test_a_node_that_decides_reads_a_large_value_here_and_takes_no_worker(ray_session):
+    flow = draw(
+        {"start": node("start", inputs={"text": "str"}), "split": node("text.split"),
+         "it": node("logic.choose", values={"CASES": {"many": "words.size() > 900"}}),
+         "return": node("return"), "few": node("control.fail")},
+        "start.text - split.text, split.parts - it.words, it.many > return, it.default > few",
+    )  # fmt: skip
+    orchestrator = FlowOrchestrator(Project.at(Path(__file__).parent))
+    long = asyncio.run(orchestrator.execute_flow(flow, {"text": "word " * 1000}))  # type: ignore[arg-type]
+    assert long["error"] is None
+    short = asyncio.run(orchestrator.execute_flow(flow, {"text": "word"}))  # type: ignore[arg-type]
+    assert "FlowRaisedError: the flow has failed here" in short["error"]
+    manager = ActorManager(orchestrator.node_loader, None)
+    manager.prepare(orchestrator.load(flow))  # type: ignore[arg-type]
+    assert [manager.needs_worker(each) for each in ("split", "it", "few")] == [True, False, False]
+    manager.cleanup_actors()
 
 
 # --- who can touch the variables ------------------------------------------------------------------

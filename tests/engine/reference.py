@@ -14,8 +14,8 @@ from rayflow_dagster.errors import NodeCrashedError, NodeExecutionError, message
 DEFAULTS = {"CollectNode": {"a": None, "b": None, "c": None}, "BoomNode": {"value": None},
             "SleepNode": {"value": None}, "FragileNode": {"fail": False}}  # fmt: skip
 ONCE = {
-    "DataNotAvailableError", "SecretError", "VariableError", "ExpressionError", "NodeLoadError",
-    "ValidationError",
+    "DataNotAvailableError", "SecretError", "VariableError", "ExpressionError",
+    "FlowAssertionError", "FlowRaisedError", "NodeLoadError", "ValidationError",
     "FlowFormatError", "GraphBuildError", "InvalidInputsError", "FlowChangedError",
     "ProjectError", "NameCollisionError", "RunEndedError",
 }  # fmt: skip

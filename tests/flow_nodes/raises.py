@@ -36,6 +36,8 @@ OURS: list[RayflowError] = [
     errors.VariableError("not declared"),
     errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set"),
     errors.ExpressionError("a / b", "divide by zero"),
+    errors.FlowAssertionError("n > 1", "too few", {"n": "1"}),
+    errors.FlowRaisedError("no orders"),
     errors.FlowFailedError("no RETURN", "n1"),
     errors.FlowChangedError("changed"),
     errors.NameCollisionError({"a": ["x.json", "y.json"]}),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rayflow_dagster.compiler.resolved import Edge, ResolvedFlow
-from rayflow_dagster.types import ERROR_PORT
+from rayflow_dagster.types import ERROR_PORT, ExecFires
 
 from .conditions import FALSE, TRUE, Condition, Conditions
 
@@ -69,9 +69,8 @@ class Liveness:
         self.succeeds[node_id] = self.conditions.choice() if handles_error else TRUE
         normal = self.conditions.both(runs, self.succeeds[node_id])
         outputs = flow.nodes[node_id].exec_outputs
-        metadata = flow.nodes[node_id].metadata
-        exclusive = bool(metadata and metadata.get("exec_exclusive"))
-        for name, chosen in zip(outputs, self._shares(len(outputs), exclusive), strict=True):
+        shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
+        for name, chosen in zip(outputs, shares, strict=True):
             self.fires[node_id, name] = self.conditions.both(normal, chosen)
         if ERROR_PORT in flow.nodes[node_id].outputs:
             self.gives_error.add(node_id)
@@ -93,12 +92,15 @@ class Liveness:
                 runs = self.conditions.both(runs, self.any_present(edges))
         return runs
 
-    def _shares(self, count: int, exclusive: bool) -> list[Condition]:
+    def _shares(self, count: int, fires: ExecFires) -> list[Condition]:
         """When each of ``count`` exec outputs is chosen, given that the node succeeded."""
-        if count == 1:
-            return [TRUE]
-        if not exclusive:
+        if count == 1 or fires == "all":
+            return [TRUE] * count
+        if fires == "any":
             return [self.conditions.choice() for _ in range(count)]
+        if fires == "some_or_last":
+            some = [self.conditions.choice() for _ in range(count - 1)]
+            return [*some, self.conditions.negate(self.conditions.any_of(some))]
         shares, rest = [], TRUE
         for _ in range(count - 1):
             choice = self.conditions.choice()

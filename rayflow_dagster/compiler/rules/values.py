@@ -6,7 +6,6 @@ from typing import Any
 from rayflow_dagster.compiler.converters import converters
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.resolved import (
-    Edge,
     Node,
     ResolvedFlow,
     is_variable_node,
@@ -23,7 +22,6 @@ from rayflow_dagster.port_types import (
 )
 from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import listed
-from rayflow_dagster.types import ERROR_PORT
 
 from .kept import scope_problems
 from .variable_reads import variable_of
@@ -34,7 +32,7 @@ def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
         source, target = flow.nodes.get(edge.source), flow.nodes.get(edge.target)
         if edge.is_exec or source is None or target is None:
             continue
-        gives, takes = _output_type(source, edge), target.inputs.get(edge.target_port)
+        gives, takes = source.output_type(edge.source_port), target.inputs.get(edge.target_port)
         if gives is None or takes is None or _types_fit(source, target, gives, takes):
             continue
         yield Finding(
@@ -54,12 +52,6 @@ def _remedy(gives: str, takes: str) -> str:
     return f"put a node between that converts: {' or '.join(found)}"
 
 
-def _output_type(source: Node, edge: Edge) -> str | None:
-    if edge.source_port == ERROR_PORT and source.can_handle_error:
-        return source.outputs.get(ERROR_PORT, "dict")
-    return source.outputs.get(edge.source_port)
-
-
 def _types_fit(source: Node, target: Node, gives: str, takes: str) -> bool:
     by_code = [word for node, word in ((source, gives), (target, takes)) if _typed_by_code(node)]
     for path in {path for word in by_code for path in class_paths(parse_type(word))}:
@@ -69,7 +61,7 @@ def _types_fit(source: Node, target: Node, gives: str, takes: str) -> bool:
 
 def _typed_by_code(node: Node) -> bool:
     """Whether the node's class says its types. Those that a flow says must import nothing."""
-    by_flow = node.is_start or node.is_return or is_variable_node(node)
+    by_flow = node.is_start or node.is_return or node.takes_wires or is_variable_node(node)
     return not by_flow and bool(node.metadata and node.metadata.get("file"))
 
 

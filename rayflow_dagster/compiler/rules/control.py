@@ -1,0 +1,61 @@
+"""The rules about control nodes: their cases, expressions and templates, and what is wired in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.ports import constants_of
+from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
+from rayflow_dagster.control_nodes import CONTROL_NODES
+from rayflow_dagster.port_types import accepts, parse_type
+from rayflow_dagster.secrets.references import has_secret, secrets_in
+
+
+def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
+    """What a control node's class finds wrong with its constants."""
+    for node in flow.nodes.values():
+        if not node.is_control or node.metadata is None:
+            continue
+        constants = constants_of(node.metadata, node.values)
+        if not all(_is_typed(node, name, value) for name, value in constants.items()):
+            continue  # the rules of values and of secrets tell
+        for fault in CONTROL_NODES[node.class_path].faults(constants, node.inputs):
+            yield Finding(
+                fault.rule,
+                f"node {node} constant '{fault.constant}': {fault.text}",
+                node=node.id,
+                port=fault.constant,
+            )
+
+
+def _is_typed(node: Node, name: str, value: Any) -> bool:
+    is_plain = not has_secret(secrets_in(value))
+    return is_plain and accepts(parse_type(node.constants[name]["type"]), value)
+
+
+def control_secret(flow: ResolvedFlow) -> Iterator[Finding]:
+    """No secret is wired or written into a control node, whose decision would tell of it."""
+    for node in flow.nodes.values():
+        if not node.is_control:
+            continue
+        for what, name, value in _values(flow, node):
+            if has_secret(secrets_in(value)):
+                yield Finding(
+                    "control_secret",
+                    f"node {node} {what} '{name}': it has a secret, and a control node takes none; "
+                    "let a node of yours decide",
+                    node=node.id,
+                    port=name,
+                )
+
+
+def _values(flow: ResolvedFlow, node: Node) -> Iterator[tuple[str, str, Any]]:
+    for name, value in node.values.items():
+        yield "constant" if name in node.constants else "input", name, value
+    for edge in flow.data_into(node.id):
+        source = flow.nodes[edge.source]
+        if source.is_start:
+            yield "input", edge.target_port, source.defaults.get(edge.source_port)
+
+
+CONTROL = (control_constants, control_secret)

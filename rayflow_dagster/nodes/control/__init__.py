@@ -1,0 +1,1 @@
+"""Where a flow splits, and where it says itself that it has failed."""
