@@ -200,6 +200,13 @@ def unhandled() -> Flow:
     return many_edges(lambda at: data_edge(f"n{at % NODES}", "r", "error", f"x{at}"), edges=EDGES)
 
 
+def deciding(**values: Any) -> Flow:
+    """Each node decides, in the same way."""
+    values = {"CASES": {"a": "oops > 1"}, **values}
+    nodes = [node(f"n{at}", "logic.choose", constantValues=values) for at in range(NODES)]
+    return flow(nodes, [exec_edge("s", f"n{at}") for at in range(NODES)])
+
+
 def with_snapshot(edges: Callable[[int], Flow]) -> Flow:
     """Nodes of a class that is not there, of which the editor tells thousands of ports."""
     wide = node("wide", "gone.Wide", inputs=ports(MANY), outputs=ports(MANY, "o"))
@@ -265,6 +272,7 @@ def written(spec: dict[str, Any]) -> Flow:
 
 # Finding rule -> (flow that provokes it, how often at the least).
 MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
+    "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
     "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
     "asset": (badly_optioned, NODES),
     "asset_deps": (assets_in_a_circle, 1),
@@ -413,6 +421,15 @@ def test_a_large_flow_with_one_fault_many_times_is_answered_in_time(
     make, least = MANY_OF[rule]
     found = found_in(make, loader, tmp_path)
     assert found[rule] >= least, found
+
+
+@pytest.mark.timeout(60)
+def test_a_large_flow_with_a_wrong_expression_in_every_node_is_answered_in_time(
+    loader: NodeLoader,
+) -> None:
+    validator = FlowValidator(loader)
+    validator.validate(deciding())
+    assert Counter(each.rule for each in validator.findings)["expression"] == NODES
 
 
 @pytest.mark.timeout(60)

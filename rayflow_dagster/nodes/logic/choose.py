@@ -1,10 +1,11 @@
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from rayflow_dagster.control_node import Constants, ControlNode, Fault, OwnPorts, Types
 from rayflow_dagster.expressions import expression_problems, holds
 
-from .cases import DEFAULT, case_problems
+from .cases import DEFAULT, MOST, case_problems
 
 MATCHES = ("first", "all")
 
@@ -34,7 +35,7 @@ class ChooseNode(ControlNode):
         cases = _cases(constants)
         for problem in case_problems(list(cases)):
             yield Fault("cases", "CASES", problem)
-        for name, expression in cases.items():
+        for name, expression in islice(cases.items(), MOST):
             for problem in expression_problems(expression, types):
                 yield Fault("expression", "CASES", f"case '{name}': {problem}")
         if constants["MATCH"] not in MATCHES:
