@@ -130,7 +130,7 @@ class NodeExecutor:
         inputs: dict[str, Any] = {}
         try:
             inputs = self._gatherer.gather_inputs(node_id, execution_state)
-            inputs = await Settled(self.actors.fetch(inputs))
+            inputs = await Done(self.actors.fetch(inputs))
             return success_result(node_id, {}, decided(node, inputs))
         except Exception as error:  # as above, or the node itself fails
             failed = self._handle_execution_error(node_id, error)
