@@ -236,11 +236,12 @@ def _outputs(
             yield Output(value, RESULT, metadata={**_result_metadata(value), **about, **shown})
             continue
         location = result.get("details", {}).get("stored", {}).get(port)
-        if is_start and session.is_durable:  # what other nodes give, their actors have stored
-            shown = yield from _stored_apart(session, context, ports.outputs[port], value)
-            location = str(shown[LOCATION].value) if shown else None
         text = result.get("details", {}).get("previews", {}).get(port)
         metadata = {"preview": MetadataValue.text(text if text is not None else preview(value))}
+        if is_start and session.is_durable:  # what other nodes give, their actors have stored
+            shown = yield from _stored_apart(session, context, ports.outputs[port], value)
+            location = str(shown.pop(LOCATION).value) if shown else None
+            metadata |= shown
         if not result.get("exec_fired"):
             metadata |= about
         yield Output(NodeOutput(value, location), ports.outputs[port], metadata=metadata)
