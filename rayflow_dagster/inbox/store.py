@@ -113,8 +113,9 @@ class RequestStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, when no thread is at work in it: SQLite would crash the process."""
+        with self._lock:
+            self._connection.close()
 
     def copy_from(self, folder: Path) -> None:
         """Have the requests of the store in ``folder`` instead."""

@@ -164,7 +164,8 @@ def test_many_nodes_on_two_slots_all_answer_though_some_workers_die(manager):
     assert not wait(futures, PATIENCE).not_done
     failed = [future.exception() is not None for future in futures]
     assert failed == [False, True, False, False] * 2
-    assert manager._pool.size <= 2
+    while manager._pool.size > 2:  # those that died are counted until they are taken off
+        wait([], 0.02)
 
 
 def test_a_cancelled_request_is_not_run_and_does_not_hold_a_worker(manager):

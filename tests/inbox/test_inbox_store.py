@@ -7,10 +7,13 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
-from rayflow_dagster.inbox.store import Added, RequestStore, has_store
+import pytest
+
+from rayflow_dagster.inbox.store import FILE, Added, RequestStore, has_store
 
 PLENTY = 1_000_000
 
@@ -35,6 +38,26 @@ def test_a_request_waits_with_its_inputs_until_it_is_taken(store: RequestStore) 
     assert ids(store) == []
     assert found is not None
     assert (found.state, found.run_id) == ("taken", "run")
+
+
+def test_closing_waits_for_a_thread_that_is_at_work(tmp_path: Path) -> None:
+    """SQLite crashes a process that closes a connection in which a thread is."""
+    store = RequestStore(tmp_path)
+    request = add(store)
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(2) as threads:
+            finding = threads.submit(store.find, request)
+            while not store._lock.locked():
+                time.sleep(0.01)
+            closed = threads.submit(store.close)
+            assert not wait([closed], 0.2).done
+            other.execute("ROLLBACK")
+            found = finding.result()
+    assert found is not None
+    assert found.id == request
+    with pytest.raises(sqlite3.Error, match="closed"):
+        store.find(request)
 
 
 def test_requests_wait_oldest_first_and_by_flow(store: RequestStore) -> None:
