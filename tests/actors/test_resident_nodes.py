@@ -1,6 +1,5 @@
 """Resident nodes: actors that outlive the run, one per node of a flow of a project."""
 
-import asyncio
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -315,17 +314,15 @@ def test_a_file_without_a_name_is_known_by_its_file_in_direct_runs(runs):
     assert counts == [1, 2]
 
 
-def test_a_run_that_gave_up_while_it_waited_gets_no_turn():
-    async def answers() -> list[str]:
-        resident = ResidentActor(WorkerSettings(), "digest", PATIENCE)
-        first = await resident.lease("first", "digest", PATIENCE)
-        waiting = [asyncio.create_task(resident.lease(each, "digest", PATIENCE)) for each in "ab"]
-        await asyncio.sleep(0)
-        await resident.withdraw("a")
-        await resident.withdraw("first")
-        return [first, await waiting[1]]
-
-    assert asyncio.run(answers()) == ["granted", "granted"]
+def test_a_run_that_gave_up_while_it_waited_gets_no_turn(ray_session):
+    """On an actor, as in every process: one that nobody uses any more ends its process."""
+    kind = ray.remote(num_cpus=0)(ResidentActor)
+    resident: Any = kind.remote(WorkerSettings(), "digest", PATIENCE)
+    first = ray.get(resident.lease.remote("first", "digest", PATIENCE), timeout=PATIENCE)
+    waiting = [resident.lease.remote(each, "digest", PATIENCE) for each in "ab"]
+    ray.get([resident.withdraw.remote(each) for each in ("a", "first")], timeout=PATIENCE)
+    assert [first, ray.get(waiting[1], timeout=PATIENCE)] == ["granted", "granted"]
+    ray.kill(resident)
 
 
 def test_an_input_that_cannot_be_read_does_not_keep_the_resident_from_the_next_run(runs):
