@@ -77,7 +77,7 @@ class Lease:
     pending: int = 0
     """How many requests for slots, of all runs, wait in Ray as last seen."""
     autoscales: bool = False
-    fits: Callable[[ActorCall, str], bool] = lambda _request, _machine: True
+    fits: Callable[[ActorCall, str], bool] = lambda _call, _machine: True
     _spare: list[Worker] = field(default_factory=list)
     """Workers that are to end."""
 

@@ -57,7 +57,7 @@ class Checked:
         self.outcome: str | None = None
 
     def tell(self, event: Event) -> list[Instruction]:
-        before = dict(self.statuses())
+        before, attempt = dict(self.statuses()), 0
         match event:
             case Settled(result):
                 attempt = self.running.pop(result["node_id"])
@@ -66,7 +66,7 @@ class Checked:
                 self.running.pop(node_id, None)
         instructions = self.machine.handle(event)
         for instruction in instructions:
-            self._check(instruction, event, locals().get("attempt", 0))
+            self._check(instruction, event, attempt)
         for node_id, status in self.statuses():
             assert before[node_id] not in ("completed", "failed") or status == before[node_id]
             is_running = status == "running"
