@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from .node import RayflowNode
-from .types import EXEC_NEXT, EXEC_OUT, ExecFires
+from .types import EXEC_NEXT, EXEC_OUT, ExecFires, RegionKind
 
 Constants = Mapping[str, Any]
 Types = Mapping[str, str]
@@ -58,3 +58,12 @@ class ControlNode(RayflowNode):
         constants = {name: getattr(self, name) for name in dir(self) if name.isupper()}
         fired = self.decide(constants, dict.fromkeys(inputs, "any"), inputs)
         return {} if fired == [EXEC_OUT] else {EXEC_NEXT: fired}
+
+
+class RegionNode(ControlNode):
+    """A node that runs other nodes, its body: those that only its exec output ``body`` leads to.
+
+    The engine runs it (``engine/region.py``); it decides nothing by itself.
+    """
+
+    region_kind: ClassVar[RegionKind]

@@ -3,21 +3,34 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .control_node import ControlNode
+from .control_node import ControlNode, RegionNode
 from .errors import SecretError
+from .nodes.control.break_ import BreakNode
+from .nodes.control.continue_ import ContinueNode
 from .nodes.control.fail import FailNode
+from .nodes.control.for_each import ForEachNode
+from .nodes.control.group import GroupNode
 from .nodes.control.parallel import ParallelNode
+from .nodes.control.while_ import WhileNode
 from .nodes.logic.assert_ import AssertNode
 from .nodes.logic.choose import ChooseNode
 from .nodes.logic.switch import SwitchNode
 from .secrets.references import has_secret
-from .types import GraphNode
+from .types import GraphNode, RegionKind
 
 CONTROL_NODES: Mapping[str, type[ControlNode]] = {
     f"{each.__module__}.{each.__qualname__}": each
-    for each in (AssertNode, ChooseNode, FailNode, ParallelNode, SwitchNode)
-}
+    for each in (
+        AssertNode, BreakNode, ChooseNode, ContinueNode, FailNode, ForEachNode, GroupNode,
+        ParallelNode, SwitchNode, WhileNode,
+    )
+}  # fmt: skip
 """By class path. A test finds those that were forgotten here."""
+
+REGION_KINDS: Mapping[str, RegionKind] = {
+    path: kind.region_kind for path, kind in CONTROL_NODES.items() if issubclass(kind, RegionNode)
+}
+"""The control nodes that run other nodes, their body."""
 
 
 def decided(node: GraphNode, inputs: Mapping[str, Any]) -> list[str]:

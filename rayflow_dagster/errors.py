@@ -61,6 +61,13 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+def told(error: BaseException) -> str:
+    """An error of a node in a line: where in a body it came up, its class and its message."""
+    where = error.where if isinstance(error, NodeExecutionError) else ""
+    text = describe(original_of(error))
+    return f"{where}: {text}" if where else text
+
+
 def class_names(error: BaseException) -> tuple[str, ...]:
     """The names of an error's class and of its bases, plain and dotted, the nearest first; of the
     error that it stands in for, if it does.
@@ -160,8 +167,11 @@ class DataNotAvailableError(RayflowError):
 class NodeExecutionError(RayflowError):
     """A node failed.
 
-    ``node_id`` is the node, ``original_error`` what went wrong in it.
+    ``node_id`` is the node, ``original_error`` what went wrong in it. ``where`` says where in the
+    body of a region the node stands, as ``item 3, node 'fetch'``; "" for one that is in none.
     """
+
+    where = ""
 
     def __init__(self, node_id: str, original_error: BaseException | None = None) -> None:
         if original_error is None:
@@ -240,6 +250,10 @@ class FlowAssertionError(RayflowError, AssertionError):
 
 class FlowRaisedError(RayflowError):
     """A flow says itself that it has failed, with the message that its author wrote."""
+
+
+class LimitReachedError(RayflowError):
+    """A loop was stopped by its ``max_iterations`` or ``time_limit``."""
 
 
 class FlowFailedError(RayflowError):

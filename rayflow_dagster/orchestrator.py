@@ -17,13 +17,13 @@ from .compiler.loader import NodeLoader
 from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
 from .engine.error_handler import ErrorHandler
-from .engine.executor import Dispatcher, NodeExecutor, handled_result, success_result
-from .engine.failures import error_of, is_handled
+from .engine.executor import Dispatcher, NodeExecutor
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.loop import FlowLoop
 from .engine.machine import FlowMachine
-from .engine.planner import ExecutionPlanner, skipped_result
+from .engine.node_runner import NodeRunner
+from .engine.planner import ExecutionPlanner
 from .engine.tracker import StateTracker
 from .errors import FlowFailedError, RayflowError, describe
 from .optional import optional
@@ -90,6 +90,7 @@ class FlowOrchestrator:
         self._on_settled: Listener = on_settled or (lambda _: None)
         self._kept_variables = kept_variables
         self._run_variables: RunVariables | None = None
+        self._runner: NodeRunner | None = None
         self._problem: RayflowError | None = None
         self._one_flow = threading.Lock()
 
@@ -174,10 +175,11 @@ class FlowOrchestrator:
         Raises:
             ClusterError: the cluster cannot be reached, or can never run what a node asks for.
         """
-        if self.data_gatherer is None:
+        if self.data_gatherer is None or self.execution_planner is None:
             raise RayflowError("load a flow before connecting")
         self.actor_manager = self._connect(self)
         self.node_executor = NodeExecutor(self.actor_manager, self.data_gatherer)
+        self._runner = NodeRunner(self._require_graph(), self.execution_planner, self.node_executor)
 
     async def _connect_apart(self) -> None:
         """``connect`` on another thread, as the event loop goes on while Ray starts."""
@@ -193,8 +195,7 @@ class FlowOrchestrator:
         RETURN would be left out where no other run was before.
         """
         self.connect()
-        _, _, executor = self._require_ready()
-        executor.actors.wait_until_up(ACTOR_SECONDS)
+        self._require_runner().actors.wait_until_up(ACTOR_SECONDS)
 
     def _begin_variables(self) -> None:
         """Read the variables that are kept between runs."""
@@ -238,6 +239,7 @@ class FlowOrchestrator:
         attempt: int = 0,
         start_inputs: Mapping[str, Any] | None = None,
         store_in: str | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> NodeResult:
         """Run one node once: the one definition of it, for the loop and for Dagster's ops.
 
@@ -248,20 +250,16 @@ class FlowOrchestrator:
                 failure that is not tried again.
             start_inputs: the flow's inputs, for START.
             store_in: a folder to write the outputs to, for re-execution.
+            tell: takes a line now and then about how far a region has come.
         """
-        graph, planner, executor = self._require_ready()
-        if node_id == graph["start_node"]:
-            return success_result(node_id, dict(start_inputs or {}), ["exec_out"])
-        if planner.lacks_data(node_id, state):
-            return skipped_result(node_id, "a value that it needs did not come")
-        result = await executor.execute_node(node_id, state, store_in)
-        result.setdefault("details", {})["attempts"] = attempt + 1
-        if result["status"] != "error":
-            return result
-        node, error = graph["nodes"][node_id], error_of(result)
-        if not is_handled(node, error, attempt):
-            return result
-        return handled_result(result, error, node["metadata"]["outputs"])
+        return await self._require_runner().run_node(
+            node_id,
+            state,
+            attempt=attempt,
+            start_inputs=start_inputs,
+            store_in=store_in,
+            tell=tell,
+        )
 
     async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
         """Run the flow that ``_initialize`` took: plan on every completion, until nothing runs and
@@ -281,15 +279,19 @@ class FlowOrchestrator:
 
     async def _loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
         """``{"result": dict, "error": str | None}`` of the loaded flow."""
-        graph, _, executor = self._require_ready()
-        loop = FlowLoop(
-            graph, self.require_machine(), self.require_tracker(), self.run_node,
-            executor.actors, self._settled,
+        runner, machine, tracker = (
+            self._require_runner(), self.require_machine(), self.require_tracker()
         )  # fmt: skip
-        outcome = await loop.run(start_inputs)
-        if outcome["error"] is None and self._run_variables is not None:
+        loop = FlowLoop(runner.graph, machine, tracker, self.run_node, runner.actors, self._settled)
+        await loop.run(start_inputs)
+        reached = tracker.reached_return()
+        if reached is None:
+            errors = machine.errors or [str(machine.no_return_error())]
+            return {"result": {}, "error": "; ".join(errors)}
+        if not machine.errors and self._run_variables is not None:
             self._run_variables.keep()
-        return outcome
+        result = tracker.get_cached_output(reached, "result")
+        return {"result": result, "error": "; ".join(machine.errors) or None}
 
     def _finalize(self) -> None:
         """End the actors and the variable store."""
@@ -322,10 +324,10 @@ class FlowOrchestrator:
             raise RayflowError("no flow is loaded")
         return self.state_tracker
 
-    def _require_ready(self) -> tuple[ExecutionGraph, ExecutionPlanner, NodeExecutor]:
-        if self.graph is None or self.execution_planner is None or self.node_executor is None:
+    def _require_runner(self) -> NodeRunner:
+        if self._runner is None or self.node_executor is None:
             raise RayflowError("load a flow and connect before running nodes")
-        return self.graph, self.execution_planner, self.node_executor
+        return self._runner
 
 
 def _outcome(

@@ -24,7 +24,7 @@ from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, part_outputs, run_node_class
 from .timing import leaving
-from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, NodeMetadata
+from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, NodeMetadata, every_node
 from .values.crossing import Sent, crossed, not_read, not_sent
 from .values.stored import StoredValue
 from .variables.store import GlobalVariableStore, WriteTracking
@@ -131,10 +131,11 @@ class InProcessActors:
     ) -> None:
         self._loader = orchestrator.node_loader
         self._graph = graph
+        self._nodes = every_node(graph)
         self.store = GlobalVariableStore(
             graph.get("variables", {}), orchestrator.variables_snapshot
         )
-        self._free = workers
+        self._free = self.width = workers
         self._closed = False
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, int, Future[Any]]] = []
@@ -150,7 +151,7 @@ class InProcessActors:
         """Every node needs one of the threads, but for START, RETURN and control nodes."""
         graph = self._graph
         is_end = node_id == graph["start_node"] or node_id in graph["return_nodes"]
-        return not (is_end or graph["nodes"][node_id]["metadata"].get("is_control"))
+        return not (is_end or self._nodes[node_id]["metadata"].get("is_control"))
 
     def reserve(self, node_id: str) -> "Future[Any]":
         """One of the threads, for the next ``dispatch`` of the node."""
@@ -159,7 +160,7 @@ class InProcessActors:
 
     def _wait_for_one(self, node_id: str) -> "Future[Any]":
         waiting: Future[Any] = Future()
-        priority = self._graph["nodes"][node_id].get("priority", 0)
+        priority = self._nodes[node_id].get("priority", 0)
         with self._lock:
             heapq.heappush(self._waiting, (-priority, next(self._numbers), waiting))
         self._hand_out()
@@ -217,6 +218,10 @@ class InProcessActors:
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return self._threads.submit(lambda: {k: _opened(value) for k, value in values.items()})
 
+    def keep(self, value: Any) -> Any:
+        """The value as one that nodes get copies of."""
+        return Sent.of(value)
+
     def cleanup_actors(self) -> None:
         """End the threads; running nodes finish first, and none that waits starts."""
         with self._lock:
@@ -226,7 +231,7 @@ class InProcessActors:
 
     def _run(self, node_id: str, inputs: dict[str, Any], store_in: str | None) -> NodeReply:
         arrived = time.monotonic()
-        node = self._graph["nodes"][node_id]
+        node = self._nodes[node_id]
         call = NodeCall(node_id, node["class_path"], node["constants"])
         node_class = self._loader.load_node_class(node["class_path"])
         metadata = self._loader.get_node_metadata(node["class_path"])

@@ -23,6 +23,8 @@ ResultStatus = Literal["success", "error", "skipped"]
 Severity = Literal["error", "warning"]
 OnError = Literal["stop", "continue"]
 Ends = Literal["first_return", "all_settled"]
+RegionKind = Literal["for_each", "while", "group"]
+OnItemError = Literal["fail", "skip", "collect"]
 ExecFires = Literal["one", "any", "all", "some_or_last"]
 """Which of a node's exec outputs fire in a run: one of them; any; all; or some of those before the
 last, else the last."""
@@ -35,11 +37,15 @@ EXEC_NEXT = "exec_next"
 """Reserved key in what ``process`` returns: the exec output (or outputs) that fire."""
 ERROR_PORT = "error"
 """The exec output that handles a node's failure, and the data output that describes it."""
+ALWAYS = "always"
+"""The exec output of a group that fires when its body has ended, whatever came of it."""
 DISABLED = "disabled"
 """The key of ``data`` that switches a node off, and the exec output of START that never fires and
 alone leads to such a node in the compiled flow."""
 START_CLASS = "rayflow_dagster.nodes.base.start.StartNode"
 RETURN_CLASS = "rayflow_dagster.nodes.base.return_.ReturnNode"
+BREAK_CLASS = "rayflow_dagster.nodes.control.break_.BreakNode"
+CONTINUE_CLASS = "rayflow_dagster.nodes.control.continue_.ContinueNode"
 GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNode"
 SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
 
@@ -121,6 +127,10 @@ class NodeMetadata(TypedDict):
     resident_ttl: NotRequired[float]
     """Seconds without work after which a resident node's actor ends; absent when the class does
     not say."""
+    inner_inputs: NotRequired[dict[str, str]]
+    """Of a region node: what its body hands it."""
+    inner_outputs: NotRequired[dict[str, str]]
+    """Of a region node: those of ``outputs`` that its body reads."""
     is_control: NotRequired[bool]
     """True for a built-in node that runs in the run's process; see ``control_nodes``."""
     is_async: NotRequired[bool]
@@ -169,6 +179,33 @@ class GraphNode(TypedDict):
     resident_ttl: NotRequired[float]
     """Seconds without work after which the actor of a resident node ends; absent when neither the
     flow nor the class says."""
+    body: NotRequired["ExecutionGraph"]
+    """Of a region node: the nodes that it runs, as a graph whose START is the region itself."""
+    region: NotRequired["RegionSpec"]
+    """Of a region node: how its body runs."""
+
+
+class RegionSpec(TypedDict):
+    """How a region node runs its body, and what passes between the two."""
+
+    kind: RegionKind
+    carry: list[str]
+    """The names of the values that an iteration hands to the next."""
+    inner: dict[str, list[tuple[str, str]]]
+    """Inner input (``again``, ``next.<name>``) -> the (node, output)s of the body wired into it."""
+    leaves: dict[str, tuple[str, str]]
+    """Output of the region -> the (node, output) of the body whose values it has."""
+    exhausted: bool
+    """Whether the exec output of that name is wired."""
+    seen: list[str]
+    """The inputs that only the body reads: ``<node>.<output>`` of nodes outside of it."""
+    parallel: int | None
+    batch: int | None
+    on_item_error: OnItemError
+    aligned: bool
+    max_iterations: int | None
+    interval: float
+    time_limit: float | None
 
 
 class GraphEdge(TypedDict):
@@ -200,14 +237,33 @@ class ExecutionGraph(TypedDict):
     storage: NotRequired[str]
     """The folder or fsspec URL that durable outputs are written under; absent means the default
     place."""
+    kept: NotRequired[list[tuple[str, str]]]
+    """Of a body: the (node, output)s that are read when the iteration has ended."""
+
+
+def every_node(graph: ExecutionGraph) -> dict[str, GraphNode]:
+    """The nodes of a graph and of all bodies in it, by id; a region's own node, not its START."""
+    found: dict[str, GraphNode] = {}
+    for node in graph["nodes"].values():
+        if "body" in node:
+            found |= every_node(node["body"])
+    return found | graph["nodes"]
 
 
 class ErrorValue(TypedDict):
-    """The data output ``error`` of a node whose failure is handled."""
+    """The data output ``error`` of a node whose failure is handled. Of a region node, ``node_id``
+    is the node of its body that failed.
+    """
 
     type: str
     message: str
     node_id: str
+
+
+class ItemError(ErrorValue):
+    """One of the ``errors`` of a ``control.for_each``; ``index`` counts from 0."""
+
+    index: int
 
 
 class NodeResult(TypedDict):
@@ -221,7 +277,7 @@ class NodeResult(TypedDict):
     exec_next: str | None
     """The exec output that fired, when exactly one did."""
     exec_fired: NotRequired[list[str]]
-    """Every exec output that fired."""
+    """Every exec output that fired; of a node that failed, ``always`` may have."""
     exception: NotRequired[BaseException]
     """The node's own exception, when ``status`` is ``"error"``."""
     handled: NotRequired[BaseException]

@@ -21,8 +21,8 @@ from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
-from rayflow_dagster.values.stored import StoredValue
+from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph, every_node
+from rayflow_dagster.values.stored import StoredValue, boxed
 from rayflow_dagster.variables.store import GlobalVariableStore
 
 from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
@@ -94,7 +94,7 @@ class ActorManager:
             ClusterError: a node asks for what the cluster can never give.
         """
         asked = {}
-        for node_id, node in graph["nodes"].items():
+        for node_id, node in every_node(graph).items():
             spec = self._specs[node_id] = NodeSpec.of(node_id, node)
             if spec.ray_options or self.needs_worker(node_id):
                 asked[node_id] = spec.resources
@@ -220,6 +220,15 @@ class ActorManager:
         threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
         return future
 
+    def keep(self, value: Any) -> Any:
+        """Put a value of this process into the object store; its ref."""
+        return ray.put(boxed(value))
+
+    @property
+    def width(self) -> int:
+        """The CPU slots of the cluster, as last seen: how many plain nodes can run at once."""
+        return max(1, int(self._pool.slots))
+
     def _lost(self, error: BaseException) -> None:
         """The cluster's head is gone: nothing will answer any more."""
         self._pool.fail_all(error)
@@ -227,7 +236,7 @@ class ActorManager:
         self._running.fail_all(error)
 
     def _start_early(self, graph: ExecutionGraph) -> None:
-        where = [self._specs[node_id].runs_on for node_id in graph["nodes"]]
+        where = [self._specs[node_id].runs_on for node_id in every_node(graph)]
         if "async" in where:
             self._coming_up.append(self._loop.start_early())
         width = self._width(graph)
@@ -243,7 +252,10 @@ class ActorManager:
             levels[node_id] = 1 + max(
                 (levels[before] for before in node["dependencies"]), default=0
             )
-            if self._specs[node_id].runs_on == "worker" and self.needs_worker(node_id):
+            if "body" in node:  # several of its items may run at once
+                several = self.width if node["region"]["kind"] == "for_each" else 1
+                widths[levels[node_id]] += several * self._width(node["body"])
+            elif self._specs[node_id].runs_on == "worker" and self.needs_worker(node_id):
                 widths[levels[node_id]] += 1
         return max(widths.values(), default=0)
 

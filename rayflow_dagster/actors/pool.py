@@ -136,6 +136,16 @@ class WorkerPool:
             end_worker(worker)
 
     @property
+    def slots(self) -> float:
+        """The cluster's CPU slots; looks at the cluster where nobody has yet."""
+        if not self._lease.slots:
+            machines = look_around()
+            if machines is not None:
+                with self._lock:
+                    self._lease.slots = machines.cpus
+        return self._lease.slots
+
+    @property
     def size(self) -> int:
         """How many workers are live or starting."""
         return len(self._lease.workers)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import BUILTIN_ROOT, NodeRoot
-from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph
+from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph, every_node
 
 from .control import is_control
 
@@ -21,7 +21,7 @@ _WORD = re.compile(rb"variables", re.IGNORECASE)
 
 def others_use_variables(graph: ExecutionGraph, loader: NodeLoader) -> bool:
     """Whether a node that is no variable node of ours can touch the variables."""
-    classes = {node["class_path"] for node in graph["nodes"].values()}
+    classes = {node["class_path"] for node in every_node(graph).values()}
     classes -= {START_CLASS, RETURN_CLASS}
     seen: set[Path] = set()
     return any(

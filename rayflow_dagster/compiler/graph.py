@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,15 +19,16 @@ from rayflow_dagster.types import (
     GraphEdge,
     GraphNode,
     NodeMetadata,
+    RegionSpec,
 )
 
 from .flow import canonicalize
 from .loader import builtin_registry
 from .options import node_options
 from .ports import complete_metadata
+from .regions import by_level, ends_body, placed
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
-from .rules.variable_reads import schedule_variables
 from .spelling import class_path_of
 
 NO_STEP_NAMES = frozenset(keyword.kwlist) | {
@@ -55,7 +57,7 @@ class GraphBuilder:
         return self.compile(self._resolve(flow_data))
 
     def compile(self, flow: ResolvedFlow) -> ExecutionGraph:
-        """``build_graph`` for a flow that is resolved already."""
+        """``build_graph`` for one level of a flow that is resolved already, and for its bodies."""
         _require_metadata(flow)
         special = _special_nodes(flow)
         flow = _with_dead_edges(flow)
@@ -76,6 +78,18 @@ class GraphBuilder:
         for key in ("durable", "storage", "ends"):
             if flow.settings.get(key) is not None:
                 graph[key] = flow.settings[key]
+        for node_id, body in flow.bodies.items():
+            graph["nodes"][node_id]["body"] = self._body(body, flow.specs[node_id])
+            graph["nodes"][node_id]["region"] = flow.specs[node_id]
+        return graph
+
+    def _body(self, flow: ResolvedFlow, spec: RegionSpec) -> ExecutionGraph:
+        """The graph of a body: what ends an iteration early ends it as a RETURN ends a flow."""
+        graph = self.compile(flow)
+        graph["return_nodes"] = [node.id for node in flow.nodes.values() if ends_body(node)]
+        graph["ends"] = "first_return"
+        read = [*spec["leaves"].values(), *chain.from_iterable(spec["inner"].values())]
+        graph["kept"] = list(dict.fromkeys(read))
         return graph
 
     @cached_property
@@ -94,7 +108,7 @@ class GraphBuilder:
             return self._by_path.get(class_path) or builtin_registry().metadata(class_path)
 
         canonical = canonicalize(flow_data, self._registry, lookup)
-        return schedule_variables(resolve(canonical, lookup))
+        return by_level(placed(resolve(canonical, lookup)))
 
     def _build_dependency_graph(self, flow_data: FlowData) -> dict[str, list[str]]:
         """Node id -> the ids of the nodes that it waits for, over both kinds of edge or none."""

@@ -5,7 +5,7 @@ control nodes.
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from rayflow_dagster.control_nodes import CONTROL_NODES
+from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.metadata import display_name
 from rayflow_dagster.port_types import type_text
 from rayflow_dagster.types import (
@@ -19,6 +19,8 @@ from rayflow_dagster.types import (
 )
 
 VARIABLE = "VARIABLE"
+CARRY = "carry"
+"""The key of a loop's ``data`` that declares what an iteration hands to the next."""
 VARIABLE_CLASSES_PACKAGE = "rayflow_dagster.nodes.variables."
 
 
@@ -120,6 +122,8 @@ def own_ports(
         ports = {"inputs": _with_wired(types, wired_in), "defaults": defaults}
     elif raw["type"].startswith(VARIABLE_CLASSES_PACKAGE):
         ports = _variable_ports(raw, known, variables)
+    elif raw["type"] in REGION_KINDS:
+        ports = _region_ports(raw, known)
     elif raw["type"] in CONTROL_NODES:
         ports = _control_ports(raw, known, wired_in)
     else:
@@ -141,6 +145,24 @@ def _control_ports(raw: FlowNode, known: NodeMetadata, wired_in: list[str]) -> d
     if own is not None:
         ports |= {**own._asdict(), "exec_exclusive": own.exec_fires == "one"}
     return ports
+
+
+def _region_ports(raw: FlowNode, known: NodeMetadata) -> dict[str, Any]:
+    """The ports of a region node on both of its sides; a carried value is one of each."""
+    kind = REGION_KINDS[raw["type"]]
+    carried, defaults = declared_types(raw["data"].get(CARRY)) if kind != "group" else ({}, {})
+    inner = {"for_each": ("item", "index"), "while": ("index",), "group": ()}[kind]
+    asks = {"again": "bool"} if kind == "while" else {}
+    return {
+        "is_control": True,
+        "inputs": {**known["inputs"], **carried},
+        "defaults": {**known.get("defaults", {}), **defaults},
+        "outputs": {**known["outputs"], **carried},
+        "inner_outputs": {**{name: known["outputs"][name] for name in inner}, **carried},
+        "inner_inputs": {**asks, **{f"next.{name}": each for name, each in carried.items()}},
+        "exec_exclusive": kind != "group",
+        "exec_fires": "one" if kind != "group" else "all",
+    }
 
 
 def constants_of(known: NodeMetadata, values: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ BUILTIN_PACKAGE = "rayflow_dagster.nodes"
 _BASE_CLASSES = frozenset({
     "rayflow_dagster.RayflowNode", "rayflow_dagster.node.RayflowNode", "rayflow.RayflowNode",
     "rayflow_dagster.control_node.ControlNode",
+    "rayflow_dagster.control_node.RegionNode",
 })  # fmt: skip
 _PLAIN_BASES = _BASE_CLASSES | {"object", "abc.ABC"}
 _MAX_BASES = 20

@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from rayflow_dagster.control_nodes import CONTROL_NODES
+from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
     DISABLED,
@@ -22,17 +22,23 @@ from rayflow_dagster.types import (
     FlowEdge,
     FlowNode,
     NodeMetadata,
+    RegionKind,
+    RegionSpec,
 )
 
 from .ports import (
+    CARRY,
     VARIABLE,
     VARIABLE_CLASSES_PACKAGE,
     complete_metadata,
+    declared_types,
     declared_variables,
     own_ports,
     snapshot_metadata,
 )
 
+Scope = str | None
+"""A body, by the region whose it is; None for the drawing without its bodies."""
 Key = TypeVar("Key", bound=Hashable)
 MetadataLookup = Callable[[str], NodeMetadata | None]
 
@@ -47,6 +53,8 @@ class Edge:
     source_port: str
     target_port: str
     kind: EdgeKind
+    leads_back: bool = False
+    """Whether it leads from a body into an inner input of its region."""
 
     @property
     def is_exec(self) -> bool:
@@ -85,6 +93,31 @@ class Node:
     def takes_wires(self) -> bool:
         """Whether it is a control node whose inputs are whatever is wired."""
         return self.is_control and CONTROL_NODES[self.class_path].takes_wires
+
+    @property
+    def region_kind(self) -> RegionKind | None:
+        """Which kind of region it is; None for a node that is none."""
+        return REGION_KINDS.get(self.class_path)
+
+    @property
+    def inner_inputs(self) -> Mapping[str, str]:
+        """Of a region: what its body hands it."""
+        return self.metadata.get("inner_inputs", {}) if self.metadata else {}
+
+    @property
+    def inner_outputs(self) -> Mapping[str, str]:
+        """Of a region: what it hands its body."""
+        return self.metadata.get("inner_outputs", {}) if self.metadata else {}
+
+    @property
+    def outer_outputs(self) -> list[str]:
+        """Of a region: the outputs that nodes outside of its body read."""
+        return [n for n in self.outputs if n not in self.inner_outputs or n in self.carried]
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """Of a loop: the types of the values that an iteration hands to the next, by name."""
+        return declared_types(self.data.get(CARRY))[0] if self.region_kind else {}
 
     @property
     def is_disabled(self) -> bool:
@@ -167,6 +200,12 @@ class ResolvedFlow:
     """The flow's own, and the project's where it has none."""
     handlers: frozenset[str] | None = None
     """The nodes whose ``error`` is wired as drawn, where edges were taken away since."""
+    scopes: Mapping[str, Scope] = field(default_factory=dict)
+    """Node id -> the body that it is in, of a flow as drawn; empty for one without regions."""
+    bodies: Mapping[str, "ResolvedFlow"] = field(default_factory=dict)
+    """Of one level of a flow, by region: the flow that its body is."""
+    specs: Mapping[str, RegionSpec] = field(default_factory=dict)
+    """Of one level of a flow, by region: how its body runs."""
 
     @cached_property
     def edges_into(self) -> Mapping[str, list[Edge]]:
@@ -216,7 +255,7 @@ class ResolvedFlow:
             node_id: list(
                 dict.fromkeys(
                     (
-                        *(edge.source for edge in self.edges_into[node_id]),
+                        *(e.source for e in self.edges_into[node_id] if not e.leads_back),
                         *self.timing.after.get(node_id, ()),
                     )
                 )
@@ -239,7 +278,8 @@ class ResolvedFlow:
         """The nodes that edges of either kind lead to from ``node_id``, and itself."""
         found, queue = {node_id}, [node_id]
         while queue:
-            targets = {edge.target for edge in self.edges_from[queue.pop()]} - found
+            edges = self.edges_from[queue.pop()]
+            targets = {edge.target for edge in edges if not edge.leads_back} - found
             found |= targets
             queue.extend(targets)
         return found
@@ -262,6 +302,11 @@ class ResolvedFlow:
             for port, edges in self.wired_inputs(node_id).items()
             if not self.nodes[node_id].has_value(port)
         )
+
+    @cached_property
+    def regions(self) -> list[str]:
+        """The nodes that run a body."""
+        return [node.id for node in self.nodes.values() if node.region_kind is not None]
 
     @cached_property
     def starts(self) -> list[Node]:
@@ -350,6 +395,7 @@ def resolve(
         own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], variables)
         nodes[raw["id"]] = _node(raw, own)
     _give_wires_types(nodes, edges)
+    edges = tuple(_led_back(edge, nodes.get(edge.target)) for edge in edges)
     settings = merged_settings(flow, defaults)
     return ResolvedFlow(nodes, edges, flow, tuple(duplicates), settings=settings)
 
@@ -374,6 +420,11 @@ def _give_wires_types(nodes: dict[str, Node], edges: tuple[Edge, ...]) -> None:
         }
         metadata = {**cast(NodeMetadata, node.metadata), "inputs": own}
         nodes[node_id] = replace(node, metadata=cast(NodeMetadata, metadata))
+
+
+def _led_back(edge: Edge, target: Node | None) -> Edge:
+    is_inner = target is not None and edge.target_port in target.inner_inputs
+    return replace(edge, leads_back=True) if is_inner and not edge.is_exec else edge
 
 
 def _edge(raw: FlowEdge) -> Edge:

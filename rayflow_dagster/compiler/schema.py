@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from .flow_form import FlowForm
 from .rules.kept import SCOPES
-from .rules.options import FlowOptions, NodeOptions
+from .rules.options import FlowOptions, ForEachOptions, NodeOptions, WhileOptions
 from .spelling import short_names
 from .starts.triggers import Triggers
 
@@ -89,6 +89,9 @@ class OwnSchema(_Documented):
 FLOW_PARTS = (OwnSchema, FlowOptions, FlowForm, Variables, Triggers)
 """The models whose keys stand at the top of a flow."""
 
+NODE_PARTS = (NodeOptions, NodeValues, ForEachOptions, WhileOptions)
+"""The models whose keys stand in a node's ``data``."""
+
 ADDITIONS = {
     "Triggers": {
         "schedules": "Times at which the flow starts by itself.",
@@ -109,7 +112,7 @@ def flow_schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a flow file, in any of its spellings."""
     definitions = _definitions()
     parts = [definitions.pop(model.__name__) for model in FLOW_PARTS]
-    node_parts = [definitions.pop(model.__name__) for model in (NodeOptions, NodeValues)]
+    node_parts = [definitions.pop(model.__name__) for model in NODE_PARTS]
     definitions["NodeData"] = _merged(node_parts)
     definitions["Node"] = _node(definitions)
     definitions["Edge"] = definitions.pop("EdgeForm")
@@ -140,7 +143,7 @@ def flow_schema() -> Schema:
 
 def _definitions() -> dict[str, Schema]:
     """The schema of every model, by its name, with a description of every key."""
-    models: list[type[BaseModel]] = [*FLOW_PARTS, NodeOptions, NodeValues, NodePosition]
+    models: list[type[BaseModel]] = [*FLOW_PARTS, *NODE_PARTS, NodePosition]
     _, found = models_json_schema(
         [(model, "validation") for model in models], schema_generator=_Generator
     )

@@ -11,10 +11,10 @@ from rayflow_dagster.types import FlowData, NodeMetadata
 from .findings import Finding
 from .flow import canonicalize
 from .loader import NodeLoader
+from .regions import by_level, placed
 from .resolved import Node, ResolvedFlow, resolve
-from .rules import assets, control, options, runs, secrets, structure, triggers, values
+from .rules import assets, control, options, regions, runs, secrets, structure, triggers, values
 from .rules.process_check import process_problem
-from .rules.variable_reads import schedule_variables
 
 Rule = Callable[[ResolvedFlow], Iterable[Finding]]
 
@@ -63,7 +63,7 @@ class FlowValidator:
         return not errors, errors
 
     def require_valid(self, flow_data: FlowData, name: str | None = None) -> ResolvedFlow:
-        """The flow with every name looked up.
+        """The flow with every name looked up, level by level.
 
         Raises:
             ValidationError: with every error, if there is one.
@@ -77,7 +77,7 @@ class FlowValidator:
         errors = self._errors()
         if errors:
             raise ValidationError(errors, name)
-        return flow
+        return by_level(flow)
 
     def _errors(self) -> list[str]:
         return [finding.message for finding in self.findings if finding.severity == "error"]
@@ -98,12 +98,24 @@ class FlowValidator:
             *options.OPTIONS,
             *values.VALUES,
             *control.CONTROL,
+            regions.region_settings,
             *assets.ASSETS,
         )
         for rule in (*own, *general, *secrets.SECRETS, self._triggers):
             yield from rule(flow)
+        misplaced = list(regions.check_regions(flow))
+        yield from misplaced
+        if flow.is_acyclic and not any(each.severity == "error" for each in misplaced):
+            yield from self._check_level(by_level(flow))
+
+    def _check_level(self, flow: ResolvedFlow, region: str | None = None) -> Iterator[Finding]:
+        """The rules about what can happen in a run, of one level of a flow and those in it."""
+        yield from values.variable_circle(flow)
+        yield from regions.circle_through_region(flow)
         if flow.is_acyclic:
-            yield from runs.check_runs(flow)
+            yield from runs.check_runs(flow, is_body=region is not None)
+        for inner, body in flow.bodies.items():
+            yield from self._check_level(body, inner)
 
     def resolve(self, flow_data: Any) -> ResolvedFlow:
         """The flow with every name looked up.
@@ -112,7 +124,7 @@ class FlowValidator:
             FlowFormatError: its form is broken.
         """
         canonical = canonicalize(flow_data, self.node_loader.registry, self._lookup)
-        return schedule_variables(resolve(canonical, self._lookup, self.settings))
+        return placed(resolve(canonical, self._lookup, self.settings))
 
     def _lookup(self, class_path: str) -> NodeMetadata | None:
         try:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rayflow_dagster.errors import describe, message_of, original_of
+from rayflow_dagster.errors import message_of, original_of, told
 from rayflow_dagster.types import ExecutionState, OnError
 
 
@@ -27,7 +27,7 @@ class ErrorHandler:
             "node_id": node_id,
             "type": type(original).__name__,
             "message": message_of(original),
-            "described": describe(original),
+            "described": told(error),
             "error": error,
             "completed": [
                 other

@@ -11,9 +11,10 @@ from rayflow_dagster.control_nodes import decided
 from rayflow_dagster.errors import (
     DataNotAvailableError,
     InvalidInputsError,
-    describe,
+    NodeExecutionError,
     message_of,
     original_of,
+    told,
 )
 from rayflow_dagster.runner import NodeReply, previews
 from rayflow_dagster.secrets.lookup import shown_error
@@ -55,13 +56,20 @@ class Dispatcher(Protocol):
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         """The values themselves, where ``values`` has object refs."""
 
+    def keep(self, value: Any) -> Any:
+        """Keep a large value of this process where nodes find it: what stands for it."""
+
+    @property
+    def width(self) -> int:
+        """How many nodes can run at once, as far as is known."""
+
 
 class NodeExecutor:
     """Executes individual nodes."""
 
     def __init__(self, actor_manager: Dispatcher, data_gatherer: DataGatherer) -> None:
         self.actors = actor_manager
-        self._gatherer = data_gatherer
+        self.gatherer = data_gatherer
         self._host = os.uname().nodename
 
     async def execute_node(
@@ -73,7 +81,7 @@ class NodeExecutor:
         and its defaults. ``store_in`` names a folder that the node's outputs are written to, for
         re-execution.
         """
-        graph = self._gatherer.graph
+        graph = self.gatherer.graph
         if node_id == graph["start_node"]:
             return self._start_values(node_id, execution_state)
         if node_id in graph["return_nodes"]:
@@ -81,7 +89,7 @@ class NodeExecutor:
         if graph["nodes"][node_id]["metadata"].get("is_control"):
             return await self._decided(node_id, execution_state)
         try:
-            inputs = self._gatherer.gather_inputs(node_id, execution_state)
+            inputs = self.gatherer.gather_inputs(node_id, execution_state)
         except DataNotAvailableError as error:
             return self._handle_execution_error(node_id, error)
         try:
@@ -107,7 +115,7 @@ class NodeExecutor:
         cache = execution_state["data_cache"].items()
         given = {name: value for (source, name), value in cache if source == node_id}
         try:
-            values = checked_inputs(self._gatherer.graph, given)
+            values = checked_inputs(self.gatherer.graph, given)
         except InvalidInputsError as error:
             return self._handle_execution_error(node_id, error)
         return success_result(node_id, values, [EXEC_OUT])
@@ -115,7 +123,7 @@ class NodeExecutor:
     async def _return_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
         """Run a RETURN node: its inputs, as values, are the flow's result."""
         try:
-            inputs = self._gatherer.gather_inputs(node_id, execution_state)
+            inputs = self.gatherer.gather_inputs(node_id, execution_state)
             asked = time.monotonic()
             result = await Done(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value
@@ -126,10 +134,10 @@ class NodeExecutor:
 
     async def _decided(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
         """Run a control node: what fires follows from its inputs, as values."""
-        node = self._gatherer.graph["nodes"][node_id]
+        node = self.gatherer.graph["nodes"][node_id]
         inputs: dict[str, Any] = {}
         try:
-            inputs = self._gatherer.gather_inputs(node_id, execution_state)
+            inputs = self.gatherer.gather_inputs(node_id, execution_state)
             inputs = await Done(self.actors.fetch(inputs))
             return success_result(node_id, {}, decided(node, inputs))
         except Exception as error:  # as above, or the node itself fails
@@ -164,15 +172,26 @@ def success_result(node_id: str, outputs: dict[str, Any], fired: list[str]) -> N
 def error_result(node_id: str, error: BaseException) -> NodeResult:
     """The result of a node that failed. Whatever the error says, it can be written."""
     error = shown_error(error, Mask())
-    original = original_of(error)
     return {
         "node_id": node_id,
         "status": "error",
         "outputs": {},
-        "error": describe(original),
+        "error": told(error),
         "exec_next": None,
         "exec_fired": [],
         "exception": error,
+    }
+
+
+def error_value(node_id: str, error: BaseException) -> ErrorValue:
+    """A node's error as data; of an error in a region's body, ``node_id`` is the node there."""
+    original = original_of(error)
+    if isinstance(error, NodeExecutionError) and error.where:
+        node_id = error.node_id
+    return {
+        "type": type(original).__name__,
+        "message": message_of(original),
+        "node_id": node_id,
     }
 
 
@@ -184,15 +203,9 @@ def handled_result(
     ``declared``: the outputs of the node's class. One that the class itself calls ``error`` is
     absent like the others.
     """
-    original = original_of(error)
     node_id = result["node_id"]
-    value: ErrorValue = {
-        "type": type(original).__name__,
-        "message": message_of(original),
-        "node_id": node_id,
-    }
-    outputs = {} if ERROR_PORT in declared else {ERROR_PORT: value}
-    handled = success_result(node_id, outputs, [ERROR_PORT])
+    outputs = {} if ERROR_PORT in declared else {ERROR_PORT: error_value(node_id, error)}
+    handled = success_result(node_id, outputs, [ERROR_PORT, *result.get("exec_fired", ())])
     handled["handled"] = error
     if "details" in result:
         handled["details"] = result["details"]

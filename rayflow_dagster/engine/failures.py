@@ -41,6 +41,7 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
     errors.ExpressionError: _STAYS,
     errors.FlowAssertionError: _STAYS,
     errors.FlowRaisedError: _STAYS,
+    errors.LimitReachedError: _STAYS,
     errors.NodeLoadError: _STAYS,
     errors.ValidationError: _STAYS,
     errors.FlowFormatError: _STAYS,

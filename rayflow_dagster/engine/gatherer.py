@@ -43,8 +43,10 @@ class DataGatherer:
                     raise DataNotAvailableError(self._name(node_id), port, reason)
                 inputs[port] = cache[source, output]
         inputs = self._apply_default_values(node_id, inputs)
-        for port in self.graph["nodes"][node_id]["metadata"]["inputs"]:
-            if port not in inputs:
+        node = self.graph["nodes"][node_id]
+        may_lack = node["region"]["seen"] if "region" in node else ()
+        for port in node["metadata"]["inputs"]:
+            if port not in inputs and port not in may_lack:
                 reason = self._why_missing(node_id, port, execution_state)
                 raise DataNotAvailableError(self._name(node_id), port, reason)
         return inputs

@@ -1,33 +1,35 @@
-"""The loop of a direct run: does on an event loop what the machine says."""
+"""``FlowLoop``: a graph and its machine in, its nodes run as the machine says out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 
-from .executor import Dispatcher
+from .coroutines import Coroutines
+from .executor import Dispatcher, error_result
 from .machine import (
     Begun,
     Drop,
     Dropped,
     Due,
+    End,
     Event,
     FlowMachine,
     Keep,
+    Outcome,
     Settled,
     Skip,
     Start,
     Wait,
 )
 from .readers import Readers
-from .running import NodeCoroutine, RunningNodes
 from .tracker import StateTracker
 
 
 class RunNode(Protocol):
-    """Runs one node once: ``FlowOrchestrator.run_node``."""
+    """Runs one node once: ``NodeRunner.run_node``."""
 
     def __call__(
         self,
@@ -36,13 +38,13 @@ class RunNode(Protocol):
         *,
         attempt: int,
         start_inputs: Mapping[str, Any] | None,
-    ) -> NodeCoroutine:
+    ) -> Coroutine[Any, Any, NodeResult]:
         """The coroutine that runs the node."""
 
 
 @dataclass(slots=True)
 class FlowLoop:
-    """One run of one flow.
+    """One run of one graph: a flow, or one iteration of a region's body.
 
     Args:
         settled: called with every node's result as it settles, with all its outputs.
@@ -55,20 +57,21 @@ class FlowLoop:
     actors: Dispatcher
     settled: Callable[[NodeResult], None]
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
-    _nodes: RunningNodes = field(init=False)
+    _nodes: Coroutines[str, NodeResult] = field(init=False)
     _readers: Readers = field(init=False)
+    _outcome: Outcome = field(init=False, default="interrupted")
 
-    async def run(self, start_inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the flow to its end: ``{"result": dict, "error": str | None}``."""
+    async def run(self, start_inputs: Mapping[str, Any]) -> Outcome:
+        """Run the graph to its end; how it ended."""
         self._start_inputs = start_inputs
         self._readers = Readers(self.graph)
-        self._nodes = RunningNodes(lambda _, result: self._tell(Settled(result)))
+        self._nodes = Coroutines(lambda _, result: self._tell(Settled(result)), error_result)
         try:
             self._tell(Begun())
             await self._nodes.finish()
         finally:
             self._nodes.close()
-        return self._outcome()
+        return self._outcome
 
     def _tell(self, event: Event) -> None:
         """Tell the machine of an event, and do what follows."""
@@ -82,6 +85,8 @@ class FlowLoop:
                     self._nodes.start_later(node_id, seconds, partial(self._tell, Due(node_id)))
                 case Drop(node_id):
                     self._drop(node_id)
+                case End(outcome):
+                    self._outcome = outcome
 
     def _start(self, node_id: str, attempt: int) -> None:
         state = self.tracker.get_state()
@@ -106,11 +111,3 @@ class FlowLoop:
         """Tell of a node that has settled, and let go of what nobody reads any more."""
         self.settled(result)
         self.tracker.release(self._readers.settled(result["node_id"]))
-
-    def _outcome(self) -> dict[str, Any]:
-        reached = self.tracker.reached_return()
-        if reached is not None:
-            result = self.tracker.get_cached_output(reached, "result")
-            return {"result": result, "error": "; ".join(self.machine.errors) or None}
-        errors = self.machine.errors or [str(self.machine.no_return_error())]
-        return {"result": {}, "error": "; ".join(errors)}

@@ -15,7 +15,9 @@ What moves the execution of a node (its status in ``StateTracker``), and what a 
 
 ``completed`` and ``failed`` are final. Once a RETURN is reached that ends the flow, or a node has
 failed in one that stops then, nothing starts any more: what has begun goes on to its end, and what
-has not is dropped. ``End`` comes once, when nothing runs and nothing waits to be tried again.
+has not is dropped. The exception is what hangs on the ``always`` of a group: it starts also where
+the flow is about to fail. ``End`` comes once, when nothing runs and nothing waits to be tried
+again.
 """
 
 from collections import deque
@@ -23,7 +25,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from rayflow_dagster.errors import FlowFailedError, RayflowError, describe, original_of
-from rayflow_dagster.types import ExecutionGraph, NodeResult
+from rayflow_dagster.types import ALWAYS, ExecutionGraph, NodeResult
 
 from .error_handler import ErrorHandler
 from .failures import error_of, is_tried_again, retry_delay
@@ -139,6 +141,8 @@ class FlowMachine:
         """RETURNs that are ready. The first of them runs, and no other overtakes it."""
         self._closing: Outcome | None = None
         """Set once nothing may start any more."""
+        self._regardless: set[str] = set()
+        """The nodes that start all the same in a run that is about to fail."""
         self._has_ended = False
         self.errors: list[str] = []
         """A line for each node that has failed."""
@@ -152,7 +156,7 @@ class FlowMachine:
         instructions: list[Instruction]
         if isinstance(event, Settled):
             instructions = self._settled(event.result, event.again)
-        elif isinstance(event, Due) and self._closing is None:
+        elif isinstance(event, Due) and self._may_start(event.node_id):
             self._require_open(event.node_id)
             instructions = [self._start(event.node_id)]
         elif isinstance(event, (Due, Dropped)):
@@ -204,10 +208,10 @@ class FlowMachine:
     def _after(self, result: NodeResult) -> list[Instruction]:
         """What follows when a node has settled for good."""
         must_stop = self._note_failure(result)
+        if self._closing is None and must_stop:
+            return [*self._close("failed"), *self._follow_regardless(result)]
         if self._closing is not None:
-            return []
-        if must_stop:
-            return self._close("failed")
+            return self._follow_regardless(result)
         if self._tracker.is_complete() and ends_at_return(self._graph):
             return self._close("returned")
         node_id = result["node_id"]
@@ -218,6 +222,21 @@ class FlowMachine:
                 following.append(self._start(self._returns[0]))
         return following + self._follow(self._graph["nodes"][node_id]["dependents"])
 
+    def _follow_regardless(self, result: NodeResult) -> list[Instruction]:
+        """Start what hangs on ``always``, in a run that is about to fail."""
+        if self._closing != "failed":
+            return []
+        node_id = result["node_id"]
+        if ALWAYS in result.get("exec_fired", ()):
+            self._regardless |= self._planner.behind(self._planner.led_to(node_id, ALWAYS))
+        dependents = self._graph["nodes"][node_id]["dependents"]
+        return self._follow(each for each in dependents if each in self._regardless)
+
+    def _may_start(self, node_id: str) -> bool:
+        if self._closing == "failed":
+            return node_id in self._regardless
+        return self._closing is None
+
     def _is_tried_again(self, result: NodeResult) -> bool:
         node_id = result["node_id"]
         attempt = self._failures.get(node_id, 0)
@@ -227,7 +246,7 @@ class FlowMachine:
         """Try a node again. Once nothing may start, it is as if it had never run."""
         self._tracker.update_node_status(node_id, "pending")
         self._failures[node_id] = attempt = self._failures.get(node_id, 0) + 1
-        if self._closing is not None:
+        if not self._may_start(node_id):
             del self._open[node_id]
             return []
         return [Wait(node_id, retry_delay(self._graph["nodes"][node_id]["retry"], attempt))]

@@ -4,7 +4,8 @@ Every exec edge ends *fired* or *dead*. A node waits until every exec edge into 
 of every data edge into it are settled; then it runs if at least one exec edge fired, and is
 skipped if all are dead. A node without exec edges is data-driven: it is skipped only if a wired
 value did not come and the input has no constant or default. The edges of a failed node are
-neither fired nor dead, so what depends on it stays pending.
+neither fired nor dead, so what depends on it stays pending; but for the ``always`` of a group,
+which fires then too.
 """
 
 from collections import deque
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, ExecutionState, NodeResult
+from rayflow_dagster.types import ALWAYS, EXEC_OUT, ExecutionGraph, ExecutionState, NodeResult
 
 Decision = Literal["wait", "run", "skip"]
 
@@ -34,6 +35,8 @@ class _Incoming:
     """The nodes that edges of any kind come from, each once."""
     exec_edges: tuple[tuple[str, str], ...]
     data_edges: Mapping[str, tuple[tuple[str, str], ...]]
+    always: frozenset[str]
+    """Those of ``sources`` that only their ``always`` leads from."""
     needed: tuple[str, ...]
     """Wired inputs that have neither a constant nor a default."""
 
@@ -92,6 +95,21 @@ class ExecutionPlanner:
             not any(source in cache for source in incoming.data_edges[port])
             for port in incoming.needed
         )
+
+    def behind(self, node_ids: Iterable[str]) -> set[str]:
+        """These nodes and all that edges of any kind lead to from them."""
+        found: set[str] = set()
+        queue = list(node_ids)
+        while queue:
+            node_id = queue.pop()
+            if node_id not in found:
+                found.add(node_id)
+                queue.extend(self._graph["nodes"][node_id]["dependents"])
+        return found
+
+    def led_to(self, node_id: str, exec_output: str) -> list[str]:
+        """The nodes that an exec output leads to."""
+        return self._targets(node_id, exec_output)
 
     def loose_ends(self, current_state: ExecutionState) -> list[tuple[str, str]]:
         """(node, exec output) of every exec output that fired and leads nowhere."""
@@ -161,10 +179,11 @@ class ExecutionPlanner:
         Begins with the source that was open the last time: a join of a thousand nodes is looked
         at a thousand times, and looking at all of its sources each time would take minutes.
         """
-        sources = self._incoming[node_id].sources
+        sources, always = self._incoming[node_id].sources, self._incoming[node_id].always
         first = self._look_first.get(node_id, 0)
         for at in chain(range(first, len(sources)), range(first)):
-            if _is_open(results.get(sources[at])):
+            result = results.get(sources[at])
+            if _is_open(result) and not (result is not None and sources[at] in always):
                 self._look_first[node_id] = at
                 return True
         return False
@@ -172,8 +191,10 @@ class ExecutionPlanner:
     def _fired(self, source: str, handle: str, results: "_Results") -> bool:
         """Whether an exec output of a settled node fired."""
         result = results.get(source)
-        if result is None or result["status"] != "success":
+        if result is None or result["status"] == "skipped":
             return False
+        if result["status"] == "error":
+            return handle in result.get("exec_fired", ())
         return handle in fired_outputs(result, self._exec_outputs(source))
 
     def _exec_outputs(self, node_id: str) -> tuple[str, ...]:
@@ -256,8 +277,11 @@ def _brings(result: NodeResult | None, output: str) -> bool:
 def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
     exec_edges: dict[str, list[tuple[str, str]]] = {node_id: [] for node_id in graph["nodes"]}
     data_edges: dict[str, dict[str, list[tuple[str, str]]]] = {id_: {} for id_ in graph["nodes"]}
+    always: dict[str, dict[str, bool]] = {node_id: {} for node_id in graph["nodes"]}
     for edge in graph["edges"].values():
         end = (edge["source"], edge["source_handle"])
+        alone = always[edge["target"]]
+        alone[edge["source"]] = alone.get(edge["source"], True) and edge["source_handle"] == ALWAYS
         if edge["edge_type"] == "exec":
             exec_edges[edge["target"]].append(end)
         elif edge["edge_type"] == "data":
@@ -267,6 +291,7 @@ def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
             tuple(graph["nodes"][node_id]["dependencies"]),
             tuple(exec_edges[node_id]),
             {port: tuple(ends) for port, ends in data_edges[node_id].items()},
+            frozenset(source for source, is_alone in always[node_id].items() if is_alone),
             tuple(port for port in data_edges[node_id] if not has_fallback(graph, node_id, port)),
         )
         for node_id in graph["nodes"]
@@ -274,9 +299,15 @@ def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
 
 
 def has_fallback(graph: ExecutionGraph, node_id: str, port: str) -> bool:
-    """Whether an input has a constant or default that stands in for a value that did not come."""
+    """Whether an input has a constant or default that stands in for a value that did not come, or
+    is of a region whose body alone reads it.
+    """
     node = graph["nodes"][node_id]
-    return port in node.get("values", {}) or port in node["metadata"].get("defaults", {})
+    return (
+        ("region" in node and port in node["region"]["seen"])
+        or port in node.get("values", {})
+        or port in node["metadata"].get("defaults", {})
+    )
 
 
 def _exec_targets(graph: ExecutionGraph) -> dict[tuple[str, str], list[str]]:

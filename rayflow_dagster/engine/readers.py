@@ -40,6 +40,8 @@ class Readers:
         for sources in self._sources.values():
             for output in sources:
                 self._open[output] = self._open.get(output, 0) + 1
+        for output in graph.get("kept", ()):  # whoever reads these comes when all has settled
+            self._open[output] = self._open.get(output, 0) + 1
         self._settled: set[str] = set()
 
     def settled(self, node_id: str) -> list[Output]:

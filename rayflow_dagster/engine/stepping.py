@@ -34,6 +34,19 @@ class Done(Generic[T]):
         return self._future.result()
 
 
+class _Pause:
+    """Awaits a moment under asyncio, and nothing where coroutines are stepped by hand."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not _by_hand.get():
+            yield from asyncio.sleep(0).__await__()
+
+
+def pause() -> _Pause:
+    """Let an event loop do what else is due on it."""
+    return _Pause()
+
+
 def steps(coroutine: Coroutine[Any, Any, T]) -> Generator["Future[Any]", None, T]:
     """Run ``coroutine`` without an event loop, yielding each future that it waits for.
 

@@ -184,7 +184,9 @@ def shown_error(error: BaseException, mask: Mask, depth: int = 10) -> BaseExcept
         original = shown_error(error.original_error, mask, depth - 1)
         if original is error.original_error:
             return error
-        return NodeExecutionError(error.node_id, original).with_traceback(error.__traceback__)
+        around = NodeExecutionError(error.node_id, original).with_traceback(error.__traceback__)
+        around.where = error.where
+        return around
     shown = _without(error, mask) if _tells(error, mask) else error
     for link in ("__cause__", "__context__"):
         before = getattr(error, link)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rayflow_dagster.compiler.resolved import Edge, ResolvedFlow
-from rayflow_dagster.types import ERROR_PORT, ExecFires
+from rayflow_dagster.types import ALWAYS, ERROR_PORT, ExecFires
 
 from .conditions import FALSE, TRUE, Condition, Conditions
 
@@ -71,7 +71,8 @@ class Liveness:
         outputs = flow.nodes[node_id].exec_outputs
         shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
         for name, chosen in zip(outputs, shares, strict=True):
-            self.fires[node_id, name] = self.conditions.both(normal, chosen)
+            regardless = name == ALWAYS and flow.nodes[node_id].region_kind == "group"
+            self.fires[node_id, name] = runs if regardless else self.conditions.both(normal, chosen)
         if ERROR_PORT in flow.nodes[node_id].outputs:
             self.gives_error.add(node_id)
         if handles_error:

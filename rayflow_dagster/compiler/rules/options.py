@@ -116,6 +116,56 @@ class NodeOptions(BaseModel):
     )
 
 
+class LoopOptions(BaseModel):
+    """The settings of a loop beside those of any node."""
+
+    model_config = ConfigDict(strict=True)
+    carry: dict[str, Any] | None = Field(
+        default=None,
+        description="What an iteration hands to the next: names with types and first values, as "
+        'the inputs of START: {"page": {"type": "int", "default": 1}}.',
+    )
+    interval: float | None = Field(
+        default=None, ge=0, description="Seconds from the beginning of one iteration to the next."
+    )
+    time_limit: float | None = Field(
+        default=None, gt=0, description="Seconds after which no iteration begins."
+    )
+
+
+class ForEachOptions(LoopOptions):
+    parallel: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Items that run at once; as many as there are workers, where it is left out.",
+    )
+    batch: int | None = Field(
+        default=None, ge=1, description="Gives the body lists of so many items."
+    )
+    on_item_error: Literal["fail", "skip", "collect"] | None = Field(
+        default=None,
+        description="What an item does that fails: fails the loop (fail, the default), is left out "
+        "(skip), or is left out and listed in `errors` (collect).",
+    )
+    aligned: bool | None = Field(
+        default=None,
+        description="true gives lists with null where an item brought nothing.",
+    )
+
+
+class WhileOptions(LoopOptions):
+    max_iterations: int | None = Field(
+        default=None, ge=1, description="The most iterations; a `control.while` needs it."
+    )
+
+
+REGION_OPTIONS: Mapping[str, type[BaseModel]] = {
+    "for_each": ForEachOptions,
+    "while": WhileOptions,
+}
+
+
 class Settings(BaseModel):
     """Defaults for the nodes of a flow, and how values are kept."""
 
@@ -163,7 +213,10 @@ class FlowOptions(BaseModel):
 def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
         given = {key: value for key, value in node.data.items() if key not in NODE_KEYS}
-        for place, problem in _option_problems(NodeOptions, given):
+        own = REGION_OPTIONS.get(node.region_kind or "")
+        found = [*_option_problems(NodeOptions, given)]
+        found += _option_problems(own, given) if own else ()
+        for place, problem in found:
             message = f"node {node} data.{place}: {problem}"
             yield Finding("node_options", message, node=node.id)
 
@@ -182,7 +235,9 @@ def misspelled_option(flow: ResolvedFlow) -> Iterator[Finding]:
         for key, meant in _slips(settings, Settings):
             yield Finding("misspelled_option", _slip("flow key settings.", key, meant), "warning")
     for node in flow.nodes.values():
-        for key, meant in _slips(node.data, NodeOptions):
+        own = REGION_OPTIONS.get(node.region_kind or "")
+        others = tuple(own.model_fields) if own else ()
+        for key, meant in _slips(node.data, NodeOptions, others):
             message = _slip(f"node {node} data.", key, meant)
             yield Finding("misspelled_option", message, "warning", node=node.id)
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
+from rayflow_dagster.compiler.variable_reads import variable_of
 from rayflow_dagster.suggest import listed
 
 from .conditions import FALSE, TRUE, Condition, Conditions
 from .liveness import Liveness
-from .variable_reads import variable_of
 
 PART_STEPS = 50_000
 """For the conditions of the part of a flow that one node depends on."""
@@ -135,14 +135,30 @@ def skipped_source(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     for node, port, edges in _wired_inputs(flow):
         if node.has_value(port) or not flow.exec_into(node.id):
             continue
+        user = _user(flow, node, port)
+        if user is None:
+            continue
         lacks = _lacks_value(judge, node, edges)
         if lacks is not False:
             sources = listed([f"'{edge.source}'" for edge in edges])
-            yield (
-                _skip_finding(node, port, sources, edges[0])
-                if lacks
-                else _unchecked(node, port, sources, edges[0])
-            )
+            told = _skip_finding if lacks else _unchecked
+            yield told(*user, sources, edges[0])
+
+
+def _user(flow: ResolvedFlow, node: Node, port: str) -> tuple[Node, str] | None:
+    """Whose input it is: of what only the body of a region reads, a node of that which cannot do
+    without; None where all can.
+    """
+    body = flow.bodies.get(node.id)
+    if body is None or port not in flow.specs[node.id]["seen"]:
+        return node, port
+    for edge in body.edges_from[node.id]:
+        target = body.nodes[edge.target]
+        if edge.source_port == port and not target.has_value(edge.target_port):
+            found = _user(body, target, edge.target_port)
+            if found is not None:
+                return found
+    return None
 
 
 def _lacks_value(judge: Judge, node: Node, edges: list[Edge]) -> bool | None:
@@ -324,16 +340,15 @@ def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
             yield node, port, edges
 
 
-RUNS = (
-    two_data_edges, skipped_source, several_returns, unawaited_nodes, loose_exec_output,
-    variable_read_moment, variable_write_order,
-)  # fmt: skip
+ANYWHERE = (two_data_edges, skipped_source, variable_read_moment, variable_write_order)
+OF_RETURNS = (several_returns, unawaited_nodes, loose_exec_output)
+"""What is asked of a drawing, and not of a body: it has no RETURN."""
 
 
-def check_runs(flow: ResolvedFlow) -> Iterator[Finding]:
+def check_runs(flow: ResolvedFlow, *, is_body: bool = False) -> Iterator[Finding]:
     """Every rule of this module."""
     judge = Judge.of(flow)
-    for rule in RUNS:
+    for rule in ANYWHERE if is_body else (*ANYWHERE, *OF_RETURNS):
         yield from rule(flow, judge)
 
 

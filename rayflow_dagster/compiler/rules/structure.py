@@ -113,7 +113,7 @@ def _check_source(flow: ResolvedFlow, edge: Edge, node: Node) -> Iterator[Findin
 def _check_target(flow: ResolvedFlow, edge: Edge, node: Node) -> Iterator[Finding]:
     takes_exec = node.metadata is not None and node.metadata["exec_input"]
     exec_ports: Ports = ((EXEC_IN,) if takes_exec else (),)
-    data_ports: Ports = (node.inputs,)
+    data_ports: Ports = (node.inputs, node.inner_inputs)
     mine, other = (exec_ports, data_ports) if edge.is_exec else (data_ports, exec_ports)
     yield from _check_port(flow.hints, edge, node, edge.target_port, mine, other, "input")
 
@@ -180,7 +180,9 @@ def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(flow.nodes)
     graph.add_edges_from(
-        (edge.source, edge.target) for edge in flow.edges if edge.joins(flow.nodes)
+        (edge.source, edge.target)
+        for edge in flow.edges
+        if edge.joins(flow.nodes) and not edge.leads_back
     )
     position = {node_id: at for at, node_id in enumerate(flow.nodes)}
     for component in nx.strongly_connected_components(graph):
@@ -188,10 +190,17 @@ def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
         if len(component) > 1 or graph.has_edge(first, first):
             edges = nx.find_cycle(graph.subgraph(component), first)
             path = " -> ".join([*(source for source, _ in edges), edges[-1][1]])
+            region = next((source for source, _ in edges if source in flow.regions), None)
+            way_out = (
+                "delete one of these edges"
+                if region is None
+                else f"delete the edge that leads back into '{region}': a body ends where no exec "
+                "edge leads on, and its region then goes on by itself"
+            )
             yield Finding(
                 "no_cycles",
                 f"the nodes {path} wait for each other in a circle, so none could ever start; "
-                "delete one of these edges",
+                + way_out,
                 node=edges[0][0],
             )
 

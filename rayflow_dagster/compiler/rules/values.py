@@ -5,12 +5,15 @@ from typing import Any
 
 from rayflow_dagster.compiler.converters import converters
 from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.ports import CARRY
+from rayflow_dagster.compiler.regions import brought_type
 from rayflow_dagster.compiler.resolved import (
     Node,
     ResolvedFlow,
     is_variable_node,
     named_variable,
 )
+from rayflow_dagster.compiler.variable_reads import variable_of
 from rayflow_dagster.metadata import RESERVED
 from rayflow_dagster.port_types import (
     accepts,
@@ -24,7 +27,6 @@ from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import listed
 
 from .kept import scope_problems
-from .variable_reads import variable_of
 
 
 def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -32,7 +34,9 @@ def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
         source, target = flow.nodes.get(edge.source), flow.nodes.get(edge.target)
         if edge.is_exec or source is None or target is None:
             continue
-        gives, takes = source.output_type(edge.source_port), target.inputs.get(edge.target_port)
+        gives = brought_type(flow, edge)
+        ports = target.inner_inputs if edge.leads_back else target.inputs
+        takes = ports.get(edge.target_port)
         if gives is None or takes is None or _types_fit(source, target, gives, takes):
             continue
         yield Finding(
@@ -80,6 +84,11 @@ def declared_types_readable(flow: ResolvedFlow) -> Iterator[Finding]:
             yield from _nameable(node, name)
         for name, spec in declared.items():
             yield from _check_type(node, name, spec.get("type") if isinstance(spec, dict) else spec)
+    for region in flow.regions:
+        carried = flow.nodes[region].data.get(CARRY)
+        for name, spec in carried.items() if isinstance(carried, dict) else ():
+            kind = spec.get("type") if isinstance(spec, dict) else spec
+            yield from _check_type(flow.nodes[region], name, kind)
 
 
 def _nameable(node: Node, name: str) -> Iterator[Finding]:
@@ -282,5 +291,5 @@ def variable_circle(flow: ResolvedFlow) -> Iterator[Finding]:
 
 VALUES = (
     type_compatibility, declared_types_readable, declared_default, constants_and_values,
-    required_input, variables_declared, variable_circle,
+    required_input, variables_declared,
 )  # fmt: skip

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
-from rayflow_dagster.compiler.resolved import (
+from rayflow_dagster.types import EXEC_IN, GET_VARIABLE_CLASS
+
+from .resolved import (
     Edge,
     Node,
     ResolvedFlow,
@@ -21,7 +23,6 @@ from rayflow_dagster.compiler.resolved import (
     named_variable,
     topological_order,
 )
-from rayflow_dagster.types import EXEC_IN, GET_VARIABLE_CLASS
 
 Waits = dict[str, list[str]]
 """Node id -> the nodes that it waits for without a wire."""

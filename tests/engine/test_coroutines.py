@@ -1,4 +1,4 @@
-"""``RunningNodes``: the nodes that run, stepped by hand on an event loop."""
+"""``Coroutines``: the nodes that run, stepped by hand on an event loop."""
 
 import asyncio
 import contextvars
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rayflow_dagster.engine.executor import success_result
-from rayflow_dagster.engine.running import BATCH, RunningNodes
+from rayflow_dagster.engine.coroutines import BATCH, Coroutines
+from rayflow_dagster.engine.executor import error_result, success_result
 from rayflow_dagster.engine.stepping import Done
 from rayflow_dagster.types import NodeResult
 
@@ -67,7 +67,7 @@ def test_a_chain_of_thousands_that_never_wait_neither_recurses_nor_keeps_others_
                 others += 1
                 await asyncio.sleep(0)
 
-        nodes = RunningNodes(ended)
+        nodes = Coroutines(ended, error_result)
         ticking = asyncio.create_task(tick())
         nodes.start("0", give("0", done()))
         await nodes.finish()
@@ -79,11 +79,12 @@ def test_a_chain_of_thousands_that_never_wait_neither_recurses_nor_keeps_others_
 
 def test_what_is_completed_while_the_loop_is_busy_wakes_it_once():
     async def work() -> None:
-        nodes = RunningNodes(lambda *_: None)
+        nodes = Coroutines(lambda *_: None, error_result)
         futures: list[Future[Any]] = [Future() for _ in range(100)]
         for number, future in enumerate(futures):
             nodes.start(str(number), give(str(number), future))
-        while not all(turn.future for turn in nodes._running.values()):
+        finishing = asyncio.ensure_future(nodes.finish())
+        while not all(step.future for step in nodes._running.values()):
             await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, CountingLoop)
@@ -91,7 +92,7 @@ def test_what_is_completed_while_the_loop_is_busy_wakes_it_once():
         thread = threading.Thread(target=lambda: [future.set_result(1) for future in futures])
         thread.start()
         thread.join()  # blocks the loop on purpose
-        await nodes.finish()
+        await finishing
         assert loop.woken == 1
 
     run(work)
@@ -101,7 +102,7 @@ def test_results_come_from_any_thread_and_none_is_lost():
     seen: list[str] = []
 
     async def work() -> None:
-        nodes = RunningNodes(lambda node_id, _: seen.append(node_id))
+        nodes = Coroutines(lambda node_id, _: seen.append(node_id), error_result)
         with ThreadPoolExecutor(8) as threads:
             for number in range(2000):
                 both = (threads.submit(int), threads.submit(int))
@@ -120,7 +121,7 @@ def test_whatever_a_coroutine_raises_is_its_nodes_failure(problem):
         raise problem
 
     async def work() -> None:
-        nodes = RunningNodes(lambda _, found: seen.append(found))
+        nodes = Coroutines(lambda _, found: seen.append(found), error_result)
         nodes.start("it", fail())
         await nodes.finish()
 
@@ -134,7 +135,7 @@ def test_what_ended_raises_is_raised_to_whoever_waits(problem):
         raise problem
 
     async def work() -> None:
-        nodes = RunningNodes(ended)
+        nodes = Coroutines(ended, error_result)
         nodes.start("it", give("it"))
         with pytest.raises(type(problem)):
             await nodes.finish()
@@ -149,7 +150,7 @@ def test_the_caller_lends_its_context():
 
     async def work() -> None:
         name.set("caller's")
-        nodes = RunningNodes(lambda *_: seen.append(name.get()))
+        nodes = Coroutines(lambda *_: seen.append(name.get()), error_result)
         future: Future[int] = Future()
         nodes.start("now", give("now", future))
         nodes.start_later("later", 0.01, lambda: nodes.start("later", give("later")))
@@ -167,38 +168,42 @@ def test_closing_gives_up_what_runs_what_waits_and_what_has_not_begun():
     future: Future[int] = Future()
 
     async def work() -> None:
-        nodes = RunningNodes(lambda node_id, _: seen.append(node_id))
+        nodes = Coroutines(lambda node_id, _: seen.append(node_id), error_result)
         nodes.start("runs", give("runs", future))
         nodes.start_later("waits", 3600, lambda: seen.append("waits"))
+        finishing = asyncio.ensure_future(nodes.finish())
         while nodes._running["runs"].future is None:
             await asyncio.sleep(0)
         nodes.start("has not begun", give("has not begun"))
         nodes.close()
-        await asyncio.sleep(0)
+        finishing.cancel()
 
     run(work)
     assert future.cancelled()
     assert seen == []
 
 
-def test_a_future_that_outlives_its_event_loop_is_no_problem():
+def test_a_future_that_nobody_waits_for_any_more_is_cancelled():
     async def work() -> None:
-        nodes = RunningNodes(lambda *_: None)
+        nodes = Coroutines(lambda *_: None, error_result)
         nodes.start("it", give("it", future))
+        finishing = asyncio.ensure_future(nodes.finish())
         while nodes._running["it"].future is None:
             await asyncio.sleep(0)
+        finishing.cancel()
+        nodes.close()
 
     future: Future[int] = Future()
     run(work)
-    future.set_running_or_notify_cancel()
-    future.set_result(1)
+    assert future.cancelled()
 
 
 def test_dropping_what_waits_ends_the_wait():
     async def work() -> None:
         dropped: list[bool] = []
-        nodes = RunningNodes(
-            lambda *_: dropped.extend((nodes.drop_later("waits"), nodes.drop_later("it")))
+        nodes = Coroutines(
+            lambda *_: dropped.extend((nodes.drop_later("waits"), nodes.drop_later("it"))),
+            error_result,
         )
         nodes.start_later("waits", 3600, lambda: pytest.fail("it was dropped"))
         nodes.start("it", give("it"))
@@ -210,7 +215,7 @@ def test_dropping_what_waits_ends_the_wait():
 
 def test_nothing_to_run_is_finished_at_once():
     async def work() -> None:
-        await RunningNodes(lambda *_: None).finish()
+        await Coroutines(lambda *_: None, error_result).finish()
 
     run(work)
 
@@ -220,12 +225,13 @@ def test_a_cancelled_future_is_its_nodes_failure():
 
     async def work() -> None:
         future: Future[int] = Future()
-        nodes = RunningNodes(lambda _, found: seen.append(found))
+        nodes = Coroutines(lambda _, found: seen.append(found), error_result)
         nodes.start("it", give("it", future))
+        finishing = asyncio.ensure_future(nodes.finish())
         while nodes._running["it"].future is None:
             await asyncio.sleep(0)
         future.cancel()
-        await nodes.finish()
+        await finishing
 
     run(work)
     assert isinstance(seen[0].get("exception"), CancelledError)
@@ -246,14 +252,15 @@ def test_what_a_node_gave_is_freed_without_waiting_for_the_garbage_collector():
                 freed.append(values[0]() is None)
 
         values: list[weakref.ref[Value]] = []
-        nodes = RunningNodes(ended)
+        nodes = Coroutines(ended, error_result)
         future: Future[Value] = Future()
         nodes.start("makes", give("makes", future))
+        finishing = asyncio.ensure_future(nodes.finish())
         while nodes._running["makes"].future is None:
             await asyncio.sleep(0)
         future.set_result(Value())
         del future
-        await nodes.finish()
+        await finishing
 
     gc.disable()
     try:

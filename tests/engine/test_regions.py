@@ -1,0 +1,355 @@
+"""Regions in a direct run: what a body does, what it is handed, and what it hands on."""
+
+from typing import Any
+
+import pytest
+from drawing import draw, node
+from running import PROJECT, execute, outcomes
+
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.testing import in_process
+
+START = node(
+    "start",
+    inputs={
+        "xs": "list",
+        "n": {"type": "int", "default": 0},
+        "flag": {"type": "bool", "default": False},
+    },
+)
+WHEN = "logic.choose"
+
+
+def run(nodes: dict[str, Any], wires: str, /, **inputs: Any) -> dict[str, Any]:
+    """What RETURN got, from a flow without findings that succeeds."""
+    outcome = attempt(nodes, wires, **inputs)
+    assert outcome["error"] is None
+    result: dict[str, Any] = outcome["result"]
+    return result
+
+
+def attempt(nodes: dict[str, Any], wires: str, /, **inputs: Any) -> dict[str, Any]:
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    flow = draw({"start": START, "end": "return", **nodes}, wires, variables=VARIABLES)
+    return execute(orchestrator, flow, **inputs)
+
+
+VARIABLES = {"attempts": {"type": "int", "default": 0}, "total": {"type": "int", "default": 0}}
+LOOP = "start > loop, start.xs - loop.items, loop.done > end,"
+FIRST = "loop.body > one, loop.item - one.value,"
+MAYBE = "loop.body > one, loop.item - one.fail, loop.item - one.value,"
+
+
+def test_a_value_that_leaves_is_the_list_of_what_came_in_the_order_of_the_items():
+    nodes = {"loop": "control.for_each", "one": node("sleep", values={"SECONDS": 0})}
+    wires = LOOP + FIRST + "one.value - end.out, loop.count - end.count, loop.errors - end.errors"
+    assert run(nodes, wires, xs=list(range(20))) == {
+        "out": list(range(20)),
+        "count": 20,
+        "errors": [],
+    }
+    assert run(nodes, wires, xs=[]) == {"out": [], "count": 0, "errors": []}
+
+
+def test_large_values_and_values_of_any_class_leave_a_body():
+    nodes = {"loop": "control.for_each", "one": "identity"}
+    items = ["x" * 5000, {1, 2}, b"y" * 5000]
+    assert run(nodes, LOOP + FIRST + "one.value - end.out", xs=items) == {"out": items}
+
+
+def test_a_body_reads_what_is_outside_and_the_index():
+    nodes = {"loop": "control.for_each", "one": "add", "two": "add", "n": "identity"}
+    wires = (
+        "start > n, start.n - n.value, n > loop, start.xs - loop.items, loop.done > end,"
+        "loop.body > one, one > two, loop.item - one.x, n.value - one.y,"
+        "one.result - two.x, loop.index - two.y, two.result - end.out"
+    )
+    assert run(nodes, wires, xs=[1, 2, 3], n=10) == {"out": [11, 13, 15]}
+
+
+def test_a_data_driven_node_of_a_body_runs_for_each_item():
+    nodes = {"loop": "control.for_each", "one": "identity", "plus": "add"}
+    wires = LOOP + (
+        "loop.body > one, loop.item - plus.x, start.n - plus.y, plus.result - one.value,"
+        "one.value - end.out"
+    )
+    assert run(nodes, wires, xs=[1, 2], n=5) == {"out": [6, 7]}
+
+
+def test_what_is_skipped_leaves_no_entry_or_none_where_entries_are_aligned():
+    when = node(WHEN, values={"CASES": {"big": "item > 1"}})
+    wires = LOOP + (
+        "loop.body > when, loop.item - when.item, when.big > one, loop.item - one.value,"
+        "one.value - end.out"
+    )
+    nodes = {"loop": "control.for_each", "when": when, "one": "identity"}
+    assert run(nodes, wires, xs=[1, 2, 0, 3]) == {"out": [2, 3]}
+    nodes["loop"] = node("control.for_each", aligned=True)
+    assert run(nodes, wires, xs=[1, 2, 0, 3]) == {"out": [None, 2, None, 3]}
+
+
+def test_batches_are_lists_of_items():
+    nodes = {"loop": node("control.for_each", batch=2), "one": "identity"}
+    wires = LOOP + FIRST + "one.value - end.out, loop.count - end.count"
+    assert run(nodes, wires, xs=[1, 2, 3]) == {"out": [[1, 2], [3]], "count": 2}
+
+
+def test_carried_values_go_from_item_to_item():
+    carry = {"total": {"type": "int", "default": 100}}
+    nodes = {"loop": node("control.for_each", carry=carry), "one": "add"}
+    wires = LOOP + (
+        "loop.body > one, loop.item - one.x, loop.total - one.y, one.result - loop.next.total,"
+        "loop.total - end.total, one.result - end.steps"
+    )
+    assert run(nodes, wires, xs=[1, 2, 3]) == {"total": 106, "steps": [101, 103, 106]}
+    assert run(nodes, wires + ", start.n - loop.total", xs=[1, 2], n=5)["total"] == 8
+    assert run(nodes, wires, xs=[])["total"] == 100
+
+
+@pytest.mark.parametrize(
+    ("on_item_error", "expected"),
+    [
+        ("skip", {"out": [False, False], "errors": []}),
+        (
+            "collect",
+            {
+                "out": [False, False],
+                "errors": [
+                    {"index": 1, "type": "ValueError", "message": "told to fail", "node_id": "one"}
+                ],
+            },
+        ),
+    ],
+)
+def test_an_item_that_fails_may_be_left_out(on_item_error, expected):
+    nodes = {"loop": node("control.for_each", on_item_error=on_item_error), "one": "fragile"}
+    wires = LOOP + MAYBE + "one.value - end.out, loop.errors - end.errors"
+    assert run(nodes, wires, xs=[False, True, False]) == expected
+
+
+def test_an_item_that_fails_fails_the_loop_and_no_other_begins():
+    nodes = {"loop": node("control.for_each", parallel=1), "one": "fragile"}
+    outcome = attempt(nodes, LOOP + MAYBE + "one.value - end.out", xs=[False, True, False])
+    assert outcome["error"] == "Node loop failed: item 1, node 'one': ValueError: told to fail"
+
+
+def test_a_failed_loop_is_handled_as_any_node():
+    nodes = {"loop": "control.for_each", "one": "fragile", "other": "return"}
+    wires = LOOP + MAYBE + "one.value - end.out, loop.error > other, loop.error - other.error"
+    assert run(nodes, wires, xs=[True]) == {
+        "error": {"type": "ValueError", "message": "told to fail", "node_id": "one"}
+    }
+
+
+def test_break_ends_the_loop_and_continue_an_iteration():
+    when = node(WHEN, values={"CASES": {"stop": "item == 3", "pass": "item == 1"}})
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "when": when,
+        "one": "identity",
+        "stop": "control.break",
+        "pass": "control.continue",
+    }
+    wires = LOOP + (
+        "loop.body > when, loop.item - when.item, when.stop > stop, when.pass > pass,"
+        "when.default > one, loop.item - one.value, one.value - end.out, loop.count - end.count"
+    )
+    assert run(nodes, wires, xs=[0, 1, 2, 3, 4]) == {"out": [0, 2], "count": 4}
+
+
+def test_a_while_goes_on_as_long_as_its_body_says():
+    carry = {"page": {"type": "int", "default": 1}}
+    less = node("logic.compare", values={"b": 4, "OPERATOR": "<"})
+    nodes = {
+        "loop": node("control.while", carry=carry, max_iterations=10),
+        "one": "add",
+        "less": less,
+    }
+    wires = (
+        "start > loop, loop.done > end, loop.body > one, one > less, loop.page - one.x,"
+        "start.n - one.y, one.result - loop.next.page, one.result - less.a,"
+        "less.result - loop.again, loop.page - end.page, loop.count - end.count"
+    )
+    assert run(nodes, wires, xs=[], n=1) == {"page": 4, "count": 3}
+
+
+def test_a_while_that_reaches_its_limit_is_exhausted_or_fails():
+    nodes = {
+        "loop": node("control.while", max_iterations=3),
+        "yes": node("constant", values={"VALUE": True}),
+    }
+    wires = "start > loop, loop.done > end, loop.body > yes, yes.value - loop.again"
+    outcome = attempt(nodes, wires, xs=[])
+    assert "LimitReachedError: stopped after 3 iterations" in outcome["error"]
+    nodes["late"] = "return"
+    more = ", loop.exhausted > late, loop.count - late.count"
+    assert run(nodes, wires + more, xs=[]) == {"count": 3}
+
+
+def test_a_while_in_a_loop_breaks_only_itself():
+    nodes = {
+        "loop": "control.for_each",
+        "inner": node("control.while", max_iterations=5),
+        "stop": "control.break",
+        "one": "identity",
+    }
+    wires = LOOP + (
+        "loop.body > inner, inner.body > stop, inner.done > one, loop.item - one.value,"
+        "one.value - end.out"
+    )
+    assert run(nodes, wires, xs=[1, 2]) == {"out": [1, 2]}
+
+
+def test_loops_in_loops_give_lists_of_lists():
+    nodes = {"loop": "control.for_each", "inner": "control.for_each", "one": "add"}
+    wires = LOOP + (
+        "loop.body > inner, loop.item - inner.items, inner.body > one, inner.item - one.x,"
+        "loop.index - one.y, one.result - end.out"
+    )
+    assert run(nodes, wires, xs=[[1, 2], [], [3]]) == {"out": [[1, 2], [], [5]]}
+
+
+def test_a_value_of_an_inner_body_is_a_list_in_the_outer_one():
+    nodes = {
+        "loop": "control.for_each",
+        "inner": "control.for_each",
+        "one": "identity",
+        "all": "identity",
+    }
+    wires = LOOP + (
+        "loop.body > inner, loop.item - inner.items, inner.body > one, inner.item - one.value,"
+        "inner.done > all, one.value - all.value, all.value - end.out"
+    )
+    assert run(nodes, wires, xs=[[1, 2], [3]]) == {"out": [[1, 2], [3]]}
+
+
+def test_a_value_goes_from_one_body_into_another():
+    nodes = {
+        "loop": "control.for_each",
+        "one": "identity",
+        "again": "control.for_each",
+        "two": "add",
+    }
+    wires = (
+        "start > loop, start.xs - loop.items, loop.body > one, loop.item - one.value,"
+        "loop.done > again, start.xs - again.items, again.body > two, again.item - two.x,"
+        "one.value - two.y, again.done > end, two.result - end.out"
+    )
+    assert run(nodes, wires, xs=[[1], [2]]) == {"out": [[1, [1], [2]], [2, [1], [2]]]}
+
+
+def test_a_group_hands_on_the_value_itself():
+    nodes = {"group": "control.group", "one": "identity"}
+    wires = (
+        "start > group, group.body > one, start.n - one.value, group.done > end,one.value - end.out"
+    )
+    assert run(nodes, wires, xs=[], n=7) == {"out": 7}
+
+
+def test_a_group_catches_what_fails_in_it():
+    nodes = {"group": "control.group", "one": "boom", "two": "identity", "bad": "return"}
+    wires = (
+        "start > group, group.body > one, one > two, start.n - two.value, group.done > end,"
+        "group.error > bad, group.error - bad.error"
+    )
+    assert run(nodes, wires, xs=[]) == {
+        "error": {"type": "ValueError", "message": "boom: bang", "node_id": "one"}
+    }
+
+
+def test_what_hangs_on_always_runs_where_the_flow_is_about_to_fail():
+    nodes = {
+        "group": "control.group",
+        "one": "boom",
+        "tidy": node("count_up", values={"NAME": "total"}),
+        "more": "identity",
+        "beside": "identity",
+    }
+    wires = (
+        "start > group, group.body > one, group.done > end, group.always > tidy, tidy > more,"
+        "tidy.value - more.value, group.done > beside, start.n - beside.value"
+    )
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    flow = draw({"start": START, "end": "return", **nodes}, wires, variables=VARIABLES)
+    outcome = execute(orchestrator, flow, xs=[])
+    assert outcome["error"] == "Node group failed: node 'one': ValueError: boom: bang"
+    found = outcomes(orchestrator)
+    assert (found["tidy"], found["more"]) == ("completed", "completed")
+    assert (found["end"], found["beside"]) == ("pending", "pending")
+
+
+def test_always_fires_beside_done_and_beside_a_handled_error():
+    nodes = {"group": "control.group", "one": "fragile", "tidy": "count_up"}
+    nodes["tidy"] = node("count_up", values={"NAME": "total"})
+    wires = (
+        "start > group, group.body > one, start.flag - one.fail, start.n - one.value,"
+        "group.always > tidy, group.done > end, group.error > end, tidy > end, tidy.value - end.tidy"
+    )
+    for flag in (False, True):
+        assert run(nodes, wires, xs=[], flag=flag) == {"tidy": 1}
+
+
+def test_a_group_is_tried_again_as_a_whole():
+    nodes = {
+        "group": node("control.group", retry={"max": 2}),
+        "first": node("count_up", values={"NAME": "total"}),
+        "one": "flaky",
+    }
+    wires = (
+        "start > group, group.body > first, first > one, start.n - one.value, group.done > end,"
+        "first.value - end.first, one.attempts - end.attempts"
+    )
+    assert run(nodes, wires, xs=[]) == {"first": 2, "attempts": 2}
+
+
+def test_a_node_of_a_body_is_tried_again_by_itself():
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "first": node("count_up", values={"NAME": "total"}),
+        "one": node("flaky", retry={"max": 1}),
+    }
+    wires = LOOP + (
+        "loop.body > first, first > one, loop.item - one.value, first.value - end.first,"
+        "one.attempts - end.attempts"
+    )
+    assert run(nodes, wires, xs=["a"]) == {"first": [1], "attempts": [2]}
+
+
+def test_break_and_always_in_a_group_in_a_loop():
+    when = node(WHEN, values={"CASES": {"stop": "item == 2"}})
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "group": "control.group",
+        "when": when,
+        "stop": "control.break",
+        "one": "identity",
+        "tidy": node("count_up", values={"NAME": "total"}),
+        "after": "identity",
+    }
+    wires = LOOP + (
+        "loop.body > group, group.body > when, loop.item - when.item, when.stop > stop,"
+        "when.default > one, loop.item - one.value, group.always > tidy, group.done > after,"
+        "loop.item - after.value, one.value - end.out, after.value - end.after,"
+        "tidy.value - end.tidy"
+    )
+    found = run(nodes, wires, xs=[1, 2, 3])
+    assert found == {"out": [1], "after": [1], "tidy": [1, 2]}
+
+
+def test_variables_and_log_lines_of_a_body_are_those_of_the_run():
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "one": node("count_up", values={"NAME": "total"}),
+        "read": node("variables.get_variable", values={"VARIABLE": "total"}),
+    }
+    wires = LOOP + "loop.body > one, read.value - end.total"
+    assert run(nodes, wires, xs=[1, 2, 3]) == {"total": 3}
+
+
+def test_a_time_limit_ends_a_loop():
+    nodes = {
+        "loop": node("control.for_each", parallel=1, time_limit=0.001),
+        "one": node("sleep", values={"SECONDS": 0.01}),
+    }
+    outcome = attempt(nodes, LOOP + FIRST + "one.value - end.out", xs=list(range(1000)))
+    assert "LimitReachedError: stopped after 0.001 s" in outcome["error"]
