@@ -36,6 +36,8 @@ class ControlNode(RayflowNode):
 
     takes_wires: ClassVar[bool] = False
     """Whether its inputs are whatever is wired into it."""
+    runs_anywhere: ClassVar[bool] = True
+    """Whether a worker can run it, as part of a body: what is not installed there, none can."""
 
     @classmethod
     def ports(cls, constants: Constants) -> OwnPorts | None:

@@ -7,6 +7,7 @@ which exec outputs fired, and collects log records. Actors and the in-process fa
 import asyncio
 import inspect
 import logging
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,10 @@ from .port_check import check_inputs, check_returned
 from .secrets.lookup import SecretLookup, SecretVariables, shown_error
 from .secrets.references import Mask
 from .types import LogRecord, NodeMetadata, RunDetails
-from .values.crossing import crossed
+from .values.crossing import Sent, crossed, not_read, not_sent
 from .values.measures import measures
 from .values.preview import preview
-from .values.stored import check_seen, is_inline, is_url
+from .values.stored import StoredValue, check_seen, is_inline, is_url
 from .values.storing import store_value
 from .values.unchanged import fingerprint, handed_on
 from .variables.store import WriteTracking, pickled
@@ -220,6 +221,54 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
             del reply.details["stored"]
             return {}
     return apart
+
+
+def run_apart(
+    make: Callable[[], RayflowNode],
+    metadata: NodeMetadata,
+    call: NodeCall,
+    inputs: Mapping[str, Any],
+    variables: WriteTracking,
+    *,
+    environment: Mapping[str, str] | None = None,
+    store_in: str | None = None,
+) -> NodeReply:
+    """``run_node_class`` with the node as far from others as on an actor of its own, in a process
+    that runs several: on copies of its inputs. Those of its outputs that do not travel inline come
+    as ``Sent``; an output that cannot be sent is the node's failure.
+
+    Raises:
+        Exception: an input cannot cross.
+    """
+    own = {name: _own(name, value) for name, value in inputs.items()}
+    reply = run_node_class(make, metadata, call, own, variables, environment)
+    declared = list(reply.outputs)
+    apart = part_outputs(call, reply, store_in)
+    if reply.exception is not None:
+        return reply
+    try:
+        sent = {name: Sent.of(value) for name, value in apart.items()}
+    except Exception as error:  # the author's classes may fail in any way
+        failure = RuntimeError(not_sent(apart, error))
+        return NodeReply(exception=NodeExecutionError(call.node_id, failure))
+    values = {**pickle.loads(pickle.dumps(reply.outputs)), **sent}
+    reply.outputs = {name: values[name] for name in declared}
+    return reply
+
+
+def _own(name: str, value: Any) -> Any:
+    """An input as the node gets it: nobody else has it."""
+    try:
+        return opened_here(value) if isinstance(value, (Sent, StoredValue)) else crossed(value)
+    except Exception as error:  # as above
+        raise RuntimeError(not_read([name], error)) from error
+
+
+def opened_here(value: Any) -> Any:
+    """The value itself, where one was sent or stored."""
+    if isinstance(value, Sent):
+        return value.opened()
+    return value.load() if isinstance(value, StoredValue) else value
 
 
 def _way_out(error: Exception, location: str) -> str:

@@ -14,19 +14,20 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from .engine.fused import Here
+from .engine.iteration import Iteration, SomeIterations
 from .errors import NodeExecutionError
 from .metadata import inspect_class
 from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
-from .runner import NodeCall, NodeReply, part_outputs, run_node_class
+from .runner import NodeCall, NodeReply, opened_here, run_apart
 from .timing import leaving
-from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, NodeMetadata, every_node
-from .values.crossing import Sent, crossed, not_read, not_sent
-from .values.stored import StoredValue
+from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, every_node
+from .values.crossing import Sent
 from .variables.store import GlobalVariableStore, WriteTracking
 
 
@@ -64,54 +65,16 @@ def run_node_locally(
     store = store or GlobalVariableStore(variables if isinstance(variables, Mapping) else {})
     declared = {name: spec["value"] for name, spec in metadata["constants"].items()}
     call = NodeCall("local", metadata["path"], declared | dict(constants or {}))
-    reply = _run_apart(node_class, metadata, call, given, store)
+    reply = run_apart(node_class, metadata, call, given, WriteTracking(store))
     if reply.exception is not None:
         error = reply.exception
         is_plain = isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError
         raise error.original_error if is_plain else error  # type: ignore[attr-defined]
-    outputs = {name: _opened(value) for name, value in reply.outputs.items()}
+    outputs = {name: opened_here(value) for name, value in reply.outputs.items()}
     if metadata.get("exec_outputs") not in ((), (EXEC_OUT,)):
         fired = reply.exec_fired
         outputs[EXEC_NEXT] = fired[0] if len(fired) == 1 else list(fired)
     return outputs
-
-
-def _run_apart(
-    node_class: type[RayflowNode],
-    metadata: NodeMetadata,
-    call: NodeCall,
-    inputs: Mapping[str, Any],
-    store: GlobalVariableStore,
-    store_in: str | None = None,
-) -> NodeReply:
-    """Run a node on copies of its inputs. Those of its outputs that do not travel inline come as
-    ``Sent``; an output that cannot be sent is the node's failure.
-
-    Raises:
-        Exception: an input cannot cross.
-    """
-    own = {name: _own(name, value) for name, value in inputs.items()}
-    reply = run_node_class(node_class, metadata, call, own, WriteTracking(store))
-    declared = list(reply.outputs)
-    apart = part_outputs(call, reply, store_in)
-    if reply.exception is not None:
-        return reply
-    try:
-        sent = {name: Sent.of(value) for name, value in apart.items()}
-    except Exception as error:  # the author's classes may fail in any way
-        failure = RuntimeError(not_sent(apart, error))
-        return NodeReply(exception=NodeExecutionError(call.node_id, failure))
-    values = crossed(reply.outputs) | sent
-    reply.outputs = {name: values[name] for name in declared}
-    return reply
-
-
-def _own(name: str, value: Any) -> Any:
-    """An input as the node gets it: nobody else has it."""
-    try:
-        return _opened(value) if isinstance(value, (Sent, StoredValue)) else crossed(value)
-    except Exception as error:  # as above
-        raise RuntimeError(not_read([name], error)) from error
 
 
 def _signature(node_class: type[RayflowNode]) -> str:
@@ -181,22 +144,22 @@ class InProcessActors:
 
         def start(_: "Future[Any]") -> None:
             if running.set_running_or_notify_cancel():
-                self._threads.submit(self._work, running, node_id, inputs, store_in)
+                self._threads.submit(self._do, running, self._run, node_id, inputs, store_in)
             else:
                 self._freed()
 
         (self._reserved.pop(node_id, None) or self._wait_for_one(node_id)).add_done_callback(start)
         return running
 
-    def _work(self, running: "Future[NodeReply]", *arguments: Any) -> None:
+    def _do(self, running: "Future[Any]", work: Callable[..., Any], *arguments: Any) -> None:
         try:
-            reply = self._run(*arguments)
+            result = work(*arguments)
         except BaseException as error:
             self._freed()
             running.set_exception(error)
         else:
             self._freed()
-            running.set_result(reply)
+            running.set_result(result)
 
     def _freed(self) -> None:
         with self._lock:
@@ -215,8 +178,27 @@ class InProcessActors:
                 self._free -= 1
             reserved.set_result(None)
 
+    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+        """Run iterations on one of the threads."""
+        running: Future[list[Iteration]] = Future()
+
+        def start(_: "Future[Any]") -> None:
+            if running.set_running_or_notify_cancel():
+                self._threads.submit(self._do, running, self._run_body, node_id, asked)
+            else:
+                self._freed()
+
+        self._wait_for_one(node_id).add_done_callback(start)
+        return running
+
+    def _run_body(self, node_id: str, asked: SomeIterations) -> list[Iteration]:
+        region = self._nodes[node_id]
+        here = Here(region["body"], lambda node, inputs: self._run(node["id"], inputs, None))
+        seen = {name: opened_here(value) for name, value in asked.seen.items()}
+        return here.iterations(region, asked._replace(seen=seen))
+
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
-        return self._threads.submit(lambda: {k: _opened(value) for k, value in values.items()})
+        return self._threads.submit(lambda: {k: opened_here(value) for k, value in values.items()})
 
     def keep(self, value: Any) -> Any:
         """The value as one that nodes get copies of."""
@@ -235,15 +217,10 @@ class InProcessActors:
         call = NodeCall(node_id, node["class_path"], node["constants"])
         node_class = self._loader.load_node_class(node["class_path"])
         metadata = self._loader.get_node_metadata(node["class_path"])
-        reply = _run_apart(node_class, metadata, call, inputs, self.store, store_in)
+        variables = WriteTracking(self.store)
+        reply = run_apart(node_class, metadata, call, inputs, variables, store_in=store_in)
         leaving(reply.details, arrived, free=arrived)
         return reply
-
-
-def _opened(value: Any) -> Any:
-    if isinstance(value, Sent):
-        return value.opened()
-    return value.load() if isinstance(value, StoredValue) else value
 
 
 def in_process(orchestrator: FlowOrchestrator) -> InProcessActors:

@@ -195,6 +195,8 @@ class RegionSpec(TypedDict):
     """Inner input (``again``, ``next.<name>``) -> the (node, output)s of the body wired into it."""
     leaves: dict[str, tuple[str, str]]
     """Output of the region -> the (node, output) of the body whose values it has."""
+    fused: bool
+    """Whether one worker runs the body whole, and not each node of it a worker of its own."""
     exhausted: bool
     """Whether the exec output of that name is wired."""
     seen: list[str]

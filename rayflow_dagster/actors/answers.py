@@ -34,6 +34,8 @@ def reply(call: ActorCall, envelope: Envelope, refs: Sequence[Any]) -> NodeReply
         error = receive(call.node_id, envelope.error)
         return NodeReply({}, exec_fired, error, details)
     small = envelope.outputs
+    if not call.spec.outputs:  # of a body, beside none of a node
+        return NodeReply(small, exec_fired, None, details)
     outputs = {
         name: small.get(name, ref) for name, ref in zip(call.spec.outputs, refs, strict=True)
     }

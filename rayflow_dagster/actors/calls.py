@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import cloudpickle
 import ray
 
 from rayflow_dagster.runner import NodeCall
@@ -28,7 +29,9 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node. ``packed`` is its ``Job``; ``ttl`` the seconds after which a resident ends."""
+    """One node. ``packed`` is its ``Job``, or the node itself where it is a region with a fused
+    body; ``ttl`` the seconds after which a resident ends.
+    """
 
     call: NodeCall
     metadata: NodeMetadata
@@ -45,6 +48,9 @@ class NodeSpec:
         call = NodeCall(node_id, node["class_path"], node["constants"])
         metadata, options = node["metadata"], node.get("ray_options", {})
         outputs = tuple(metadata["outputs"])
+        if "body" in node and node["region"]["fused"]:
+            packed = cloudpickle.dumps(node, protocol=5)
+            return cls(call, metadata, "worker", (), packed, priority=node.get("priority", 0))
         runs_on: RunsOn = "worker"
         if node.get("resident"):
             runs_on = "resident"

@@ -9,7 +9,7 @@ one event loop (``event_loop.py``), resident nodes have actors that outlive the 
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -18,6 +18,7 @@ from ray.actor import ActorHandle
 
 from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.engine.iteration import Iteration, SomeIterations
 from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
@@ -26,6 +27,7 @@ from rayflow_dagster.values.stored import StoredValue, boxed
 from rayflow_dagster.variables.store import GlobalVariableStore
 
 from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
+from .bodies import ASKED, SentIterations, asked_inputs
 from .calls import ActorCall, NodeSpec, requested
 from .control import ControlNodes, is_control
 from .event_loop import OPTIONS as LOOP_OPTIONS
@@ -207,18 +209,52 @@ class ActorManager:
             future.set_result(dict(values))
             return future
 
-        def fetch() -> None:
+        future.set_running_or_notify_cancel()
+        self._apart(future, lambda: {name: fetched(value) for name, value in values.items()})
+        return future
+
+    @staticmethod
+    def _apart(future: "Future[Any]", work: Callable[[], Any]) -> None:
+        """Settle ``future`` with what ``work`` gives, on a thread of its own: opening a value may
+        take long and runs its author's code.
+        """
+
+        def do() -> None:
             try:
-                found = {name: fetched(value) for name, value in values.items()}
+                found = work()
             except Exception as error:  # the object store lost a value, or its class is not here
                 fail(future, error)
             else:
                 succeed(future, found)
 
-        # A thread of its own: opening a value may take long and runs the author's code.
+        threading.Thread(target=do, name="rayflow-fetch", daemon=True).start()
+
+    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+        """Have one worker run iterations of a region's fused body: one at least, in their order."""
+        future: Future[list[Iteration]] = Future()
         future.set_running_or_notify_cancel()
-        threading.Thread(target=fetch, name="rayflow-fetch", daemon=True).start()
+        call = ActorCall(self._specs[node_id], asked_inputs(asked), None)
+        if self._thread.is_closed:
+            fail(future, RunEndedError())
+        else:
+            call.future.add_done_callback(lambda done: self._take_iterations(done, future))
+            self._pool.run(call)
         return future
+
+    def _take_iterations(
+        self, done: "Future[NodeReply]", future: "Future[list[Iteration]]"
+    ) -> None:
+        """Settle ``future`` with what a worker made of a body."""
+        error = done.exception()
+        reply = None if error is not None else done.result()
+        if reply is None or reply.exception is not None:
+            fail(future, error or reply.exception)
+            return
+        sent: SentIterations = reply.outputs[ASKED]
+        if sent.is_plain:
+            succeed(future, sent.opened())
+        else:  # opening values and errors runs their authors' code
+            self._apart(future, sent.opened)
 
     def keep(self, value: Any) -> Any:
         """Put a value of this process into the object store; its ref."""

@@ -23,13 +23,15 @@ from rayflow_dagster.runner import (
     NodeReply,
     await_node_class,
     part_outputs,
+    run_apart,
     run_node_class,
 )
 from rayflow_dagster.timing import leaving
-from rayflow_dagster.types import NodeMetadata, RunDetails
+from rayflow_dagster.types import GraphNode, NodeMetadata, RunDetails
 from rayflow_dagster.values.stored import StoredValue, boxed, opened
 from rayflow_dagster.variables.store import WriteTracking
 
+from .bodies import FusedBody
 from .capture import Captured, captured_output
 from .sending import SentError, receive, send
 from .variables import StoreProxy
@@ -234,12 +236,7 @@ class NodeHost:
         that error. With num_returns=1 Ray would hand a tuple of one over as it is.
         """
         details = reply.details
-        details["pid"], details["host"] = os.getpid(), os.uname().nodename
-        out, err = map(reply.mask.hide, captured.texts())
-        if out:
-            details["stdout"] = out
-        if err:
-            details["stderr"] = err
+        self._tell_where(reply, captured)
         error = None
         if reply.exception is not None:
             reply.outputs, error = {}, send(reply.exception)
@@ -256,6 +253,17 @@ class NodeHost:
         beside = (apart.get(name, IN_ENVELOPE) for name in names)
         return (*beside, envelope) if names else envelope
 
+    @staticmethod
+    def _tell_where(reply: NodeReply, captured: Captured) -> None:
+        """Note where a node ran, and what it printed."""
+        details = reply.details
+        details["pid"], details["host"] = os.getpid(), os.uname().nodename
+        out, err = map(reply.mask.hide, captured.texts())
+        if out:
+            details["stdout"] = out
+        if err:
+            details["stderr"] = err
+
 
 class NodeWorker(NodeHost):
     """Runs any node class under the allowed roots, one node at a time."""
@@ -263,6 +271,7 @@ class NodeWorker(NodeHost):
     def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
         super().__init__(settings, store)
         self._assigned: NodeCall | None = None
+        self._bodies: dict[bytes, FusedBody] = {}
 
     def assign(self, node_id: str, class_path: str) -> None:
         """Make this the actor of one node, for ``process``.
@@ -294,7 +303,7 @@ class NodeWorker(NodeHost):
         return reply.outputs
 
     def run(self, packed: bytes, data: CallData | bytes, *refs: Any) -> Any:
-        """Run one node once, as the ``Job`` in ``packed`` says.
+        """Run one node once, as the ``Job`` in ``packed`` says; or iterations of a fused body.
 
         ``refs`` are the values that Ray resolved. Small outputs come in the envelope, the others
         each as an object of its own, in its place among the returned ones.
@@ -303,7 +312,44 @@ class NodeWorker(NodeHost):
             (one value per output, ``IN_ENVELOPE`` for those in it and for an input that is handed
             on; the packed envelope), or the envelope alone where the node has no outputs.
         """
+        if packed not in self._known and packed not in self._bodies:
+            told = pickle.loads(packed)
+            if isinstance(told, dict):
+                self._bodies[packed] = FusedBody(told, self._run_in_body)
+        if packed in self._bodies:
+            return self._run_body(packed, CallData.unpacked(data), refs)
         return self._run_node(packed, CallData.unpacked(data), refs)
+
+    def _run_body(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> bytes:
+        """Run iterations of a body; their envelope."""
+        reply = NodeReply()
+        try:
+            reply.outputs = self._bodies[packed].run(opened_inputs(data, refs))
+        except Exception as error:  # a stored input cannot be opened, or a value not be sent
+            reply.exception = error
+        sent = None if reply.exception is None else send(reply.exception)
+        self._free = leaving(reply.details, data.arrived, self._free)
+        return Envelope(reply.outputs, (), reply.details, sent).packed()
+
+    def _run_in_body(self, node: GraphNode, inputs: dict[str, Any]) -> NodeReply:
+        """Run one node of a body, as far from the others as on an actor of its own."""
+        with captured_output() as captured:
+            try:
+                job = self._body_job(node)
+                make, metadata, call, own, variables, environment = self._arguments(job, inputs)
+                reply = run_apart(make, metadata, call, own, variables, environment=environment)
+            except Exception as error:  # its class cannot be loaded, or an input not be read
+                reply = NodeReply(exception=error)
+        self._tell_where(reply, captured)
+        return reply
+
+    def _body_job(self, node: GraphNode) -> KnownJob:
+        key = node["id"].encode()
+        known = self._known.get(key)
+        if known is None or known.call.class_path != node["class_path"]:
+            call = NodeCall(node["id"], node["class_path"], node["constants"])
+            known = self._known[key] = self._loaded(call, ())
+        return known
 
 
 class AsyncNodeWorker(NodeHost):

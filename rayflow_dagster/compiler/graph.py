@@ -23,6 +23,7 @@ from rayflow_dagster.types import (
 )
 
 from .flow import canonicalize
+from .fusing import is_fused
 from .loader import builtin_registry
 from .options import node_options
 from .ports import complete_metadata
@@ -79,8 +80,9 @@ class GraphBuilder:
             if flow.settings.get(key) is not None:
                 graph[key] = flow.settings[key]
         for node_id, body in flow.bodies.items():
-            graph["nodes"][node_id]["body"] = self._body(body, flow.specs[node_id])
-            graph["nodes"][node_id]["region"] = flow.specs[node_id]
+            spec = flow.specs[node_id]
+            inner = graph["nodes"][node_id]["body"] = self._body(body, spec)
+            graph["nodes"][node_id]["region"] = {**spec, "fused": is_fused(inner, spec)}
         return graph
 
     def _body(self, flow: ResolvedFlow, spec: RegionSpec) -> ExecutionGraph:

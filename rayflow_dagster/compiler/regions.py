@@ -362,6 +362,7 @@ def _spec(flow: ResolvedFlow, node: Node, level: _Level) -> RegionSpec:
         "carry": list(node.carried),
         "inner": dict(level.inner),
         "leaves": level.leaving,
+        "fused": False,
         "exhausted": "exhausted" in wired,
         "seen": list(level.entering),
         "parallel": data.get("parallel"),

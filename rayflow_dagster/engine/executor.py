@@ -24,6 +24,7 @@ from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionSta
 
 from .gatherer import DataGatherer
 from .inputs import checked_inputs
+from .iteration import Iteration, SomeIterations
 from .stepping import Done
 
 
@@ -58,6 +59,9 @@ class Dispatcher(Protocol):
 
     def keep(self, value: Any) -> Any:
         """Keep a large value of this process where nodes find it: what stands for it."""
+
+    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+        """Have one worker run iterations of a region's fused body: one at least, in their order."""
 
     @property
     def width(self) -> int:

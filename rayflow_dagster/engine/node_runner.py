@@ -1,15 +1,27 @@
 """``NodeRunner``: one node of a graph in, what became of it out; a region node runs its body."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from typing import Any
 
-from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
+from rayflow_dagster.types import (
+    BREAK_CLASS,
+    ExecutionGraph,
+    ExecutionState,
+    NodeResult,
+    RegionSpec,
+)
 
+from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
 from .gatherer import DataGatherer
+from .iteration import Iteration, placed
+from .loop import FlowLoop
+from .machine import FlowMachine
 from .planner import ExecutionPlanner, skipped_result
 from .region import REGIONS, Tell
+from .tracker import StateTracker
 
 
 class NodeRunner:
@@ -17,7 +29,6 @@ class NodeRunner:
 
     Args:
         planner: the graph's; the graph's bodies get their own.
-        settled: called with the result of every node of a body as it settles.
     """
 
     def __init__(
@@ -25,11 +36,9 @@ class NodeRunner:
         graph: ExecutionGraph,
         planner: ExecutionPlanner,
         executor: NodeExecutor,
-        settled: Callable[[NodeResult], None] = lambda _: None,
     ) -> None:
         self.graph = graph
         self.planner = planner
-        self.settled = settled
         self._executor = executor
         self._bodies: dict[str, NodeRunner] = {}
 
@@ -44,7 +53,7 @@ class NodeRunner:
             graph = self.graph["nodes"][node_id]["body"]
             executor = NodeExecutor(self.actors, DataGatherer(graph))
             planner = ExecutionPlanner(graph)
-            self._bodies[node_id] = NodeRunner(graph, planner, executor, self.settled)
+            self._bodies[node_id] = NodeRunner(graph, planner, executor)
         return self._bodies[node_id]
 
     async def run_node(
@@ -66,9 +75,7 @@ class NodeRunner:
             return skipped_result(node_id, "a value that it needs did not come")
         if "body" in node:
             kind, gatherer = REGIONS[node["region"]["kind"]], self._executor.gatherer
-            region = kind(
-                node, self._body(node_id), gatherer, self.actors, store_in=store_in, tell=tell
-            )
+            region = kind(node, self._body(node_id), gatherer, store_in=store_in, tell=tell)
             result = await region.run(state)
         else:
             result = await self._executor.execute_node(node_id, state, store_in)
@@ -79,3 +86,38 @@ class NodeRunner:
         if not is_handled(node, error, attempt):
             return result
         return handled_result(result, error, node["metadata"]["outputs"])
+
+    async def iterate(self, spec: RegionSpec, given: Mapping[str, Any], place: str) -> Iteration:
+        """Run the whole graph once, as the body of a region: by the loop and the machine that run a
+        flow. A ``control.break`` or ``control.continue`` ends it as a RETURN ends a flow.
+
+        Args:
+            spec: how the region runs it.
+            given: what its START gives.
+            place: what the iteration is called in the texts of errors.
+        """
+        began = time.monotonic()
+        iteration = Iteration()
+        tracker = StateTracker(self.graph)
+        errors = ErrorHandler(self.graph.get("on_error", "stop"))
+        machine = FlowMachine(self.graph, self.planner, tracker, errors)
+        loop = FlowLoop(self.graph, machine, tracker, self.run_node, self.actors, iteration.note)
+        outcome = await loop.run(given)
+        iteration.nodes.pop(self.graph["start_node"], None)
+        cache = tracker.get_state()["data_cache"]
+        for name, sources in spec["inner"].items():
+            for source in sources:
+                if source in cache:
+                    iteration.inner[name] = cache[source]
+        for name, left in spec["leaves"].items():
+            if left in cache:
+                iteration.brought[name] = cache[left]
+        reached = tracker.reached_return()
+        if reached is not None:
+            breaks = self.graph["nodes"][reached]["class_path"] == BREAK_CLASS
+            iteration.ended_by = "break" if breaks else "continue"
+        if outcome == "failed":
+            first = errors.get_error_report()["errors"][0]
+            iteration.error = placed(place, first["node_id"], first["error"])
+        iteration.seconds = time.monotonic() - began
+        return iteration

@@ -1,13 +1,11 @@
 """A region node and its inputs in, what the iterations of its body came to out.
 
-An iteration is one run of the body's graph by the loop and the machine that run a flow. Its START
-is the inner side of the region node, and a ``control.break`` or ``control.continue`` ends it as a
-RETURN ends a flow.
+A body whose nodes ask for nothing special is *fused*: one worker runs it whole, several iterations
+by one call where they are short.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -26,76 +24,53 @@ from rayflow_dagster.runner import (
 )
 from rayflow_dagster.types import (
     ALWAYS,
-    BREAK_CLASS,
-    ExecutionGraph,
     ExecutionState,
     GraphNode,
     ItemError,
     NodeResult,
     RegionKind,
+    RegionSpec,
     RunDetails,
 )
 from rayflow_dagster.values.preview import preview
 
 from .coroutines import Coroutines
-from .error_handler import ErrorHandler
 from .executor import Dispatcher, error_result, error_value, success_result
 from .gatherer import DataGatherer
-from .loop import FlowLoop, RunNode
-from .machine import FlowMachine
-from .planner import ExecutionPlanner
+from .iteration import AGAIN, Iteration, SomeIterations, place_of
 from .stepping import Done
 from .timers import after
-from .tracker import StateTracker
 
-AGAIN = "again"
-NEXT = "next."
 TELL_SECONDS = 5.0
 """How often, at most, a region tells how far it has come."""
+CALL_SECONDS = 0.1
+"""How long one call of a fused body goes on with further iterations."""
+MOST_AT_ONCE = 1000
+"""The most iterations that one call of a fused body is given."""
+MAX_PRINTED = 100_000
+"""Characters that a body printed that its region passes on."""
 
 Tell = Callable[[str], None]
 """Takes a line about how far a region has come."""
 
 
 class Body(Protocol):
-    """Runs the nodes of a region's body: a ``NodeRunner``."""
+    """Runs a body: a ``NodeRunner``."""
 
     @property
-    def graph(self) -> ExecutionGraph:
-        """The body."""
+    def actors(self) -> Dispatcher:
+        """Where its nodes run."""
 
-    @property
-    def planner(self) -> ExecutionPlanner:
-        """The body's."""
-
-    @property
-    def settled(self) -> Callable[[NodeResult], None]:
-        """Is told what became of each node."""
-
-    @property
-    def run_node(self) -> RunNode:
-        """Runs one node once."""
-
-
-@dataclass(slots=True)
-class Iteration:
-    """What one run of the body came to: what it wired into the region's inner inputs, and what
-    leaves the region, each by name and only where it came.
-    """
-
-    inner: dict[str, Any] = field(default_factory=dict)
-    brought: dict[str, Any] = field(default_factory=dict)
-    ended_by: str = ""
-    """``break`` or ``continue`` where a node of that kind ended it."""
-    error: NodeExecutionError | None = None
+    async def iterate(self, spec: RegionSpec, given: Mapping[str, Any], place: str) -> Iteration:
+        """Run it once."""
 
 
 class Region:
     """One attempt of one region node; a subclass for each kind says how often its body runs.
 
     Args:
+        body: runs the nodes of the body.
         gatherer: finds the inputs of the region node.
-        actors: where the nodes of the body run.
         store_in: a folder to write large outputs to.
         tell: is told now and then how far it has come.
     """
@@ -105,7 +80,6 @@ class Region:
         node: GraphNode,
         body: Body,
         gatherer: DataGatherer,
-        actors: Dispatcher,
         *,
         store_in: str | None = None,
         tell: Tell | None = None,
@@ -114,7 +88,7 @@ class Region:
         self._node = node
         self._spec = node["region"]
         self._gatherer = gatherer
-        self._actors = actors
+        self._actors: Dispatcher = body.actors
         self._body = body
         self._store_in = store_in
         self._tell = tell
@@ -155,70 +129,48 @@ class Region:
         self._inputs = await Done(self._actors.fetch(given))
         self._carried = {name: self._inputs[name] for name in self._spec["carry"]}
 
-    async def _iteration(self, index: int, given: Mapping[str, Any]) -> Iteration:
-        """Run the body once; ``given`` are values that are this iteration's own."""
-        graph = self._body.graph
-        tracker = StateTracker(graph)
-        errors = ErrorHandler(graph.get("on_error", "stop"))
-        machine = FlowMachine(graph, self._body.planner, tracker, errors)
-        note = partial(self._note, index)
-        loop = FlowLoop(graph, machine, tracker, self._body.run_node, self._actors, note)
-        outcome = await loop.run({**self._seen, **self._carried, **given})
-        cache = tracker.get_state()["data_cache"]
-        iteration = Iteration(
-            inner={
-                name: cache[source]
-                for name, sources in self._spec["inner"].items()
-                for source in map(tuple, sources)
-                if source in cache
-            },
-            brought={
-                name: cache[node_id, output]
-                for name, (node_id, output) in self._spec["leaves"].items()
-                if (node_id, output) in cache
-            },
-        )
-        reached = tracker.reached_return()
-        if reached is not None:
-            breaks = graph["nodes"][reached]["class_path"] == BREAK_CLASS
-            iteration.ended_by = "break" if breaks else "continue"
-        if outcome == "failed":
-            iteration.error = self._placed(index, errors.get_error_report()["errors"][0])
-        self._count += 1
-        return iteration
+    async def _iterations(self, first: int, items: Sequence[Any] | None = None) -> list[Iteration]:
+        """Run one iteration, number ``first``; of a fused body also those that follow, while that
+        takes no time: never more than there are ``items``.
+        """
+        if self._spec["fused"]:
+            found = await self._run_fused(first, items)
+        else:
+            given = {**self._seen, **self._carried, "index": first}
+            if items is not None:
+                given["item"] = items[0]
+            place = place_of(self._spec, first)
+            found = [await self._body.iterate(self._spec, given, place)]
+        for number, iteration in enumerate(found, first):
+            self._keep_told(place_of(self._spec, number), iteration)
+        self._count += len(found)
+        return found
 
-    def _placed(self, index: int, info: Mapping[str, Any]) -> NodeExecutionError:
-        """A node's error, with its place in this region."""
-        error = info["error"]
-        inner = error if isinstance(error, NodeExecutionError) and error.where else None
-        node_id = inner.node_id if inner else info["node_id"]
-        placed = NodeExecutionError(node_id, original_of(error)).with_traceback(error.__traceback__)
-        here = self._place(index)
-        where = inner.where if inner else f"node '{node_id}'"
-        placed.where = f"{here}, {where}" if here else where
-        return placed
+    async def _run_fused(self, first: int, items: Sequence[Any] | None) -> list[Iteration]:
+        seconds = 0.0 if self._spec["interval"] else CALL_SECONDS
+        asked = SomeIterations(first, items, self._carried, self._seen, seconds)
+        try:
+            return await Done(self._actors.run_body(self._id, asked))
+        except Exception as error:  # the worker died, or Ray lost it: with all that it was given
+            count = 1 if items is None else len(items)
+            places = (place_of(self._spec, first + at) for at in range(count))
+            return [Iteration(error=_lost(place, self._id, error)) for place in places]
 
-    def _place(self, index: int) -> str:
-        """What an iteration is called in texts."""
-        return f"item {index}"
-
-    def _note(self, index: int, result: NodeResult) -> None:
-        """Keep of a node of the body what is told at the region."""
-        details = result.get("details", {})
-        if "variables" in details:
-            self._details["variables"] = details["variables"]
-        if not details.keys().isdisjoint(("logs", "stdout", "stderr")):
-            self._keep_output(f"[{self._place(index)}, {result['node_id']}]", details)
-        self._body.settled(result)
-
-    def _keep_output(self, place: str, details: RunDetails) -> None:
-        logs = self._details.setdefault("logs", [])
-        for record in details.get("logs", ())[: MAX_LOG_RECORDS - len(logs)]:
-            logs.append({**record, "message": f"{place} {record['message']}"[:MAX_LOG_LENGTH]})
-        for stream in ("stdout", "stderr"):
-            if stream in details:
-                so_far = self._details.get(stream, "")
-                self._details[stream] = (so_far + details[stream])[-MAX_LOG_LENGTH * 10 :]
+    def _keep_told(self, place: str, iteration: Iteration) -> None:
+        """Keep what the nodes of a body logged and printed, for the region."""
+        if iteration.variables is not None:
+            self._details["variables"] = iteration.variables
+        logs = self._details.get("logs", [])
+        for node_id, details in iteration.told:
+            where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
+            for record in details.get("logs", ())[: MAX_LOG_RECORDS - len(logs)]:
+                logs.append({**record, "message": (where + record["message"])[:MAX_LOG_LENGTH]})
+            for stream in ("stdout", "stderr"):
+                if stream in details:
+                    so_far = self._details.get(stream, "")
+                    self._details[stream] = (so_far + details[stream])[-MAX_PRINTED:]
+        if logs:
+            self._details["logs"] = logs
 
     async def _result(self, came: tuple[dict[str, Any], list[str]]) -> NodeResult:
         """The region's result, its large outputs kept where nodes find them."""
@@ -247,12 +199,6 @@ class Region:
             for name, value in outputs.items()
         }
 
-    async def _wait_for_next(self, began: float) -> None:
-        """Wait until ``interval`` seconds have passed since an iteration began."""
-        seconds = began + self._spec["interval"] - time.monotonic()
-        if seconds > 0:
-            await Done(after(seconds))
-
     def _is_out_of_time(self) -> bool:
         limit = self._spec["time_limit"]
         return limit is not None and time.monotonic() - self._began >= limit
@@ -269,13 +215,10 @@ class GroupRegion(Region):
     """Runs its body once."""
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
-        iteration = await self._iteration(0, {})
+        (iteration,) = await self._iterations(0)
         if iteration.error is not None:
             raise iteration.error
         return iteration.brought, [iteration.ended_by or "done"]
-
-    def _place(self, index: int) -> str:  # noqa: ARG002 - it runs once
-        return ""
 
 
 class WhileRegion(Region):
@@ -284,12 +227,12 @@ class WhileRegion(Region):
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         while True:
             began = time.monotonic()
-            iteration = await self._iteration(self._count, {"index": self._count})
+            for iteration in await self._iterations(self._count):
+                self._carried |= iteration.handed_on
             if iteration.error is not None:
                 raise iteration.error
-            self._carried |= _handed_on(iteration)
-            asked = {AGAIN: iteration.inner.get(AGAIN, False)}
-            again = await Done(self._actors.fetch(asked))
+            again = {AGAIN: iteration.inner.get(AGAIN, False)}
+            again = await Done(self._actors.fetch(again))
             if iteration.ended_by == "break" or not again[AGAIN]:
                 return self._outputs(), ["done"]
             if why := self._limit_reached():
@@ -297,7 +240,9 @@ class WhileRegion(Region):
                     raise NodeExecutionError(self._id, LimitReachedError(why))
                 return self._outputs(), ["exhausted"]
             self._say(lambda: f"{self._count} iterations have ended")
-            await self._wait_for_next(began)
+            wait = began + self._spec["interval"] - time.monotonic()
+            if wait > 0:
+                await Done(after(wait))
 
     def _limit_reached(self) -> str:
         most = self._spec["max_iterations"]
@@ -308,25 +253,26 @@ class WhileRegion(Region):
     def _outputs(self) -> dict[str, Any]:
         return {"count": self._count, **self._carried}
 
-    def _place(self, index: int) -> str:
-        return f"iteration {index}"
-
 
 class ForEachRegion(Region):
     """Runs its body for each item, several side by side where none hands anything on."""
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         self._items = self._batches()
-        self._begun = 0
+        self._open = [range(len(self._items))]
+        """The numbers of the items that are still to begin, the first ones last."""
+        self._at_once = 1
+        """How many items a call of a fused body is given."""
         self._next_start = 0.0
         self._is_over = self._is_late = False
         """Whether no iteration starts any more, and whether that is for want of time."""
+        self._ran: set[int] = set()
         self._brought: dict[int, dict[str, Any]] = {}
         self._first_failed: tuple[int, NodeExecutionError] | None = None
         self._errors: dict[int, ItemError] = {}
         side_by_side = 1 if self._spec["carry"] else self._actors.width
         self._width = self._spec["parallel"] or side_by_side
-        self._running: Coroutines[int, Iteration] = Coroutines(self._ended, _raised)
+        self._running: Coroutines[range, list[Iteration]] = Coroutines(self._ended, _raised)
         try:
             self._fill()
             await self._running.finish()
@@ -349,44 +295,63 @@ class ForEachRegion(Region):
 
     def _fill(self) -> None:
         """Begin as many iterations as may be under way."""
-        while not self._is_over and self._begun < len(self._items):
-            if len(self._running) >= self._width:
+        while not self._is_over and len(self._running) < self._width:
+            numbers = self._next_numbers()
+            if not numbers:
                 return
-            index, self._begun = self._begun, self._begun + 1
             now = time.monotonic()
             wait = self._next_start - now
             self._next_start = max(self._next_start, now) + self._spec["interval"]
             if wait > 0:
-                self._running.start_later(index, wait, partial(self._start, index))
+                self._running.start_later(numbers, wait, partial(self._start, numbers))
             else:
-                self._start(index)
+                self._start(numbers)
 
-    def _start(self, index: int) -> None:
+    def _next_numbers(self) -> range:
+        """The items that are to begin next: one, or what one call of a fused body is given."""
+        while self._open and not self._open[-1]:
+            self._open.pop()
+        if not self._open:
+            return range(0)
+        count = 1
+        if self._spec["fused"] and not self._spec["interval"]:
+            share = sum(map(len, self._open)) // (2 * self._width)
+            count = max(1, min(self._at_once, share, MOST_AT_ONCE))
+        numbers = self._open.pop()
+        self._open.append(numbers[count:])
+        return numbers[:count]
+
+    def _start(self, numbers: range) -> None:
         self._is_late = self._is_late or self._is_out_of_time()
         self._is_over = self._is_over or self._is_late
         if not self._is_over:
-            given = {"item": self._items[index], "index": index}
-            self._running.start(index, self._iteration(index, given))
+            items = [self._items[number] for number in numbers]
+            self._running.start(numbers, self._iterations(numbers[0], items))
 
-    def _ended(self, index: int, iteration: Iteration) -> None:
-        if iteration.error is not None:
-            self._note_error(index, iteration.error)
-        else:
-            self._carried |= _handed_on(iteration)
-        if iteration.brought:
-            self._brought[index] = iteration.brought
-        self._is_over = self._is_over or iteration.ended_by == "break"
+    def _ended(self, numbers: range, iterations: list[Iteration]) -> None:
+        for number, iteration in zip(numbers, iterations, strict=False):
+            self._ran.add(number)
+            if iteration.error is not None:
+                self._note_error(number, iteration.error)
+            self._carried |= iteration.handed_on
+            if iteration.brought:
+                self._brought[number] = iteration.brought
+            self._is_over = self._is_over or iteration.ended_by == "break"
+        left = numbers[len(iterations) :]
+        if left:
+            self._open.append(left)
+        self._at_once = max(1, len(iterations) * (1 if left else 2))
         self._say(lambda: self._progress)
         self._fill()
 
-    def _note_error(self, index: int, error: NodeExecutionError) -> None:
+    def _note_error(self, number: int, error: NodeExecutionError) -> None:
         kind = self._spec["on_item_error"]
         if kind == "fail":
             self._is_over = True
-            if self._first_failed is None or index < self._first_failed[0]:
-                self._first_failed = index, error
+            if self._first_failed is None or number < self._first_failed[0]:
+                self._first_failed = number, error
         elif kind == "collect":
-            self._errors[index] = {"index": index, **error_value(self._id, error)}
+            self._errors[number] = {"index": number, **error_value(self._id, error)}
 
     @property
     def _progress(self) -> str:
@@ -397,15 +362,15 @@ class ForEachRegion(Region):
         return f"{done} of {of} items done{failed}, {done / seconds:.3g}/s, about {left:.0f} s left"
 
     def _outputs(self) -> dict[str, Any]:
-        errors = [self._errors[index] for index in sorted(self._errors)]
+        errors = [self._errors[number] for number in sorted(self._errors)]
         return {"count": self._count, "errors": errors, **self._carried, **self._lists()}
 
     def _lists(self) -> dict[str, list[Any]]:
         """What leaves the body, each as the list of what came, in the order of the items."""
         if self._spec["aligned"]:
-            per_item = [self._brought.get(index, {}) for index in range(self._begun)]
+            per_item = [self._brought.get(number, {}) for number in sorted(self._ran)]
             return {n: [each.get(n) for each in per_item] for n in self._spec["leaves"]}
-        came = [self._brought[index] for index in sorted(self._brought)]
+        came = [self._brought[number] for number in sorted(self._brought)]
         return {n: [each[n] for each in came if n in each] for n in self._spec["leaves"]}
 
 
@@ -416,14 +381,12 @@ REGIONS: Mapping[RegionKind, type[Region]] = {
 }
 
 
-def _handed_on(iteration: Iteration) -> dict[str, Any]:
-    """What an iteration hands to the next."""
-    return {
-        name.removeprefix(NEXT): value
-        for name, value in iteration.inner.items()
-        if name.startswith(NEXT)
-    }
+def _lost(place: str, node_id: str, error: BaseException) -> NodeExecutionError:
+    """The error of an iteration whose worker was lost."""
+    found = NodeExecutionError(node_id, original_of(error))
+    found.where = place or f"node '{node_id}'"
+    return found.with_traceback(error.__traceback__)
 
 
-def _raised(_: int, error: BaseException) -> Iteration:
+def _raised(_: range, error: BaseException) -> list[Iteration]:
     raise error

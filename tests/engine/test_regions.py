@@ -29,9 +29,22 @@ def run(nodes: dict[str, Any], wires: str, /, **inputs: Any) -> dict[str, Any]:
 
 
 def attempt(nodes: dict[str, Any], wires: str, /, **inputs: Any) -> dict[str, Any]:
-    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
-    flow = draw({"start": START, "end": "return", **nodes}, wires, variables=VARIABLES)
-    return execute(orchestrator, flow, **inputs)
+    return execute(FlowOrchestrator(PROJECT, connect=in_process), drawn(nodes, wires), **inputs)
+
+
+def drawn(nodes: dict[str, Any], wires: str) -> dict[str, Any]:
+    keys = {"variables": VARIABLES, "settings": SETTINGS}
+    return draw({"start": START, "end": "return", **nodes}, wires, **keys)
+
+
+SETTINGS: dict[str, Any] = {}
+
+
+@pytest.fixture(params=["fused", "unfused"], autouse=True)
+def settings(request, monkeypatch):
+    """Nodes that ask for an actor of their own are not run together on one worker."""
+    if request.param == "unfused":
+        monkeypatch.setitem(SETTINGS, "ray", {"num_cpus": 0.5})
 
 
 VARIABLES = {"attempts": {"type": "int", "default": 0}, "total": {"type": "int", "default": 0}}
@@ -270,8 +283,7 @@ def test_what_hangs_on_always_runs_where_the_flow_is_about_to_fail():
         "tidy.value - more.value, group.done > beside, start.n - beside.value"
     )
     orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
-    flow = draw({"start": START, "end": "return", **nodes}, wires, variables=VARIABLES)
-    outcome = execute(orchestrator, flow, xs=[])
+    outcome = execute(orchestrator, drawn(nodes, wires), xs=[])
     assert outcome["error"] == "Node group failed: node 'one': ValueError: boom: bang"
     found = outcomes(orchestrator)
     assert (found["tidy"], found["more"]) == ("completed", "completed")
@@ -283,7 +295,8 @@ def test_always_fires_beside_done_and_beside_a_handled_error():
     nodes["tidy"] = node("count_up", values={"NAME": "total"})
     wires = (
         "start > group, group.body > one, start.flag - one.fail, start.n - one.value,"
-        "group.always > tidy, group.done > end, group.error > end, tidy > end, tidy.value - end.tidy"
+        "group.always > tidy, group.done > end, group.error > end, tidy > end,"
+        "tidy.value - end.tidy"
     )
     for flag in (False, True):
         assert run(nodes, wires, xs=[], flag=flag) == {"tidy": 1}

@@ -18,6 +18,7 @@ class AssertNode(ControlNode):
     icon = "fa-circle-check"
     category = "logic"
     takes_wires = True
+    runs_anywhere = False
 
     CONDITION = ""
     MESSAGE = ""

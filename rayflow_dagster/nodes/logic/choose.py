@@ -21,6 +21,7 @@ class ChooseNode(ControlNode):
     category = "logic"
     exec_outputs = ("default",)
     takes_wires = True
+    runs_anywhere = False
 
     CASES: dict[str, Any] = {}
     MATCH = "first"

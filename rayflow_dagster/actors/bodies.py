@@ -1,0 +1,123 @@
+"""Fused bodies between processes: what a worker is asked for, and what it answers."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rayflow_dagster.engine.fused import Here, RunHere
+from rayflow_dagster.engine.iteration import Iteration, SomeIterations
+from rayflow_dagster.errors import NodeExecutionError
+from rayflow_dagster.runner import opened_here
+from rayflow_dagster.types import GraphNode
+from rayflow_dagster.values.crossing import Sent
+from rayflow_dagster.values.stored import is_inline
+
+from .sending import SentError, receive, send
+
+ASKED = " asked"
+"""The input that has what is asked for; beside it, what the body sees of outside has names."""
+
+
+def asked_inputs(asked: SomeIterations) -> dict[str, Any]:
+    """As inputs of a call: object refs stay inputs of their own, so that Ray resolves them."""
+    carried = {f"{ASKED} {name}": value for name, value in asked.carried.items()}
+    rest = [asked.first, asked.items, asked.seconds]
+    return {ASKED: rest, **carried, **asked.seen}
+
+
+def _asked(inputs: Mapping[str, Any]) -> SomeIterations:
+    first, items, seconds = inputs[ASKED]
+    own = f"{ASKED} "
+    carried = {n.removeprefix(own): v for n, v in inputs.items() if n.startswith(own)}
+    seen = {name: value for name, value in inputs.items() if not name.startswith(ASKED)}
+    return SomeIterations(first, items, carried, seen, seconds)
+
+
+class FusedBody:
+    """A body in a worker.
+
+    Args:
+        run: runs one node of it.
+    """
+
+    def __init__(self, region: GraphNode, run: RunHere) -> None:
+        self._region = region
+        self._here = Here(region["body"], run)
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What came of the iterations that are asked for: an output that has them.
+
+        Raises:
+            Exception: something cannot be sent.
+        """
+        found = self._here.iterations(self._region, _asked(inputs))
+        return {ASKED: SentIterations.of(found)}
+
+
+@dataclass(frozen=True, slots=True)
+class _SentFailure:
+    node_id: str
+    where: str
+    error: SentError
+
+
+@dataclass(frozen=True, slots=True)
+class SentIterations:
+    """Iterations on their way. ``is_plain``: opening them runs no code of authors."""
+
+    is_plain: bool
+    pickled: bytes | Sent
+
+    @classmethod
+    def of(cls, found: list[Iteration]) -> "SentIterations":
+        """The iterations as they can cross.
+
+        Raises:
+            Exception: a value cannot be pickled.
+        """
+        if all(map(_is_plain, found)):
+            return cls(True, pickle.dumps(found, protocol=5))
+        return cls(False, Sent.of([_sendable(each) for each in found]))
+
+    def opened(self) -> list[Iteration]:
+        """The iterations again.
+
+        Raises:
+            Exception: a value cannot be made again.
+        """
+        if isinstance(self.pickled, bytes):
+            found: list[Iteration] = pickle.loads(self.pickled)
+            return found
+        return [_received(each) for each in self.pickled.opened()]
+
+
+def _is_plain(iteration: Iteration) -> bool:
+    values = (*iteration.inner.values(), *iteration.brought.values())
+    return iteration.error is None and all(map(is_inline, values))
+
+
+def _sendable(iteration: Iteration) -> Any:
+    """An iteration without an error, and that as it can cross."""
+    values = [
+        {name: opened_here(value) for name, value in each.items()}
+        for each in (iteration.inner, iteration.brought)
+    ]
+    error = iteration.error
+    sent = None
+    if error is not None:
+        original = error.original_error.with_traceback(error.__traceback__)
+        sent = _SentFailure(error.node_id, error.where, send(original))
+    return replace(iteration, inner=values[0], brought=values[1], error=None), sent
+
+
+def _received(sent: tuple[Iteration, _SentFailure | None]) -> Iteration:
+    iteration, failure = sent
+    if failure is None:
+        return iteration
+    original = receive(failure.node_id, failure.error)
+    if type(original) is NodeExecutionError:
+        original = original.original_error
+    error = NodeExecutionError(failure.node_id, original).with_traceback(original.__traceback__)
+    error.where = failure.where
+    return replace(iteration, error=error)

@@ -1,0 +1,106 @@
+"""Fused bodies: some iterations in, what they came to out, all run in one place by one call.
+
+What a worker does of a region: the same loop over the same graph, whose nodes run right there, one
+after another, instead of each on a worker of its own.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
+
+from .executor import NodeExecutor
+from .gatherer import DataGatherer
+from .iteration import Iteration, SomeIterations, ends_loop, place_of
+from .node_runner import NodeRunner
+from .planner import ExecutionPlanner
+from .stepping import steps
+
+T = TypeVar("T")
+RunHere = Callable[[GraphNode, dict[str, Any]], NodeReply]
+"""Runs one node once, of its inputs."""
+
+
+class Here:
+    """A ``Dispatcher`` that runs nodes where it is asked to."""
+
+    width = 1
+
+    def __init__(self, graph: ExecutionGraph, run: RunHere) -> None:
+        self._nodes = every_node(graph)
+        self._run = run
+        self._runners: dict[str, NodeRunner] = {}
+
+    def needs_worker(self, node_id: str) -> bool:  # noqa: ARG002 - the protocol's
+        return False
+
+    def reserve(self, node_id: str) -> "Future[Any]":  # noqa: ARG002 - the protocol's
+        return _done(None)
+
+    def give_back(self, node_id: str) -> None:
+        """None was got."""
+
+    def wait_until_up(self, seconds: float) -> None:
+        """It is."""
+
+    def dispatch(
+        self,
+        node_id: str,
+        inputs: dict[str, Any],
+        store_in: str | None = None,  # noqa: ARG002
+    ) -> "Future[NodeReply]":
+        return _done(self._run(self._nodes[node_id], inputs))
+
+    def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
+        return _done(dict(values))
+
+    def keep(self, value: Any) -> Any:
+        return value
+
+    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+        """A region within the body."""
+        return _done(self.iterations(self._nodes[node_id], asked))
+
+    def iterations(self, region: GraphNode, asked: SomeIterations) -> list[Iteration]:
+        """Run iterations of a region one after another, until one ends the loop or time is up."""
+        body, spec = self._runner(region), region["region"]
+        until = time.monotonic() + asked.seconds
+        carried, found = dict(asked.carried), list[Iteration]()
+        while True:
+            index = asked.first + len(found)
+            given = {**asked.seen, **carried, "index": index}
+            if asked.items is not None:
+                given["item"] = asked.items[len(found)]
+            iteration = _driven(body.iterate(spec, given, place_of(spec, index)))
+            found.append(iteration)
+            carried |= iteration.handed_on
+            is_last = asked.items is not None and len(found) == len(asked.items)
+            if is_last or ends_loop(spec, index, iteration) or time.monotonic() >= until:
+                return found
+
+    def _runner(self, region: GraphNode) -> NodeRunner:
+        if region["id"] not in self._runners:
+            graph = region["body"]
+            executor = NodeExecutor(self, DataGatherer(graph))
+            self._runners[region["id"]] = NodeRunner(graph, ExecutionPlanner(graph), executor)
+        return self._runners[region["id"]]
+
+
+def _driven(coroutine: Any) -> Any:
+    """What a coroutine comes to, on this thread alone."""
+    stepping = steps(coroutine)
+    while True:
+        try:
+            future = next(stepping)
+        except StopIteration as ended:
+            return ended.value
+        future.exception()  # waits; the coroutine hears of a failure itself
+
+
+def _done(value: T) -> "Future[T]":
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future

@@ -1,0 +1,104 @@
+"""Iterations of a body: what is asked for, what came of each, and when no other follows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from rayflow_dagster.errors import NodeExecutionError, original_of
+from rayflow_dagster.types import NodeResult, RegionSpec, RunDetails
+
+AGAIN = "again"
+NEXT = "next."
+_TOLD = ("logs", "stdout", "stderr")
+"""What a region passes on of what its nodes log and print."""
+
+
+@dataclass(slots=True)
+class NodeTotals:
+    """What one node of a body came to, over all iterations; seconds are those in ``process``."""
+
+    ran: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Iteration:
+    """What an iteration came to: what it wired into the region's inner inputs, and what leaves the
+    region, each by name and only where it came.
+
+    ``told`` has, by node, what it logged and printed; ``variables`` a snapshot, where one was
+    written.
+    """
+
+    inner: dict[str, Any] = field(default_factory=dict)
+    brought: dict[str, Any] = field(default_factory=dict)
+    ended_by: str = ""
+    """``break`` or ``continue`` where a node of that kind ended it."""
+    error: NodeExecutionError | None = None
+    seconds: float = 0.0
+    nodes: dict[str, NodeTotals] = field(default_factory=dict)
+    told: list[tuple[str, RunDetails]] = field(default_factory=list)
+    variables: bytes | None = None
+
+    @property
+    def handed_on(self) -> dict[str, Any]:
+        """What it hands to the next iteration: nothing, where it failed."""
+        return {
+            name.removeprefix(NEXT): value
+            for name, value in self.inner.items()
+            if name.startswith(NEXT) and self.error is None
+        }
+
+    def note(self, result: NodeResult) -> None:
+        """Keep of a node what is told at the region."""
+        if result["status"] == "skipped":
+            return
+        node_id, details = result["node_id"], result.get("details", {})
+        totals = self.nodes.setdefault(node_id, NodeTotals())
+        totals.ran += 1
+        totals.failed += result["status"] == "error" or "handled" in result
+        totals.seconds += details.get("seconds", 0.0)
+        if "variables" in details:
+            self.variables = details["variables"]
+        if not details.keys().isdisjoint(_TOLD):
+            told: Any = {key: value for key, value in details.items() if key in _TOLD}
+            self.told.append((node_id, told))
+
+
+class SomeIterations(NamedTuple):
+    """The iterations that a worker is asked for: from number ``first`` on, one for each item, or of
+    a loop without items as many as it makes; none begins once ``seconds`` have passed.
+    """
+
+    first: int
+    items: Sequence[Any] | None
+    carried: Mapping[str, Any]
+    seen: Mapping[str, Any]
+    seconds: float
+
+
+def placed(place: str, node_id: str, error: BaseException) -> NodeExecutionError:
+    """An error of a node in a body, with where that stands: in bodies within it, too."""
+    inner = error if isinstance(error, NodeExecutionError) and error.where else None
+    found = NodeExecutionError(inner.node_id if inner else node_id, original_of(error))
+    where = inner.where if inner else f"node '{node_id}'"
+    found.where = f"{place}, {where}" if place else where
+    return found.with_traceback(error.__traceback__)
+
+
+def place_of(spec: RegionSpec, index: int) -> str:
+    """What an iteration is called in texts."""
+    words = {"for_each": f"item {index}", "while": f"iteration {index}", "group": ""}
+    return words[spec["kind"]]
+
+
+def ends_loop(spec: RegionSpec, index: int, iteration: Iteration) -> bool:
+    """Whether no iteration follows this one."""
+    if iteration.ended_by == "break" or spec["kind"] == "group":
+        return True
+    if spec["kind"] == "for_each":
+        return iteration.error is not None and spec["on_item_error"] == "fail"
+    most = spec["max_iterations"]
+    is_last = most is not None and index + 1 >= most
+    return iteration.error is not None or is_last or not iteration.inner.get(AGAIN, False)
