@@ -9,11 +9,11 @@ import pytest
 from dagster import DagsterInstance, ExecutorDefinition, in_process_executor
 from dagster_runs import PROJECT, FlowRun, run_in_dagster
 from drawing import draw, node
-from engine.reference import expected
 from flow_nodes.raises import ERRORS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, class_path, random_flows
+from reference import interpret
 
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.validator import FlowValidator
@@ -99,14 +99,14 @@ def _every_error(*, handled: bool) -> RandomFlow:
 @pytest.mark.parametrize("handled", [True, False])
 def test_every_class_of_error_is_tried_again_and_handled_alike(handled: bool) -> None:
     drawn = _every_error(handled=handled)
-    wanted = expected(drawn.flow, drawn.inputs)
+    wanted = interpret(drawn.flow, drawn.inputs)
 
     outcome, statuses = _direct(drawn)
     run = _in_dagster(drawn)
 
-    assert statuses == wanted["statuses"]
-    assert run.statuses == wanted["statuses"]
-    assert outcome["result"] == run.result == wanted["result"]
+    assert statuses == wanted.statuses
+    assert run.statuses == wanted.statuses
+    assert outcome["result"] == run.result == wanted.result
 
 
 @pytest.mark.parametrize("executor_def", [None, in_process_executor])

@@ -6,10 +6,10 @@ from random import Random
 from typing import Any
 
 from engine.in_any_order import AnyOrderActors
-from engine.reference import expected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, make_flow, random_flows
+from reference import interpret
 from shapes import TESTS, test_loader
 
 from rayflow_dagster.compiler.validator import FlowValidator
@@ -70,11 +70,11 @@ def test_the_validator_accepts_every_random_flow(drawn):
 @quick
 def test_a_race_free_flow_comes_to_what_the_rules_say_in_any_order(drawn, seed):
     run = Run(drawn, seed)
-    wanted = expected(drawn.flow, drawn.inputs)
-    assert run.statuses == wanted["statuses"]
-    assert run.outcome["result"] == wanted["result"]
-    assert run.outcome["success"] == wanted["success"], run.outcome["error"]
-    assert (run.outcome["error"] is None) == wanted["success"]
+    wanted = interpret(drawn.flow, drawn.inputs)
+    assert run.statuses == wanted.statuses
+    assert run.outcome["result"] == wanted.result
+    assert run.outcome["success"] == wanted.success, run.outcome["error"]
+    assert (run.outcome["error"] is None) == wanted.success
 
 
 @given(random_flows(10, race_free=False), SEEDS)
@@ -168,10 +168,10 @@ def has_stopped(graph: ExecutionGraph, state: ExecutionState) -> bool:
 
 def test_random_flows_have_all_that_they_are_to_have():
     drawn = [make_flow(Random(seed), 10) for seed in range(150)]
-    wanted = [expected(flow.flow, flow.inputs) for flow in drawn]
-    seen = {status for want in wanted for status in want["statuses"].values()}
+    wanted = [interpret(flow.flow, flow.inputs) for flow in drawn]
+    seen = {status for want in wanted for status in want.statuses.values()}
     assert seen == {"completed", "failed", "skipped", "pending"}
-    assert {want["success"] for want in wanted} == {True, False}
+    assert {want.success for want in wanted} == {True, False}
     assert {flow.flow["on_error"] for flow in drawn} == {"stop", "continue"}
     merged = [
         end

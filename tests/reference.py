@@ -1,0 +1,417 @@
+"""What a flow means, as briefly as can be: a canonical flow and its inputs in, an ``Ended`` out.
+
+Written from docs/control-flow.md and docs/flows.md, and from nothing of the engine. One node runs
+after another: of those that may start, in the order in which they became ready and are drawn, and
+nodes that need no worker first. An item of a loop runs when the one before it has ended.
+
+Where the documentation says nothing, this is meant:
+
+- A data-driven node that reads ``item`` or ``index`` of a loop is in its body; one that reads a
+  carried value and nothing else of the body is not.
+- An item ends at the first ``break`` or ``continue``: nothing new starts in it, the rest is
+  skipped. Both mean the nearest loop around them; a group that they are in ends with neither
+  ``done`` nor ``error``, but with ``always``.
+- ``count`` is how often the body has run, whatever came of it; ``index`` and ``errors`` count runs
+  too, so with ``batch`` they count lists. ``aligned`` has an entry for each run.
+- ``next.x`` that did not come (unwired, source skipped) leaves x as it was. A failed item that the
+  loop goes on from leaves all of them as they were.
+- ``while`` runs its body at least once. Where ``again`` did not come, it goes on if the iteration
+  was left with ``continue``, and ends if not. No item of it may fail.
+- A failure in a body is the region's: its class, its message and the id of the node that failed.
+- A region's ``retry`` runs the item again that failed the region, and not those before it. The
+  flow's ``retry`` is that of the nodes in a body, not of the region besides.
+- A loop that failed brings nothing but ``error``. A group that failed, handled or not, brings
+  ``error`` and what the nodes of its body brought until then.
+- Behind ``always`` are the nodes that its exec wires lead to, and theirs in turn.
+- ``on_error: continue`` holds in a body as it does in the flow.
+
+Not here: subflows, ``join``, ``control.sequence``, timeouts, variables read or written without exec
+wires, classes with an output ``error`` of their own.
+"""
+
+import builtins
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from plain_nodes import PLAIN, Plain
+
+from rayflow_dagster.errors import (
+    DataNotAvailableError,
+    NodeCrashedError,
+    NodeExecutionError,
+    message_of,
+)
+
+Edge = Mapping[str, Any]
+REGIONS = ("control.for_each", "control.while", "control.group")
+INLINE = ("start", "return", "logic.switch", "logic.choose", "logic.assert", "control.fail",
+          "control.parallel", "control.break", "control.continue")  # fmt: skip
+"""What runs in the run's own process, once."""
+ONCE = {
+    "DataNotAvailableError", "SecretError", "VariableError", "ExpressionError",
+    "FlowAssertionError", "FlowRaisedError", "NodeLoadError", "ValidationError",
+    "FlowFormatError", "GraphBuildError", "InvalidInputsError", "FlowChangedError",
+    "ProjectError", "NameCollisionError", "RunEndedError",
+}  # fmt: skip
+"""The errors that no attempt mends."""
+UNHANDLED = {"RunEndedError"}
+"""The errors that a wired ``error`` output does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    node_id: str
+    error: BaseException
+
+    def told(self) -> dict[str, str]:
+        own = original(self.error)
+        return {"type": type(own).__name__, "message": message_of(own), "node_id": self.node_id}
+
+
+@dataclass(slots=True)
+class Ended:
+    """What the flow, or one run of a body, came to."""
+
+    statuses: dict[str, str] = field(default_factory=dict)
+    """Of the nodes of this level: completed, skipped, failed, or pending."""
+    values: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """(node, data output) -> what it brought, as read on this level."""
+    fired: set[tuple[str, str]] = field(default_factory=set)
+    order: list[str] = field(default_factory=list)
+    """The nodes of this level that ran, as they ended."""
+    attempts: dict[str, int] = field(default_factory=dict)
+    inside: dict[str, list["Ended"]] = field(default_factory=dict)
+    """Region -> what its body came to, each time that it ran; of several attempts the last."""
+    result: dict[str, Any] = field(default_factory=dict)
+    has_returned: bool = False
+    failure: Failure | None = None
+    left: str = ""
+    """``return``, ``break`` or ``continue``, when one of them ended it."""
+    late: set[str] = field(default_factory=set)
+    """The nodes behind an ``always``, which start though the rest has stopped."""
+
+    @property
+    def success(self) -> bool:
+        return self.has_returned and self.failure is None
+
+
+def interpret(
+    flow: Mapping[str, Any], inputs: Mapping[str, Any], plain: Mapping[str, Plain] = PLAIN
+) -> Ended:
+    """Run a flow. ``plain``: the nodes that compute, by their module (``flow_nodes.add``)."""
+    return _Flow(flow, inputs, plain).run_level(None, {})
+
+
+class _Flow:
+    def __init__(
+        self, flow: Mapping[str, Any], inputs: Mapping[str, Any], plain: Mapping[str, Plain]
+    ) -> None:
+        self.nodes: dict[str, Any] = {node["id"]: node for node in flow["nodes"]}
+        self.edges: list[Edge] = flow["edges"]
+        self.inputs, self.plain = inputs, plain
+        self.settings = flow.get("settings", {})
+        self.stops = flow.get("on_error", "stop") == "stop"
+        self.variables = {n: spec["default"] for n, spec in flow.get("variables", {}).items()}
+        self.kind, self.regions_of = cache(self._kind), cache(self._regions_of)
+
+    # --- who is in a body ---
+
+    def _regions_of(self, node_id: str) -> frozenset[str]:
+        """The regions whose body a node is in: what every exec wire into it comes from, or for a
+        data-driven node the innermost of what any data wire comes from."""
+        into = [e for e in self.edges if e["target"] == node_id and not is_inner_input(e)]
+        execs = [e for e in into if is_exec(e)]
+        seen = [
+            self.regions_of(e["source"])
+            | ({e["source"]} if self.kind(e["source"]) in REGIONS and is_of_body(e) else set())
+            for e in execs or into
+        ]
+        if execs:
+            return frozenset.intersection(*seen)
+        return max(seen, key=len, default=frozenset())
+
+    def region_of(self, node_id: str) -> str | None:
+        """The innermost region that a node is in."""
+        regions = self.regions_of(node_id)
+        return max(regions, key=lambda region: len(self.regions_of(region)), default=None)
+
+    def seen_from(self, level: str | None, node_id: str) -> str | None:
+        """The node, or the region of this level that it is in; None where it is outside."""
+        seen: str | None = node_id
+        while seen is not None and self.region_of(seen) != level:
+            seen = self.region_of(seen)
+        return seen
+
+    # --- one level: the flow, or one run of a body ---
+
+    def run_level(self, level: str | None, values: Mapping[tuple[str, str], Any]) -> Ended:
+        run = Ended(values=dict(values), fired={(level or "", "body")})
+        waiting = [node_id for node_id in self.nodes if self.region_of(node_id) == level]
+        into: dict[str, list[tuple[str | None, Edge]]] = {node_id: [] for node_id in waiting}
+        for edge in self.edges:
+            source, target = (self.seen_from(level, edge[end]) for end in ("source", "target"))
+            if target in into and source != target:
+                into[target].append((source, edge))
+        started: list[str] = []
+        while waiting or started:
+            settled = [n for n in waiting if self.may_settle(n, into[n], run)]
+            dead = [n for n in settled if not self.lives(n, run)]
+            run.statuses |= dict.fromkeys(dead, "skipped")
+            starting = [] if dead else settled
+            waiting = [n for n in waiting if n not in dead and n not in starting]
+            started += starting
+            if dead:
+                continue
+            if not started:
+                break
+            node_id = min(started, key=self.turn)
+            started.remove(node_id)
+            self.settle(node_id, run)
+        run.statuses |= dict.fromkeys(waiting, "skipped" if run.left else "pending")
+        return run
+
+    def turn(self, node_id: str) -> tuple[bool, int]:
+        needs_worker = self.kind(node_id) not in INLINE
+        return needs_worker, -self.data(node_id).get("priority", 0) if needs_worker else 0
+
+    def may_settle(self, node_id: str, into: list[tuple[str | None, Edge]], run: Ended) -> bool:
+        """Whether all that leads to a node is settled, and nothing forbids it to start."""
+        for source, edge in into:
+            if is_exec(edge) and (edge["source"] in run.late or self.is_last(edge, run)):
+                run.late.add(node_id)
+            if source is not None and source not in run.statuses:
+                return False
+        is_late = node_id in run.late
+        for source, edge in into:
+            if source is None or run.statuses[source] != "failed":
+                continue
+            is_group = self.kind(source) == "control.group"
+            if not (is_late and is_group and (self.is_last(edge, run) or not is_exec(edge))):
+                return False
+        return is_late or not (run.left or (run.failure and self.stops))
+
+    def is_last(self, edge: Edge, run: Ended) -> bool:
+        """Whether it is an ``always`` that has fired."""
+        is_always = edge["sourceHandle"] == "always"
+        return is_always and (edge["source"], "always") in run.fired
+
+    def lives(self, node_id: str, run: Ended) -> bool:
+        if self.nodes[node_id].get("disabled") or self.data(node_id).get("disabled"):
+            return False
+        if self.kind(node_id) == "return" and run.has_returned:
+            return False
+        execs = [e for e in self.edges if e["target"] == node_id and is_exec(e)]
+        if execs:
+            return any((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+        return not self.absent(node_id, self.given(node_id, run.values))
+
+    # --- one node ---
+
+    def settle(self, node_id: str, run: Ended) -> None:
+        given = self.given(node_id, run.values)
+        run.order.append(node_id)
+        run.statuses[node_id] = "completed"
+        try:
+            if absent := self.absent(node_id, given):
+                raise DataNotAvailableError(f"{node_id!r}", absent[0], "its source was skipped")
+            work = self.run_region if self.kind(node_id) in REGIONS else self.attempts
+            outputs = work(node_id, given, run)
+        except BaseException as error:  # whatever a node may raise
+            failure = error.args[0] if isinstance(error, _BodyError) else Failure(node_id, error)
+            if self.kind(node_id) == "control.group":
+                run.values[node_id, "error"] = failure.told()
+            if self.is_wired(node_id, "error") and type(failure.error).__name__ not in UNHANDLED:
+                run.values[node_id, "error"] = failure.told()
+                run.fired.add((node_id, "error"))
+            else:
+                run.statuses[node_id] = "failed"
+                run.failure = run.failure or failure
+        else:
+            fired = outputs.pop("exec_next", "exec_out")
+            names = [fired] if isinstance(fired, str) else fired
+            run.fired |= {(node_id, name) for name in names}
+            run.values |= {(node_id, name): value for name, value in outputs.items()}
+        if self.kind(node_id) == "control.group":
+            run.fired.add((node_id, "always"))
+
+    def attempts(self, node_id: str, given: dict[str, Any], run: Ended) -> dict[str, Any]:
+        """Call a node's function until it succeeds or no attempt is left."""
+        run.attempts[node_id] = 0
+        while True:
+            run.attempts[node_id] += 1
+            try:
+                return self.call(node_id, given, run)
+            except BaseException as error:
+                if not self.tries_again(node_id, Failure(node_id, error), run):
+                    raise
+
+    def call(self, node_id: str, given: dict[str, Any], run: Ended) -> dict[str, Any]:
+        match self.kind(node_id):
+            case "start":
+                return dict(given)
+            case "return":
+                run.result, run.has_returned = dict(given), True
+                run.left = "" if self.settings.get("ends") == "all_settled" else "return"
+                return {"exec_next": []}
+            case "control.break" | "control.continue" as kind:
+                run.left = run.left or kind.removeprefix("control.")
+                return {"exec_next": []}
+            case kind:
+                return dict(self.plain[kind].run(given, self.variables))
+
+    def given(self, node_id: str, values: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+        """A node's inputs and constants: wired, else set, else declared, else of the class."""
+        plain = self.plain.get(self.kind(node_id))
+        given = dict(plain.defaults) if plain else {}
+        for declared in ("inputs", "carry"):
+            for name, spec in self.data(node_id).get(declared, {}).items():
+                given |= {name: spec["default"]} if "default" in as_spec(spec) else {}
+        given |= self.data(node_id).get("constantValues", {})
+        if self.kind(node_id) == "start":
+            given |= self.inputs
+        given |= {e["targetHandle"]: v for e, v in self.came(node_id, values, inner=False)}
+        return given
+
+    def came(
+        self, node_id: str, values: Mapping[tuple[str, str], Any], *, inner: bool
+    ) -> Iterator[tuple[Edge, Any]]:
+        """What wires bring into a node's inputs, or into a region's inner inputs."""
+        for edge in self.edges:
+            if edge["target"] != node_id or is_exec(edge) or is_inner_input(edge) != inner:
+                continue
+            source, handle = edge["source"], edge["sourceHandle"]
+            is_inside = source in self.regions_of(node_id) or (inner and source == node_id)
+            key = (source, f"inside {handle}" if is_inside else handle)
+            if key in values:
+                yield edge, values[key]
+
+    def absent(self, node_id: str, given: Mapping[str, Any]) -> list[str]:
+        into = [e for e in self.edges if e["target"] == node_id and not is_exec(e)]
+        wired = [e["targetHandle"] for e in into if not is_inner_input(e)]
+        return [name for name in wired if name not in given]
+
+    # --- regions ---
+
+    def run_region(self, region: str, given: dict[str, Any], run: Ended) -> dict[str, Any]:
+        """Run a region's body as often as it says; the outputs seen outside, or ``_BodyError``."""
+        kind, data = self.kind(region), self.data(region)
+        carried = {name: given[name] for name in data.get("carry", {})}
+        errors: list[dict[str, Any]] = []
+        runs = run.inside[region] = []
+        run.attempts[region] = 1
+        exit_ = "done"
+        goes_on = kind == "control.for_each" and data.get("on_item_error", "fail") != "fail"
+        for index, item in self.items(kind, data, given):
+            seen = {"index": index, "item": item, **carried}
+            values = run.values | {(region, f"inside {name}"): seen[name] for name in seen}
+            body = self.run_level(region, values)
+            while body.failure and not goes_on and self.tries_again(region, body.failure, run):
+                run.attempts[region] += 1
+                body = self.run_level(region, values)
+            runs.append(body)
+            if body.failure and goes_on:
+                errors += [{"index": index, **body.failure.told()}]
+                continue
+            if kind == "control.group":
+                self.bring_out(region, runs, run)
+                run.left = run.left or body.left
+            if body.failure:
+                raise _BodyError(body.failure)
+            if kind == "control.group":
+                return {"exec_next": [] if body.left else "done"}
+            inner = {e["targetHandle"]: v for e, v in self.came(region, body.values, inner=True)}
+            carried |= {name: inner.get(f"next.{name}", carried[name]) for name in carried}
+            is_over = kind == "control.while" and not inner.get("again", body.left == "continue")
+            if body.left == "break" or is_over:
+                break
+        else:
+            exit_ = "exhausted" if kind == "control.while" else "done"
+        if exit_ == "exhausted" and not self.is_wired(region, exit_):
+            raise RuntimeError(f"stopped after {data['max_iterations']} iterations")
+        self.bring_out(region, runs, run)
+        told = errors if data.get("on_item_error") == "collect" else []
+        return {"count": len(runs), "errors": told, **carried, "exec_next": exit_}
+
+    @staticmethod
+    def items(
+        kind: str, data: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> Iterable[tuple[int, Any]]:
+        if kind == "control.group":
+            return [(0, None)]
+        if kind == "control.while":
+            return [(index, None) for index in range(data["max_iterations"])]
+        items, size = list(given["items"]), data.get("batch")
+        return enumerate(
+            [items[at : at + size] for at in range(0, len(items), size)] if size else items
+        )
+
+    def bring_out(self, region: str, runs: list[Ended], to: Ended) -> None:
+        """What leaves a body: a list of what came from a ``for_each``, the value from a group."""
+        kind, is_aligned = self.kind(region), self.data(region).get("aligned", False)
+        for edge in self.edges:
+            key = (edge["source"], edge["sourceHandle"])
+            is_leaving = region in self.regions_of(key[0]) - self.regions_of(edge["target"])
+            if is_exec(edge) or not is_leaving or edge["target"] == region:
+                continue
+            brought = [run.values.get(key) for run in runs if is_aligned or key in run.values]
+            if kind == "control.for_each":
+                to.values[key] = brought
+            elif kind == "control.group" and brought:
+                to.values[key] = brought[0]
+
+    # --- words ---
+
+    def data(self, node_id: str) -> Mapping[str, Any]:
+        data: Mapping[str, Any] = self.nodes[node_id].get("data", {})
+        return data
+
+    def _kind(self, node_id: str) -> str:
+        """``flow_nodes.add``, ``logic.switch``, ``control.while``, ``start``."""
+        path = self.nodes[node_id]["type"].removeprefix("rayflow_dagster.nodes.").split(".")
+        path = path[:-1] if path[-1].endswith("Node") else path
+        return ".".join(path).removeprefix("base.").rstrip("_")
+
+    def tries_again(self, node_id: str, failure: Failure, run: Ended) -> bool:
+        """Whether an attempt is left, may help, and is wanted after this class of error."""
+        of_flow = {} if self.kind(node_id) in REGIONS else self.settings.get("retry", {})
+        retry = self.data(node_id).get("retry", of_flow)
+        own, names = original(failure.error), retry.get("retry_on")
+        if self.kind(node_id) in INLINE or type(own).__name__ in ONCE:
+            return False
+        known = {"crash": NodeCrashedError, "timeout": TimeoutError, **vars(builtins)}
+        known["builtins.ValueError"] = ValueError
+        is_named = names is None or any(isinstance(own, known.get(name, ())) for name in names)
+        return is_named and run.attempts[node_id] <= retry.get("max", 0)
+
+    def is_wired(self, node_id: str, output: str) -> bool:
+        """Whether an exec wire goes out of an exec output."""
+        return any(
+            is_exec(e) and (e["source"], e["sourceHandle"]) == (node_id, output) for e in self.edges
+        )
+
+
+class _BodyError(Exception):
+    """A body has failed; its argument is the ``Failure``."""
+
+
+def is_exec(edge: Edge) -> bool:
+    return bool(edge["type"] == "exec")
+
+
+def is_inner_input(edge: Edge) -> bool:
+    name = edge["targetHandle"]
+    return not is_exec(edge) and (name == "again" or name.startswith("next."))
+
+
+def is_of_body(edge: Edge) -> bool:
+    return edge["sourceHandle"] in (("body",) if is_exec(edge) else ("item", "index"))
+
+
+def as_spec(spec: Any) -> Mapping[str, Any]:
+    return spec if isinstance(spec, dict) else {"type": spec}
+
+
+def original(error: BaseException) -> BaseException:
+    return error.original_error if type(error) is NodeExecutionError else error
