@@ -13,6 +13,8 @@ wait for it).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from random import Random
 from typing import Any
 
@@ -24,15 +26,26 @@ WORLDS = 2**CHOICES
 EVERY = 2**WORLDS - 1
 """The set of all worlds."""
 
-EXEC_OUTPUTS = {"branch": ("true", "false"), "choose": ("a", "b"), "switch": ("low", "high")}
+EXEC_OUTPUTS = {
+    "branch": ("true", "false"), "choose": ("a", "b"), "switch": ("low", "high"),
+    "logic.switch": (), "logic.choose": (), "control.parallel": (), "control.fail": (),
+}  # fmt: skip
+"""Of the nodes that exec wires lead to; those of the built-ins follow from their constants."""
 PORTS: dict[str, tuple[str, ...]] = {
     "identity": ("value",), "async_identity": ("value",), "fragile": ("value",),
     "boom": ("value",), "raises": ("value",), "sleep": ("value",), "add": ("x", "y"),
     "constant": (), "collect": ("a", "b", "c"), "branch": (), "choose": (), "switch": (),
+    "logic.switch": (), "logic.choose": (), "logic.assert": (), "control.parallel": (),
+    "control.fail": (),
 }  # fmt: skip
-OUTPUT = {"add": "result", "collect": "values", "branch": None, "choose": None}
+OUTPUT = {
+    "add": "result", "collect": "values", "branch": None, "choose": None, "logic.switch": None,
+    "logic.choose": None, "logic.assert": None, "control.parallel": None, "control.fail": None,
+}  # fmt: skip
 DEFAULTED = {"collect", "boom", "sleep"}
-FAILING = {"fragile", "boom", "raises"}
+FAILING = {"fragile", "boom", "raises", "logic.assert"}
+CASES = ["a", "in progress", 0, 1, 2]
+EXPRESSIONS = ["n > 3", "n < 12 && n != 5", "n == 7 || n > 15", "n >= 0"]
 RETRIED = ["crash", "timeout", "Exception", "OSError", "errors.ClusterError", "builtins.ValueError"]
 HANDLED = sorted(name for name in ERRORS if "RunEndedError" not in name)
 """The errors that a wired ``error`` output takes."""
@@ -71,6 +84,7 @@ class _Drawing:
     after_barrier: set[str] | None = None
     choices: int = 0
     on_error: str = "stop"
+    settings: dict[str, Any] = field(default_factory=dict)
 
     # --- words ---
 
@@ -131,17 +145,20 @@ class _Drawing:
 
     def pick_kind(self) -> str:
         kinds = ["identity", "identity", "async_identity", "add", "add", "constant", "collect"]
+        kinds.append("control.parallel")
         if not self.race_free:
             kinds.append("sleep")
         if self.choices + 2 < CHOICES:
             kinds += ["branch", "branch", "switch", "choose", "handled", "handled"]
+            kinds += ["logic.switch", "logic.choose"]
         if self.failures and (not self.race_free or self.on_error == "continue"):
-            kinds += ["fragile", "boom", "raises", "raises"]
+            kinds += ["fragile", "boom", "raises"]
+            kinds.append(self.rng.choice(["raises", "logic.assert", "control.fail"]))
         return self.rng.choice(kinds)
 
     def add_node(self, node_id: str, kind: str) -> None:
         is_handled = kind == "handled"
-        kind = self.rng.choice(["fragile", "boom", "raises", "raises"]) if is_handled else kind
+        kind = self.rng.choice([*sorted(FAILING), "raises"]) if is_handled else kind
         data: dict[str, Any] = {"constantValues": {}}
         if kind == "constant":
             data["constantValues"]["VALUE"] = self.rng.randint(0, 9)
@@ -149,6 +166,7 @@ class _Drawing:
             data["retry"] = {"max": 1, "delay": 0}
             if self.maybe(0.5):
                 data["retry"]["retry_on"] = self.rng.sample(RETRIED, self.rng.randint(1, 3))
+        data["constantValues"] |= self.cases(kind)
         if kind == "raises":
             self.add_error(node_id, data["constantValues"], HANDLED if is_handled else list(ERRORS))
         if self.maybe(0.3):
@@ -160,6 +178,26 @@ class _Drawing:
             runs = self.exec_into(node_id)
         self.decide(node_id, kind, data["constantValues"])
         self.add_outputs(node_id, kind, runs, is_handled=is_handled)
+
+    def cases(self, kind: str) -> dict[str, Any]:
+        """The constants of a built-in that decides."""
+        count = self.rng.randint(1, 3)
+        match kind:
+            case "logic.switch":
+                return {"CASES": self.rng.sample(CASES, count)}
+            case "logic.choose":
+                match = self.rng.choice(["first", "all"])
+                names = ["x", "y", "z"][: min(count, 2) if match == "all" else count]
+                return {"CASES": {n: self.rng.choice(EXPRESSIONS) for n in names}, "MATCH": match}
+            case "control.parallel":
+                return {"BRANCHES": count}
+            case "logic.assert":
+                return {"CONDITION": self.rng.choice(EXPRESSIONS), "MESSAGE": "{n} is wrong"}
+            case "control.fail":
+                if self.race_free:  # nothing can wait for it, so the flow has to
+                    self.settings["ends"] = "all_settled"
+                return {"MESSAGE": "failed with {n}"}
+        return {}
 
     def add_error(self, node_id: str, values: dict[str, Any], names: list[str]) -> None:
         """Choose what the node raises, and in how many attempts."""
@@ -173,7 +211,7 @@ class _Drawing:
         kind = self.rng.choice(["fragile", "boom", "fragile"])
         fails = self.maybe(0.5)
         values = {"value": 1, "fail": fails} if kind == "fragile" else {"value": 1}
-        ends = list(self.ends())
+        ends = list(self.ends()) or [self.rng.choice(self.fires).node]
         self.node(node_id, kind, constantValues=values)
         runs = 0
         for end in ends:
@@ -260,6 +298,10 @@ class _Drawing:
             self.decision("any", fired, node_id, "which", values)
         elif kind == "switch":
             self.decision("int", self.rng.randint(0, 20), node_id, "value", values)
+        elif kind == "logic.switch":
+            self.decision("any", self.rng.choice([*CASES, True, 9]), node_id, "value", values)
+        elif kind in ("logic.choose", "logic.assert", "control.fail"):
+            self.data_wire(self.data_of_start("int", self.rng.randint(0, 20)), node_id, "n")
         elif kind == "fragile" and self.maybe(0.8):
             self.decision("bool", self.maybe(0.5), node_id, "fail", values)
 
@@ -283,7 +325,10 @@ class _Drawing:
                 self.node(handler, "identity", constantValues={"value": 7})
                 self.exec_wire(_Output(node_id, "error", failed), handler)
                 self.add_outputs(handler, "identity", failed, is_handled=False)
+        names = EXEC_OUTPUTS.get(kind, ("exec_out",))
         match kind:
+            case "logic.switch" | "logic.choose" | "control.parallel" | "control.fail":
+                names, shares = self.shares_of_cases(kind, good)
             case "branch" | "switch":
                 side = self.choice()
                 shares = [good & side, good & ~side]
@@ -291,7 +336,6 @@ class _Drawing:
                 shares = [good & self.choice(), good & self.choice()]
             case _:
                 shares = [good]
-        names = EXEC_OUTPUTS.get(kind, ("exec_out",))
         self.fires += [
             _Output(node_id, name, share) for name, share in zip(names, shares, strict=True)
         ]
@@ -302,11 +346,29 @@ class _Drawing:
         if self.after_barrier is not None:
             self.after_barrier.add(node_id)
 
+    def shares_of_cases(self, kind: str, good: int) -> tuple[tuple[str, ...], list[int]]:
+        """The exec outputs of the built-in that was drawn last, each with its worlds."""
+        values = self.nodes[-1]["data"]["constantValues"]
+        if kind == "control.fail":
+            return (), []
+        if kind == "control.parallel":
+            count = values["BRANCHES"]
+            return tuple(f"branch_{number + 1}" for number in range(count)), [good] * count
+        names = (*map(str, values["CASES"]), "default")
+        one, other = self.choice(), self.choice()
+        shares = [good & one & other, good & one & ~other, good & ~one & other]
+        if values.get("MATCH") == "all":
+            shares = [good & one, good & other]
+        shares = shares[: len(names) - 1]
+        return names, [*shares, good & ~reduce(or_, shares)]
+
     # --- ending ---
 
     def ends(self) -> Iterator[str]:
-        """The nodes that nothing waits for."""
-        sources = {edge["source"] for edge in self.edges}
+        """The nodes that nothing waits for, though it can."""
+        sources = {edge["source"] for edge in self.edges} | {
+            node["id"] for node in self.nodes if node["type"] == class_path("control.fail")
+        }
         return (node["id"] for node in self.nodes if node["id"] not in sources)
 
     def give_ends_a_value(self) -> None:
@@ -352,6 +414,11 @@ def class_path(kind: str) -> str:
         "start": "base.start.StartNode",
         "return": "base.return_.ReturnNode",
         "branch": "logic.branch.BranchNode",
+        "logic.switch": "logic.switch.SwitchNode",
+        "logic.choose": "logic.choose.ChooseNode",
+        "logic.assert": "logic.assert_.AssertNode",
+        "control.parallel": "control.parallel.ParallelNode",
+        "control.fail": "control.fail.FailNode",
     }
     if kind in builtin:
         return f"rayflow_dagster.nodes.{builtin[kind]}"
@@ -368,6 +435,7 @@ def make_flow(
     flow = {
         "name": "random", "nodes": drawing.nodes, "edges": drawing.edges,
         "on_error": drawing.on_error, "variables": drawing.variables,
+        "settings": drawing.settings,
     }  # fmt: skip
     return RandomFlow(flow, drawing.inputs)
 

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from engine.in_any_order import AnyOrderActors
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, make_flow, random_flows
 from reference import interpret
@@ -18,6 +18,8 @@ from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
 from rayflow_dagster.engine.tracker import StateTracker
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.testing import InProcessActors
 from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 
 LOADER = test_loader()
@@ -75,6 +77,36 @@ def test_a_race_free_flow_comes_to_what_the_rules_say_in_any_order(drawn, seed):
     assert run.outcome["result"] == wanted.result
     assert run.outcome["success"] == wanted.success, run.outcome["error"]
     assert (run.outcome["error"] is None) == wanted.success
+
+
+@given(random_flows(6))
+@settings(quick, suppress_health_check=[HealthCheck.filter_too_much])
+def test_one_worker_runs_nodes_in_the_order_that_the_rules_say(drawn):
+    """A node that decides in the run's own process, and one that is tried again, take their turn
+    when they come to it."""
+    assume(not any(".control." in n["type"] or is_decision(n) for n in drawn.flow["nodes"]))
+    wanted = interpret(drawn.flow, drawn.inputs)
+    assume(all(attempts == 1 for attempts in wanted.attempts.values()))
+    ran: list[str] = []
+
+    class Noting(InProcessActors):
+        def _run(self, node_id: str, *arguments: Any) -> NodeReply:
+            ran.append(node_id)
+            return super()._run(node_id, *arguments)
+
+    def connect(orchestrator: FlowOrchestrator) -> InProcessActors:
+        assert orchestrator.graph is not None
+        return Noting(orchestrator, orchestrator.graph, workers=1)
+
+    asyncio.run(FlowOrchestrator(PROJECT, connect=connect).execute_flow(drawn.flow, drawn.inputs))
+
+    ends = ("StartNode", "ReturnNode")
+    kinds = {node["id"]: node["type"] for node in drawn.flow["nodes"]}
+    assert ran == [n for n in wanted.order if not kinds[n].endswith(ends)]
+
+
+def is_decision(node: dict[str, Any]) -> bool:
+    return ".nodes.logic." in node["type"] and not node["type"].endswith("BranchNode")
 
 
 @given(random_flows(10, race_free=False), SEEDS)
@@ -167,7 +199,7 @@ def has_stopped(graph: ExecutionGraph, state: ExecutionState) -> bool:
 
 
 def test_random_flows_have_all_that_they_are_to_have():
-    drawn = [make_flow(Random(seed), 10) for seed in range(150)]
+    drawn = [make_flow(Random(seed), 10) for seed in range(400)]
     wanted = [interpret(flow.flow, flow.inputs) for flow in drawn]
     seen = {status for want in wanted for status in want.statuses.values()}
     assert seen == {"completed", "failed", "skipped", "pending"}
@@ -184,4 +216,13 @@ def test_random_flows_have_all_that_they_are_to_have():
         if count > 1
     ]
     assert merged
+    outcomes = {
+        (node["type"].rpartition(".")[2], want.statuses[node["id"]])
+        for flow, want in zip(drawn, wanted, strict=True)
+        for node in flow.flow["nodes"]
+        if "rayflow_dagster.nodes" in node["type"]
+    }
+    for name in ("SwitchNode", "ChooseNode", "ParallelNode", "AssertNode"):
+        assert {(name, "completed"), (name, "skipped")} <= outcomes
+    assert {("AssertNode", "failed"), ("FailNode", "failed"), ("FailNode", "skipped")} <= outcomes
     assert any(sum("Return" in node["type"] for node in f.flow["nodes"]) > 1 for f in drawn)
