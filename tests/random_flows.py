@@ -14,6 +14,7 @@ wait for it).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from keyword import iskeyword
 from operator import or_
 from random import Random
 from typing import Any
@@ -410,20 +411,16 @@ class _Drawing:
 
 
 def class_path(kind: str) -> str:
-    builtin = {
-        "start": "base.start.StartNode",
-        "return": "base.return_.ReturnNode",
-        "branch": "logic.branch.BranchNode",
-        "logic.switch": "logic.switch.SwitchNode",
-        "logic.choose": "logic.choose.ChooseNode",
-        "logic.assert": "logic.assert_.AssertNode",
-        "control.parallel": "control.parallel.ParallelNode",
-        "control.fail": "control.fail.FailNode",
-    }
-    if kind in builtin:
-        return f"rayflow_dagster.nodes.{builtin[kind]}"
-    name = "".join(part.capitalize() for part in kind.split("_"))
-    return f"flow_nodes.{kind}.{name}Node"
+    """``start``, ``branch``, ``logic.switch``, or the name of one of ``flow_nodes``."""
+    kind = {"start": "base.start", "return": "base.return", "branch": "logic.branch"}.get(
+        kind, kind
+    )
+    category, _, module = kind.rpartition(".")
+    name = "".join(part.capitalize() for part in module.split("_"))
+    if not category:
+        return f"flow_nodes.{module}.{name}Node"
+    module = f"{module}_" if iskeyword(module) else module
+    return f"rayflow_dagster.nodes.{category}.{module}.{name}Node"
 
 
 def make_flow(

@@ -101,12 +101,17 @@ def interpret(
     flow: Mapping[str, Any], inputs: Mapping[str, Any], plain: Mapping[str, Plain] = PLAIN
 ) -> Ended:
     """Run a flow. ``plain``: the nodes that compute, by their module (``flow_nodes.add``)."""
-    return _Flow(flow, inputs, plain).run_level(None, {})
+    return FlowMeaning(flow, inputs, plain).run_level(None, {})
 
 
-class _Flow:
+class FlowMeaning:
+    """One run of a flow: who is in which body, and what its nodes come to."""
+
     def __init__(
-        self, flow: Mapping[str, Any], inputs: Mapping[str, Any], plain: Mapping[str, Plain]
+        self,
+        flow: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        plain: Mapping[str, Plain] = PLAIN,
     ) -> None:
         self.nodes: dict[str, Any] = {node["id"]: node for node in flow["nodes"]}
         self.edges: list[Edge] = flow["edges"]

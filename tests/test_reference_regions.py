@@ -1,0 +1,144 @@
+"""Random flows of nested regions: bodies are what dominance says, and the direct run and the
+Dagster run come to what the reference interpreter says."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from random import Random
+from typing import Any
+
+import networkx as nx
+import pytest
+from dagster import DagsterInstance
+from dagster_runs import run_in_dagster
+from hypothesis import given, settings
+from nested_flows import make_nested_flow, nested_flows
+from random_flows import RandomFlow
+from reference import Ended, FlowMeaning, interpret
+from running import PROJECT, execute, outcomes
+from shapes import test_loader
+
+from rayflow_dagster.compiler.validator import FlowValidator
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.testing import in_process
+
+LOADER = test_loader()
+needs_regions = pytest.mark.skipif(
+    find_spec("rayflow_dagster.nodes.control.for_each") is None,
+    reason="rayflow_dagster.nodes.control.for_each is not there",
+)
+
+
+@given(nested_flows())
+def test_a_body_is_what_its_exec_output_dominates(drawn: RandomFlow) -> None:
+    edges = [edge for edge in drawn.flow["edges"] if edge["type"] == "exec"]
+    graph = nx.DiGraph()
+    for edge in edges:
+        output = (edge["source"], edge["sourceHandle"])
+        graph.add_edge(edge["source"], output)
+        graph.add_edge(output, edge["target"])
+    start = drawn.flow["nodes"][0]["id"]
+    above = nx.immediate_dominators(graph, start)
+    meaning = FlowMeaning(drawn.flow, drawn.inputs)
+    for node_id in {edge["target"] for edge in edges}:
+        bodies, at = set(), above[node_id]
+        while at != start:
+            bodies |= {at[0]} if at[1] == "body" else set()
+            at = above[at]
+        assert meaning.regions_of(node_id) == bodies
+
+
+@given(nested_flows())
+def test_each_level_settles_all_its_nodes_or_says_why_not(drawn: RandomFlow) -> None:
+    ended = interpret(drawn.flow, drawn.inputs)
+    assert ended.success or ended.failure
+    for run in levels(ended):
+        statuses = run.statuses.values()
+        assert set(statuses) <= {"completed", "skipped", "failed", "pending"}
+        assert ("failed" in statuses) == (run.failure is not None)
+        assert run.failure or "pending" not in statuses
+        assert {n for n, status in run.statuses.items() if status in ("completed", "failed")} == {
+            *run.order
+        }
+
+
+def test_random_nested_flows_have_all_that_they_are_to_have() -> None:
+    drawn = [make_nested_flow(Random(seed)) for seed in range(300)]
+    ended = [interpret(each.flow, each.inputs) for each in drawn]
+    seen = {
+        (node["type"].rpartition(".")[2], run.statuses[node["id"]])
+        for flow, end in zip(drawn, ended, strict=True)
+        for run in levels(end)
+        for node in flow.flow["nodes"]
+        if node["id"] in run.statuses
+    }
+    wanted = {
+        (name, status)
+        for name in ("ForEachNode", "WhileNode", "GroupNode")
+        for status in ("completed", "skipped", "failed", "pending")
+    }
+    assert wanted <= seen
+    assert {("BreakNode", "completed"), ("ContinueNode", "completed")} <= seen
+    handles = {edge["sourceHandle"] for each in drawn for edge in each.flow["edges"]}
+    assert {"exhausted", "always", "error", "errors", "count", "item", "index"} <= handles
+    for key, values in {
+        "on_item_error": {"skip", "collect", "fail"}, "aligned": {True}, "batch": {2},
+        "parallel": {1}, "retry": None,
+    }.items():  # fmt: skip
+        found = [node["data"][key] for each in drawn for node in each.flow["nodes"]
+                 if key in node["data"]]  # fmt: skip
+        assert found
+        assert values is None or set(found) == values
+    deepest = max(depth(end) for end in ended)
+    assert deepest == 3
+    assert {end.success for end in ended} == {True, False}
+
+
+def levels(ended: Ended) -> Iterator[Ended]:
+    """A run, and all runs of bodies in it."""
+    yield ended
+    for runs in ended.inside.values():
+        for run in runs:
+            yield from levels(run)
+
+
+def depth(ended: Ended) -> int:
+    return max((1 + depth(run) for runs in ended.inside.values() for run in runs), default=0)
+
+
+@needs_regions
+@given(nested_flows())
+@settings(max_examples=100)
+def test_the_validator_accepts_every_nested_flow(drawn: RandomFlow) -> None:
+    assert FlowValidator(LOADER).validate(drawn.flow) == (True, [])
+
+
+@needs_regions
+@given(nested_flows())
+@settings(max_examples=60)
+def test_a_nested_flow_comes_directly_to_what_the_rules_say(drawn: RandomFlow) -> None:
+    wanted = interpret(drawn.flow, drawn.inputs)
+
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    outcome = execute(orchestrator, drawn.flow, **drawn.inputs)
+
+    assert of_level(wanted, outcomes(orchestrator)) == wanted.statuses, outcome["error"]
+    assert outcome["result"] == wanted.result
+    assert outcome["success"] == wanted.success, outcome["error"]
+
+
+@needs_regions
+@given(nested_flows())
+@settings(max_examples=15)
+def test_a_nested_flow_comes_as_a_job_to_what_the_rules_say(drawn: RandomFlow) -> None:
+    wanted = interpret(drawn.flow, drawn.inputs)
+
+    with DagsterInstance.ephemeral() as instance:
+        run = run_in_dagster(drawn.flow, drawn.inputs, instance, connect=in_process)
+
+    assert of_level(wanted, run.statuses) == wanted.statuses
+    assert (run.success, run.result) == (wanted.success, wanted.result)
+
+
+def of_level(wanted: Ended, statuses: dict[str, Any]) -> dict[str, Any]:
+    """The statuses of the nodes that are in no body."""
+    return {node_id: statuses.get(node_id) for node_id in wanted.statuses}
