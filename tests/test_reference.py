@@ -1,16 +1,24 @@
-"""The reference interpreter says of small flows, a construct each, what a person reads in them."""
+"""The reference interpreter says of small flows, a construct each, what a person reads in them; and
+so does a direct run, of all constructs that it has."""
 
 from typing import Any
 
 import pytest
-from drawing import draw, node
+from drawing import CLASSES, draw, node
 from reference import Ended, interpret
+from running import PROJECT, execute, outcomes
+
+from rayflow_dagster.compiler.spelling import short_names
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.testing import in_process
 
 ANY = {"type": "any", "default": None}
+known = {*short_names(), *CLASSES.values()}
 
 
-def loop(kind: str = "control.for_each", **data: Any) -> dict[str, Any]:
-    return node(kind, **data)
+def loop(**data: Any) -> dict[str, Any]:
+    """One that runs its items one by one."""
+    return node("control.for_each", parallel=1, **data)
 
 
 def start(**values: Any) -> dict[str, Any]:
@@ -26,10 +34,17 @@ def choose(**cases: str) -> dict[str, Any]:
 
 
 def run(nodes: dict[str, Any], wires: str, **keys: Any) -> Ended:
-    """Run a flow of those nodes that a wire names."""
+    """What the reference says of a flow of those nodes that a wire names."""
     flow = draw(nodes, wires, **keys)
     named = {edge[end] for edge in flow["edges"] for end in ("source", "target")}
-    return interpret({**flow, "nodes": [each for each in flow["nodes"] if each["id"] in named]}, {})
+    flow["nodes"] = [each for each in flow["nodes"] if each["id"] in named]
+    ended = interpret(flow, {})
+    if all(each["type"] in known for each in flow["nodes"]):
+        orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+        outcome = execute(orchestrator, flow)
+        assert {**outcomes(orchestrator), **ended.statuses} == outcomes(orchestrator)
+        assert (outcome["success"], outcome["result"]) == (ended.success, ended.result)
+    return ended
 
 
 COUNTER = {"counter": {"type": "int", "default": 0}}
@@ -76,11 +91,11 @@ def test_a_switch_tells_texts_from_numbers(value: Any, fired: str) -> None:
 def test_choosing_all_fires_each_case_that_holds() -> None:
     values = {"CASES": {"a": "n > 1", "b": "n > 2", "c": "n > 3"}, "MATCH": "all"}
     ended = run(
-        {"start": start(n=3), "all": node("logic.choose", values=values)},
-        "start > all, start.n - all.n",
+        {"start": start(n=3), "all": node("logic.choose", values=values), "return": "return"},
+        "start > all, start.n - all.n, all.b > return",
     )
     assert {("all", "a"), ("all", "b")} == {end for end in ended.fired if end[0] == "all"}
-    assert not ended.success
+    assert ended.success
 
 
 def test_a_data_driven_node_runs_without_exec_wires_and_is_skipped_when_nothing_comes() -> None:
@@ -170,11 +185,17 @@ def test_the_first_return_ends_a_flow_or_is_at_least_its_result(ends: str) -> No
 
 def test_control_fail_tells_what_its_author_wrote() -> None:
     ended = run(
-        {"start": start(n=3), "stop": node("control.fail", values={"MESSAGE": "{n} are missing"})},
-        "start > stop, start.n - stop.n",
+        {
+            "start": start(n=3),
+            "size": choose(few="n < 5"),
+            "stop": node("control.fail", values={"MESSAGE": "{n} are too few"}),
+            "return": "return",
+        },
+        "start > size, start.n - size.n, size.few > stop, start.n - stop.n, size.default > return",
     )
     assert ended.failure is not None
-    assert ended.failure.told()["message"] == "3 are missing"
+    assert ended.failure.told()["message"] == "3 are too few"
+    assert ended.statuses["return"] == "skipped"
 
 
 # --- for_each ---
