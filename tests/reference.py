@@ -22,7 +22,8 @@ Where the documentation says nothing, this is meant:
   flow's ``retry`` is that of the nodes in a body, not of the region besides.
 - A loop that failed brings nothing but ``error``. A group that failed, handled or not, brings
   ``error`` and what the nodes of its body brought until then.
-- Behind ``always`` are the nodes that its exec wires lead to, and theirs in turn.
+- Behind ``always`` are the nodes that its exec wires lead to, and theirs in turn. They may read
+  what a failed group brought; what another node that failed should bring, they wait for in vain.
 - ``on_error: continue`` holds in a body as it does in the flow.
 
 Not here: subflows, ``join``, ``control.sequence``, timeouts, variables read or written without exec

@@ -456,21 +456,43 @@ def test_always_fires_whatever_came_of_a_group(fails: bool, is_handled: bool) ->
             "return": ports("v", "error"),
         },
         "start > try, try.body > make, make > risky, start.fails - risky.fail, try.always > clean,"
-        "make.value - clean.a, clean > log, try.done > after, risky.value - after.value,"
-        "after > return, after.value - return.v, try.error - return.error"
+        "make.value - clean.a, try.error - clean.b, clean > log, try.done > after,"
+        "risky.value - after.value, after > return, after.value - return.v,"
+        "try.error - return.error"
         + (", try.error > caught, try.error - caught.value, caught > return" if is_handled else ""),
     )
-    assert ended.values["clean", "values"] == ["a file"]
+    told = [{"type": "ValueError", "message": "told to fail", "node_id": "risky"}] if fails else []
+    assert ended.values["clean", "values"] == ["a file", *told]
     assert (ended.statuses["clean"], ended.statuses["log"]) == ("completed", "completed")
     if not fails:
         assert ended.result == {"v": 1, "error": None}
     elif is_handled:
-        assert ended.result["error"]["node_id"] == "risky"
+        assert ended.result == {"v": None, "error": told[0]}
         assert (ended.statuses["try"], ended.statuses["after"]) == ("completed", "skipped")
     else:
         assert (ended.statuses["try"], ended.statuses["after"]) == ("failed", "pending")
         assert ended.failure is not None
         assert ended.failure.node_id == "risky"
+
+
+def test_what_hangs_on_always_waits_in_vain_for_a_node_that_failed_outside_of_the_group() -> None:
+    ended = run(
+        {
+            "start": "start",
+            "both": node("control.parallel", values={"BRANCHES": 2}),
+            "boom": "boom",
+            "try": "control.group",
+            "in": "boom",
+            "clean": "collect",
+            "other": "collect",
+            "return": "return",
+        },
+        "start > both, both.branch_1 > boom, both.branch_2 > try, try.body > in,"
+        "try.always > clean, try.always > other, boom.value - clean.a, try.done > return,"
+        "boom > return, in.value - other.a",
+    )
+    assert ended.statuses["clean"] == "pending"
+    assert ended.values["other", "values"] == []
 
 
 def test_a_group_in_a_loop_catches_what_fails_and_lets_break_through() -> None:
