@@ -20,6 +20,7 @@ from .engine.error_handler import ErrorHandler
 from .engine.executor import Dispatcher, NodeExecutor
 from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
+from .engine.iteration import Progress
 from .engine.loop import FlowLoop
 from .engine.machine import FlowMachine
 from .engine.node_runner import NodeRunner
@@ -240,6 +241,7 @@ class FlowOrchestrator:
         start_inputs: Mapping[str, Any] | None = None,
         store_in: str | None = None,
         tell: Callable[[str], None] | None = None,
+        progress: Progress | None = None,
     ) -> NodeResult:
         """Run one node once: the one definition of it, for the loop and for Dagster's ops.
 
@@ -251,6 +253,7 @@ class FlowOrchestrator:
             start_inputs: the flow's inputs, for START.
             store_in: a folder to write the outputs to, for re-execution.
             tell: takes a line now and then about how far a region has come.
+            progress: how far the attempts before this one have brought a region.
         """
         return await self._require_runner().run_node(
             node_id,
@@ -259,6 +262,7 @@ class FlowOrchestrator:
             start_inputs=start_inputs,
             store_in=store_in,
             tell=tell,
+            progress=progress,
         )
 
     async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:

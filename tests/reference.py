@@ -40,6 +40,7 @@ from plain_nodes import PLAIN, Plain
 
 from rayflow_dagster.errors import (
     DataNotAvailableError,
+    LimitReachedError,
     NodeCrashedError,
     NodeExecutionError,
     message_of,
@@ -335,7 +336,7 @@ class FlowMeaning:
         else:
             exit_ = "exhausted" if kind == "control.while" else "done"
         if exit_ == "exhausted" and not self.is_wired(region, exit_):
-            raise RuntimeError(f"stopped after {data['max_iterations']} iterations")
+            raise LimitReachedError(f"stopped after {data['max_iterations']} iterations")
         self.bring_out(region, runs, run)
         told = errors if data.get("on_item_error") == "collect" else []
         return {"count": len(runs), "errors": told, **carried, "exec_next": exit_}

@@ -205,10 +205,11 @@ def handled_result(
     """A failure, of this error, as the success of a node whose ``error`` output is wired.
 
     ``declared``: the outputs of the node's class. One that the class itself calls ``error`` is
-    absent like the others.
+    absent like the others; but a group that failed has outputs.
     """
     node_id = result["node_id"]
     outputs = {} if ERROR_PORT in declared else {ERROR_PORT: error_value(node_id, error)}
+    outputs |= result["outputs"]
     handled = success_result(node_id, outputs, [ERROR_PORT, *result.get("exec_fired", ())])
     handled["handled"] = error
     if "details" in result:

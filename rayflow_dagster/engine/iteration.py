@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rayflow_dagster.errors import NodeExecutionError, original_of
-from rayflow_dagster.types import NodeResult, RegionSpec, RunDetails
+from rayflow_dagster.types import ItemError, NodeResult, RegionSpec, RunDetails
 
 AGAIN = "again"
 NEXT = "next."
@@ -66,6 +66,37 @@ class Iteration:
             self.told.append((node_id, told))
 
 
+class Ended(NamedTuple):
+    """What is kept of an iteration that does not run again: what left the region, and its error
+    where the loop went on without it.
+    """
+
+    brought: dict[str, Any]
+    error: ItemError | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a region has come, over all of its attempts in a run."""
+
+    ended: dict[int, Ended] = field(default_factory=dict)
+    """The iterations that have ended, by number."""
+    carried: dict[str, Any] = field(default_factory=dict)
+    """What they hand on."""
+    broke: bool = False
+    """Whether one of them has ended the loop."""
+
+    def missing(self, count: int) -> list[range]:
+        """The numbers below ``count`` that have not ended, in rows without gaps, the last first."""
+        rows: list[range] = []
+        begin = 0
+        for number in (*sorted(self.ended), count):
+            if begin < number:
+                rows.append(range(begin, number))
+            begin = number + 1
+        return rows[::-1]
+
+
 class SomeIterations(NamedTuple):
     """The iterations that a worker is asked for: from number ``first`` on, one for each item, or of
     a loop without items as many as it makes; none begins once ``seconds`` have passed.
@@ -101,4 +132,9 @@ def ends_loop(spec: RegionSpec, index: int, iteration: Iteration) -> bool:
         return iteration.error is not None and spec["on_item_error"] == "fail"
     most = spec["max_iterations"]
     is_last = most is not None and index + 1 >= most
-    return iteration.error is not None or is_last or not iteration.inner.get(AGAIN, False)
+    return iteration.error is not None or is_last or not asks_again(iteration)
+
+
+def asks_again(iteration: Iteration) -> Any:
+    """What a body hands to ``again``, a ref perhaps; true where it went on before that came."""
+    return iteration.inner.get(AGAIN, iteration.ended_by == "continue")

@@ -9,6 +9,7 @@ from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 
 from .coroutines import Coroutines
 from .executor import Dispatcher, error_result
+from .iteration import Progress
 from .machine import (
     Begun,
     Drop,
@@ -38,6 +39,7 @@ class RunNode(Protocol):
         *,
         attempt: int,
         start_inputs: Mapping[str, Any] | None,
+        progress: Progress | None,
     ) -> Coroutine[Any, Any, NodeResult]:
         """The coroutine that runs the node."""
 
@@ -59,6 +61,7 @@ class FlowLoop:
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
     _nodes: Coroutines[str, NodeResult] = field(init=False)
     _readers: Readers = field(init=False)
+    _regions: dict[str, Progress] = field(init=False, default_factory=dict)
     _outcome: Outcome = field(init=False, default="interrupted")
 
     async def run(self, start_inputs: Mapping[str, Any]) -> Outcome:
@@ -90,7 +93,16 @@ class FlowLoop:
 
     def _start(self, node_id: str, attempt: int) -> None:
         state = self.tracker.get_state()
-        run = self.run_node(node_id, state, attempt=attempt, start_inputs=self._start_inputs)
+        progress = None
+        if "body" in self.graph["nodes"][node_id]:
+            progress = self._regions.setdefault(node_id, Progress())
+        run = self.run_node(
+            node_id,
+            state,
+            attempt=attempt,
+            start_inputs=self._start_inputs,
+            progress=progress,
+        )
         self._nodes.start(node_id, run)
 
     def _drop(self, node_id: str) -> None:

@@ -16,7 +16,7 @@ from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
 from .gatherer import DataGatherer
-from .iteration import Iteration, placed
+from .iteration import Iteration, Progress, placed
 from .loop import FlowLoop
 from .machine import FlowMachine
 from .planner import ExecutionPlanner, skipped_result
@@ -65,6 +65,7 @@ class NodeRunner:
         start_inputs: Mapping[str, Any] | None = None,
         store_in: str | None = None,
         tell: Tell | None = None,
+        progress: Progress | None = None,
     ) -> NodeResult:
         """Run one node once; the arguments are those of ``FlowOrchestrator.run_node``."""
         node = self.graph["nodes"][node_id]
@@ -75,7 +76,8 @@ class NodeRunner:
             return skipped_result(node_id, "a value that it needs did not come")
         if "body" in node:
             kind, gatherer = REGIONS[node["region"]["kind"]], self._executor.gatherer
-            region = kind(node, self._body(node_id), gatherer, store_in=store_in, tell=tell)
+            so_far = progress if progress is not None else Progress()
+            region = kind(node, self._body(node_id), gatherer, so_far, store_in=store_in, tell=tell)
             result = await region.run(state)
         else:
             result = await self._executor.execute_node(node_id, state, store_in)

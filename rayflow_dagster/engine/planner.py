@@ -36,7 +36,7 @@ class _Incoming:
     exec_edges: tuple[tuple[str, str], ...]
     data_edges: Mapping[str, tuple[tuple[str, str], ...]]
     always: frozenset[str]
-    """Those of ``sources`` that only their ``always`` leads from."""
+    """Those of ``sources`` whose ``always`` leads to it."""
     needed: tuple[str, ...]
     """Wired inputs that have neither a constant nor a default."""
 
@@ -277,11 +277,11 @@ def _brings(result: NodeResult | None, output: str) -> bool:
 def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
     exec_edges: dict[str, list[tuple[str, str]]] = {node_id: [] for node_id in graph["nodes"]}
     data_edges: dict[str, dict[str, list[tuple[str, str]]]] = {id_: {} for id_ in graph["nodes"]}
-    always: dict[str, dict[str, bool]] = {node_id: {} for node_id in graph["nodes"]}
+    always: dict[str, set[str]] = {node_id: set() for node_id in graph["nodes"]}
     for edge in graph["edges"].values():
         end = (edge["source"], edge["source_handle"])
-        alone = always[edge["target"]]
-        alone[edge["source"]] = alone.get(edge["source"], True) and edge["source_handle"] == ALWAYS
+        if edge["edge_type"] == "exec" and edge["source_handle"] == ALWAYS:
+            always[edge["target"]].add(edge["source"])
         if edge["edge_type"] == "exec":
             exec_edges[edge["target"]].append(end)
         elif edge["edge_type"] == "data":
@@ -291,7 +291,7 @@ def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
             tuple(graph["nodes"][node_id]["dependencies"]),
             tuple(exec_edges[node_id]),
             {port: tuple(ends) for port, ends in data_edges[node_id].items()},
-            frozenset(source for source, is_alone in always[node_id].items() if is_alone),
+            frozenset(always[node_id]),
             tuple(port for port in data_edges[node_id] if not has_fallback(graph, node_id, port)),
         )
         for node_id in graph["nodes"]

@@ -7,6 +7,7 @@ by one call where they are short.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from rayflow_dagster.errors import (
@@ -24,6 +25,7 @@ from rayflow_dagster.runner import (
 )
 from rayflow_dagster.types import (
     ALWAYS,
+    ERROR_PORT,
     ExecutionState,
     GraphNode,
     ItemError,
@@ -36,8 +38,17 @@ from rayflow_dagster.values.preview import preview
 
 from .coroutines import Coroutines
 from .executor import Dispatcher, error_result, error_value, success_result
+from .failures import error_of
 from .gatherer import DataGatherer
-from .iteration import AGAIN, Iteration, SomeIterations, place_of
+from .iteration import (
+    AGAIN,
+    Ended,
+    Iteration,
+    Progress,
+    SomeIterations,
+    asks_again,
+    place_of,
+)
 from .stepping import Done
 from .timers import after
 
@@ -71,6 +82,7 @@ class Region:
     Args:
         body: runs the nodes of the body.
         gatherer: finds the inputs of the region node.
+        progress: how far the attempts before this one have come.
         store_in: a folder to write large outputs to.
         tell: is told now and then how far it has come.
     """
@@ -80,6 +92,7 @@ class Region:
         node: GraphNode,
         body: Body,
         gatherer: DataGatherer,
+        progress: Progress,
         *,
         store_in: str | None = None,
         tell: Tell | None = None,
@@ -96,9 +109,7 @@ class Region:
         self._inputs: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
-        self._carried: dict[str, Any] = {}
-        self._count = 0
-        """How many iterations have ended."""
+        self._progress = progress
         self._told = self._began = time.monotonic()
 
     async def run(self, state: ExecutionState) -> NodeResult:
@@ -107,7 +118,7 @@ class Region:
             await self._take(state)
             result = await self._result(await self._run_body())
         except Exception as error:  # a node of the body failed, or an input was lost
-            result = error_result(self._id, error)
+            result = await self._failed(error)
         if ALWAYS in self._node["metadata"].get("exec_outputs", ()):
             result["exec_fired"] = [*result.get("exec_fired", ()), ALWAYS]
             result["exec_next"] = None
@@ -127,7 +138,8 @@ class Region:
         given = self._gatherer.gather_inputs(self._id, state)
         self._seen = {name: given.pop(name) for name in self._spec["seen"] if name in given}
         self._inputs = await Done(self._actors.fetch(given))
-        self._carried = {name: self._inputs[name] for name in self._spec["carry"]}
+        first = {name: self._inputs[name] for name in self._spec["carry"]}
+        self._progress.carried = {**first, **self._progress.carried}
 
     async def _iterations(self, first: int, items: Sequence[Any] | None = None) -> list[Iteration]:
         """Run one iteration, number ``first``; of a fused body also those that follow, while that
@@ -136,19 +148,18 @@ class Region:
         if self._spec["fused"]:
             found = await self._run_fused(first, items)
         else:
-            given = {**self._seen, **self._carried, "index": first}
+            given = {**self._seen, **self._progress.carried, "index": first}
             if items is not None:
                 given["item"] = items[0]
             place = place_of(self._spec, first)
             found = [await self._body.iterate(self._spec, given, place)]
         for number, iteration in enumerate(found, first):
             self._keep_told(place_of(self._spec, number), iteration)
-        self._count += len(found)
         return found
 
     async def _run_fused(self, first: int, items: Sequence[Any] | None) -> list[Iteration]:
         seconds = 0.0 if self._spec["interval"] else CALL_SECONDS
-        asked = SomeIterations(first, items, self._carried, self._seen, seconds)
+        asked = SomeIterations(first, items, self._progress.carried, self._seen, seconds)
         try:
             return await Done(self._actors.run_body(self._id, asked))
         except Exception as error:  # the worker died, or Ray lost it: with all that it was given
@@ -171,6 +182,10 @@ class Region:
                     self._details[stream] = (so_far + details[stream])[-MAX_PRINTED:]
         if logs:
             self._details["logs"] = logs
+
+    async def _failed(self, error: Exception) -> NodeResult:
+        """The result of a region that has failed."""
+        return error_result(self._id, error)
 
     async def _result(self, came: tuple[dict[str, Any], list[str]]) -> NodeResult:
         """The region's result, its large outputs kept where nodes find them."""
@@ -199,6 +214,17 @@ class Region:
             for name, value in outputs.items()
         }
 
+    @property
+    def _count(self) -> int:
+        """How many iterations have ended."""
+        return len(self._progress.ended)
+
+    def _end(self, number: int, iteration: Iteration, error: ItemError | None = None) -> None:
+        """An iteration has ended, and does not run again."""
+        self._progress.ended[number] = Ended(iteration.brought, error)
+        self._progress.carried |= iteration.handed_on
+        self._progress.broke = self._progress.broke or iteration.ended_by == "break"
+
     def _is_out_of_time(self) -> bool:
         limit = self._spec["time_limit"]
         return limit is not None and time.monotonic() - self._began >= limit
@@ -214,11 +240,24 @@ class Region:
 class GroupRegion(Region):
     """Runs its body once."""
 
+    _brought: Mapping[str, Any] = MappingProxyType({})
+
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         (iteration,) = await self._iterations(0)
         if iteration.error is not None:
+            self._brought = iteration.brought
             raise iteration.error
         return iteration.brought, [iteration.ended_by or "done"]
+
+    async def _failed(self, error: Exception) -> NodeResult:
+        """With what its body brought, for what hangs on ``error`` and ``always``."""
+        failed = await super()._failed(error)
+        told = error_value(self._id, error_of(failed))
+        with_outputs = await self._result(({**self._brought, ERROR_PORT: told}, []))
+        if with_outputs["status"] == "success":
+            failed["outputs"] = with_outputs["outputs"]
+            failed["details"] = with_outputs["details"]
+        return failed
 
 
 class WhileRegion(Region):
@@ -227,12 +266,11 @@ class WhileRegion(Region):
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         while True:
             began = time.monotonic()
-            for iteration in await self._iterations(self._count):
-                self._carried |= iteration.handed_on
-            if iteration.error is not None:
-                raise iteration.error
-            again = {AGAIN: iteration.inner.get(AGAIN, False)}
-            again = await Done(self._actors.fetch(again))
+            for number, iteration in enumerate(await self._iterations(self._count), self._count):
+                if iteration.error is not None:
+                    raise iteration.error
+                self._end(number, iteration)
+            again = await Done(self._actors.fetch({AGAIN: asks_again(iteration)}))
             if iteration.ended_by == "break" or not again[AGAIN]:
                 return self._outputs(), ["done"]
             if why := self._limit_reached():
@@ -251,7 +289,7 @@ class WhileRegion(Region):
         return f"stopped after {self._spec['time_limit']} s" if self._is_out_of_time() else ""
 
     def _outputs(self) -> dict[str, Any]:
-        return {"count": self._count, **self._carried}
+        return {"count": self._count, **self._progress.carried}
 
 
 class ForEachRegion(Region):
@@ -259,17 +297,15 @@ class ForEachRegion(Region):
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         self._items = self._batches()
-        self._open = [range(len(self._items))]
+        self._open = self._progress.missing(len(self._items))
         """The numbers of the items that are still to begin, the first ones last."""
         self._at_once = 1
         """How many items a call of a fused body is given."""
         self._next_start = 0.0
-        self._is_over = self._is_late = False
+        self._is_over, self._is_late = self._progress.broke, False
         """Whether no iteration starts any more, and whether that is for want of time."""
-        self._ran: set[int] = set()
-        self._brought: dict[int, dict[str, Any]] = {}
         self._first_failed: tuple[int, NodeExecutionError] | None = None
-        self._errors: dict[int, ItemError] = {}
+        self._failed_count = 0
         side_by_side = 1 if self._spec["carry"] else self._actors.width
         self._width = self._spec["parallel"] or side_by_side
         self._running: Coroutines[range, list[Iteration]] = Coroutines(self._ended, _raised)
@@ -330,48 +366,44 @@ class ForEachRegion(Region):
 
     def _ended(self, numbers: range, iterations: list[Iteration]) -> None:
         for number, iteration in zip(numbers, iterations, strict=False):
-            self._ran.add(number)
-            if iteration.error is not None:
-                self._note_error(number, iteration.error)
-            self._carried |= iteration.handed_on
-            if iteration.brought:
-                self._brought[number] = iteration.brought
-            self._is_over = self._is_over or iteration.ended_by == "break"
+            self._note(number, iteration)
         left = numbers[len(iterations) :]
         if left:
             self._open.append(left)
         self._at_once = max(1, len(iterations) * (1 if left else 2))
-        self._say(lambda: self._progress)
+        self._say(self._how_far)
         self._fill()
 
-    def _note_error(self, number: int, error: NodeExecutionError) -> None:
-        kind = self._spec["on_item_error"]
-        if kind == "fail":
-            self._is_over = True
-            if self._first_failed is None or number < self._first_failed[0]:
-                self._first_failed = number, error
-        elif kind == "collect":
-            self._errors[number] = {"index": number, **error_value(self._id, error)}
+    def _note(self, number: int, iteration: Iteration) -> None:
+        error, kind = iteration.error, self._spec["on_item_error"]
+        self._failed_count += error is not None
+        if error is None:
+            self._end(number, iteration)
+        elif kind != "fail":
+            told: ItemError = {"index": number, **error_value(self._id, error)}
+            self._end(number, iteration, told if kind == "collect" else None)
+        elif self._first_failed is None or number < self._first_failed[0]:
+            self._first_failed = number, error
+        self._is_over = self._progress.broke or self._first_failed is not None
 
-    @property
-    def _progress(self) -> str:
+    def _how_far(self) -> str:
         done, of = self._count, len(self._items)
         seconds = time.monotonic() - self._began
         left = seconds / done * (of - done) if done else 0.0
-        failed = f", {len(self._errors)} failed" if self._errors else ""
+        failed = f", {self._failed_count} failed" if self._failed_count else ""
         return f"{done} of {of} items done{failed}, {done / seconds:.3g}/s, about {left:.0f} s left"
 
     def _outputs(self) -> dict[str, Any]:
-        errors = [self._errors[number] for number in sorted(self._errors)]
-        return {"count": self._count, "errors": errors, **self._carried, **self._lists()}
+        ended = [self._progress.ended[number] for number in sorted(self._progress.ended)]
+        errors = [each.error for each in ended if each.error is not None]
+        own = {"count": self._count, "errors": errors, **self._progress.carried}
+        return own | {name: self._list(name, ended) for name in self._spec["leaves"]}
 
-    def _lists(self) -> dict[str, list[Any]]:
-        """What leaves the body, each as the list of what came, in the order of the items."""
+    def _list(self, name: str, ended: list[Ended]) -> list[Any]:
+        """What leaves the body by one output: what came, in the order of the items."""
         if self._spec["aligned"]:
-            per_item = [self._brought.get(number, {}) for number in sorted(self._ran)]
-            return {n: [each.get(n) for each in per_item] for n in self._spec["leaves"]}
-        came = [self._brought[number] for number in sorted(self._brought)]
-        return {n: [each[n] for each in came if n in each] for n in self._spec["leaves"]}
+            return [each.brought.get(name) for each in ended]
+        return [each.brought[name] for each in ended if name in each.brought]
 
 
 REGIONS: Mapping[RegionKind, type[Region]] = {

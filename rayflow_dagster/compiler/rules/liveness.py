@@ -52,7 +52,7 @@ class Liveness:
         came = self.succeeds[edge.source]
         # A data output that the class itself calls so comes when the node succeeds.
         is_own = edge.source in self.gives_error
-        if edge.source_port == ERROR_PORT and edge.source in self.handled and not is_own:
+        if edge.source_port == ERROR_PORT and not is_own:
             came = self.conditions.negate(came)
         return self.conditions.both(self.runs[edge.source], came)
 
@@ -73,7 +73,8 @@ class Liveness:
         for name, chosen in zip(outputs, shares, strict=True):
             regardless = name == ALWAYS and flow.nodes[node_id].region_kind == "group"
             self.fires[node_id, name] = runs if regardless else self.conditions.both(normal, chosen)
-        if ERROR_PORT in flow.nodes[node_id].outputs:
+        node = flow.nodes[node_id]
+        if ERROR_PORT in node.outputs and node.region_kind is None:
             self.gives_error.add(node_id)
         if handles_error:
             self.handled.add(node_id)
