@@ -25,6 +25,7 @@ from .engine.loop import FlowLoop
 from .engine.machine import FlowMachine
 from .engine.node_runner import NodeRunner
 from .engine.planner import ExecutionPlanner
+from .engine.region import Tell
 from .engine.tracker import StateTracker
 from .errors import FlowFailedError, RayflowError, describe
 from .optional import optional
@@ -240,7 +241,7 @@ class FlowOrchestrator:
         attempt: int = 0,
         start_inputs: Mapping[str, Any] | None = None,
         store_in: str | None = None,
-        tell: Callable[[str], None] | None = None,
+        tell: Tell | None = None,
         progress: Progress | None = None,
     ) -> NodeResult:
         """Run one node once: the one definition of it, for the loop and for Dagster's ops.
@@ -252,7 +253,7 @@ class FlowOrchestrator:
                 failure that is not tried again.
             start_inputs: the flow's inputs, for START.
             store_in: a folder to write the outputs to, for re-execution.
-            tell: takes a line now and then about how far a region has come.
+            tell: is told how far a region has come, and of iterations that fail.
             progress: how far the attempts before this one have brought a region.
         """
         return await self._require_runner().run_node(

@@ -316,6 +316,25 @@ class Moments(NamedTuple):
     ended: float
 
 
+class IterationRow(NamedTuple):
+    """What is told of one iteration of a region; ``error`` is "" for one that has not failed."""
+
+    number: int
+    status: Literal["success", "failed"]
+    seconds: float
+    error: str
+
+
+class NodeTotals(TypedDict):
+    """What one node of a body came to over all iterations: how often it ran and failed, and the
+    seconds in its ``process``.
+    """
+
+    ran: int
+    failed: int
+    seconds: float
+
+
 class RunDetails(TypedDict, total=False):
     """Where and how a node ran. ``seconds`` is the time inside ``process``, ``started`` when it
     began, ``attempts`` how often the node has run by now.
@@ -339,6 +358,10 @@ class RunDetails(TypedDict, total=False):
     """A pickled snapshot of the variable store, when this node wrote to it."""
     stored: dict[str, str]
     """Output name -> file that the actor wrote the value to."""
+    iterations: list[IterationRow]
+    """Of a region: its iterations, failed ones first, a bounded number of them."""
+    totals: dict[str, NodeTotals]
+    """Of a region: the nodes of its body."""
 
 
 class NodeState(TypedDict):

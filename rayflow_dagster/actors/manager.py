@@ -245,10 +245,9 @@ class ActorManager:
         self, done: "Future[NodeReply]", future: "Future[list[Iteration]]"
     ) -> None:
         """Settle ``future`` with what a worker made of a body."""
-        error = done.exception()
-        reply = None if error is not None else done.result()
-        if reply is None or reply.exception is not None:
-            fail(future, error or reply.exception)
+        reply = NodeReply(exception=error) if (error := done.exception()) else done.result()
+        if reply.exception is not None:
+            fail(future, reply.exception)
             return
         sent: SentIterations = reply.outputs[ASKED]
         if sent.is_plain:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import ray
 from ray.actor import ActorHandle
@@ -315,7 +315,7 @@ class NodeWorker(NodeHost):
         if packed not in self._known and packed not in self._bodies:
             told = pickle.loads(packed)
             if isinstance(told, dict):
-                self._bodies[packed] = FusedBody(told, self._run_in_body)
+                self._bodies[packed] = FusedBody(cast(GraphNode, told), self._run_in_body)
         if packed in self._bodies:
             return self._run_body(packed, CallData.unpacked(data), refs)
         return self._run_node(packed, CallData.unpacked(data), refs)

@@ -1,7 +1,8 @@
 """What every op computes: one call of ``run_node``, and what Dagster shows of it."""
 
 import logging
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from dagster import (
@@ -11,10 +12,14 @@ from dagster import (
     OpExecutionContext,
     Output,
     RetryRequested,
+    TableColumn,
+    TableRecord,
+    TableSchema,
 )
 
 from rayflow_dagster.engine.failures import error_of, is_tried_again, retry_delay, treatment
 from rayflow_dagster.engine.inputs import checked_inputs
+from rayflow_dagster.engine.iteration import Progress
 from rayflow_dagster.engine.stepping import steps
 from rayflow_dagster.errors import (
     InvalidInputsError,
@@ -96,6 +101,8 @@ def _run(
         attempt=context.retry_number,
         start_inputs=given,
         store_in=_store_in(session, node_id),
+        tell=partial(_tell_on_the_way, context),
+        progress=session.progress.setdefault(node_id, Progress()),
     )
     stepping = steps(running)
     while True:
@@ -105,6 +112,15 @@ def _run(
             result: NodeResult = finished.value
             return result
         yield from wait_for(future, context.job_name)
+
+
+def _tell_on_the_way(context: OpExecutionContext, text: str, error: BaseException | None) -> None:
+    """Record how far a region has come, or that one of its iterations has failed."""
+    with optional("telling of a region on its way"):
+        if error is None:
+            record_about(context, text, {})
+        else:
+            record_handled(context, text, error)
 
 
 def _name_at_failed_run(session: RunSession) -> None:
@@ -271,7 +287,26 @@ def _about(result: NodeResult) -> dict[str, Any]:
         about["actor node"] = MetadataValue.text(details["host"])
     times: Any = details.get("times", {})
     about |= {WORDS[name]: MetadataValue.float(round(times[name], 6)) for name in times}
+    if details.get("iterations"):
+        about["iterations"] = _table(
+            ("item", "status", "seconds", "error"),
+            [(row.number, row.status, row.seconds, row.error) for row in details["iterations"]],
+        )
+        about["nodes of the body"] = _table(
+            ("node", "ran", "failed", "seconds"),
+            [(id_, *each.values()) for id_, each in details["totals"].items()],
+        )
     return about
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> MetadataValue[Any]:
+    records = [
+        {name: round(each, 6) if isinstance(each, float) else each for name, each in named}
+        for named in (zip(columns, row, strict=True) for row in rows)
+    ]
+    kinds = {int: "int", float: "float", str: "string"}
+    schema = [TableColumn(n, kinds[type(v)]) for n, v in records[0].items()] if records else []
+    return MetadataValue.table([TableRecord(each) for each in records], TableSchema(schema))
 
 
 def _result_metadata(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
 from rayflow_dagster.engine.executor import Dispatcher
+from rayflow_dagster.engine.iteration import Progress
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
@@ -48,6 +49,8 @@ class RunSession:
         self.orchestrator = prestart.new_orchestrator(flow)
         self.results: dict[str, NodeResult] = {}
         """What each node came to, until its step has ended; of its outputs only the names."""
+        self.progress: dict[str, Progress] = {}
+        """How far each region has come, by its node id."""
         self.returned: str | None = None
         self.live: dict[tuple[str, str], Any] = {}
         """(step key, output) -> value or object ref, until its last reader has run."""

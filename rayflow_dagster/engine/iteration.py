@@ -5,21 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rayflow_dagster.errors import NodeExecutionError, original_of
-from rayflow_dagster.types import ItemError, NodeResult, RegionSpec, RunDetails
+from rayflow_dagster.types import ItemError, NodeResult, NodeTotals, RegionSpec, RunDetails
 
 AGAIN = "again"
 NEXT = "next."
 _TOLD = ("logs", "stdout", "stderr")
 """What a region passes on of what its nodes log and print."""
-
-
-@dataclass(slots=True)
-class NodeTotals:
-    """What one node of a body came to, over all iterations; seconds are those in ``process``."""
-
-    ran: int = 0
-    failed: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -55,10 +46,12 @@ class Iteration:
         if result["status"] == "skipped":
             return
         node_id, details = result["node_id"], result.get("details", {})
-        totals = self.nodes.setdefault(node_id, NodeTotals())
-        totals.ran += 1
-        totals.failed += result["status"] == "error" or "handled" in result
-        totals.seconds += details.get("seconds", 0.0)
+        has_failed = result["status"] == "error" or "handled" in result
+        add_totals(
+            self.nodes,
+            node_id,
+            NodeTotals(ran=1, failed=int(has_failed), seconds=details.get("seconds", 0.0)),
+        )
         if "variables" in details:
             self.variables = details["variables"]
         if not details.keys().isdisjoint(_TOLD):
@@ -116,6 +109,14 @@ def placed(place: str, node_id: str, error: BaseException) -> NodeExecutionError
     where = inner.where if inner else f"node '{node_id}'"
     found.where = f"{place}, {where}" if place else where
     return found.with_traceback(error.__traceback__)
+
+
+def add_totals(totals: dict[str, NodeTotals], node_id: str, more: NodeTotals) -> None:
+    """Count what a node came to once more."""
+    so_far = totals.setdefault(node_id, {"ran": 0, "failed": 0, "seconds": 0.0})
+    so_far["ran"] += more["ran"]
+    so_far["failed"] += more["failed"]
+    so_far["seconds"] += more["seconds"]
 
 
 def place_of(spec: RegionSpec, index: int) -> str:

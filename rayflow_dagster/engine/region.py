@@ -15,6 +15,7 @@ from rayflow_dagster.errors import (
     LimitReachedError,
     NodeExecutionError,
     original_of,
+    told,
 )
 from rayflow_dagster.runner import (
     MAX_LOG_LENGTH,
@@ -29,7 +30,9 @@ from rayflow_dagster.types import (
     ExecutionState,
     GraphNode,
     ItemError,
+    IterationRow,
     NodeResult,
+    NodeTotals,
     RegionKind,
     RegionSpec,
     RunDetails,
@@ -46,6 +49,7 @@ from .iteration import (
     Iteration,
     Progress,
     SomeIterations,
+    add_totals,
     asks_again,
     place_of,
 )
@@ -61,8 +65,14 @@ MOST_AT_ONCE = 1000
 MAX_PRINTED = 100_000
 """Characters that a body printed that its region passes on."""
 
-Tell = Callable[[str], None]
-"""Takes a line about how far a region has come."""
+MAX_TOLD = 100
+"""Failed iterations that are told of one by one."""
+MAX_ROWS = 1000
+"""Iterations that a region's table has."""
+
+Tell = Callable[[str, BaseException | None], None]
+"""Takes a line about how far a region has come, or about an iteration that failed, and its error.
+"""
 
 
 class Body(Protocol):
@@ -110,6 +120,9 @@ class Region:
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
         self._progress = progress
+        self._rows: list[IterationRow] = []
+        self._failed_rows: list[IterationRow] = []
+        self._totals: dict[str, NodeTotals] = {}
         self._told = self._began = time.monotonic()
 
     async def run(self, state: ExecutionState) -> NodeResult:
@@ -122,6 +135,8 @@ class Region:
         if ALWAYS in self._node["metadata"].get("exec_outputs", ()):
             result["exec_fired"] = [*result.get("exec_fired", ()), ALWAYS]
             result["exec_next"] = None
+        self._details["iterations"] = [*self._failed_rows, *self._rows][:MAX_ROWS]
+        self._details["totals"] = self._totals
         result["details"] = {**self._details, **result.get("details", {})}
         return result
 
@@ -154,8 +169,20 @@ class Region:
             place = place_of(self._spec, first)
             found = [await self._body.iterate(self._spec, given, place)]
         for number, iteration in enumerate(found, first):
+            self._note_for_table(number, iteration)
             self._keep_told(place_of(self._spec, number), iteration)
         return found
+
+    def _note_for_table(self, number: int, iteration: Iteration) -> None:
+        for node_id, totals in iteration.nodes.items():
+            add_totals(self._totals, node_id, totals)
+        if iteration.error is None:
+            if len(self._rows) < MAX_ROWS:
+                self._rows.append(IterationRow(number, "success", iteration.seconds, ""))
+        elif len(self._failed_rows) < MAX_ROWS:
+            text = told(iteration.error)
+            row = IterationRow(number, "failed", iteration.seconds, text[:MAX_LOG_LENGTH])
+            self._failed_rows.append(row)
 
     async def _run_fused(self, first: int, items: Sequence[Any] | None) -> list[Iteration]:
         seconds = 0.0 if self._spec["interval"] else CALL_SECONDS
@@ -234,7 +261,7 @@ class Region:
         now = time.monotonic()
         if self._tell is not None and now - self._told >= TELL_SECONDS:
             self._told = now
-            self._tell(text())
+            self._tell(text(), None)
 
 
 class GroupRegion(Region):
@@ -252,8 +279,8 @@ class GroupRegion(Region):
     async def _failed(self, error: Exception) -> NodeResult:
         """With what its body brought, for what hangs on ``error`` and ``always``."""
         failed = await super()._failed(error)
-        told = error_value(self._id, error_of(failed))
-        with_outputs = await self._result(({**self._brought, ERROR_PORT: told}, []))
+        value = error_value(self._id, error_of(failed))
+        with_outputs = await self._result(({**self._brought, ERROR_PORT: value}, []))
         if with_outputs["status"] == "success":
             failed["outputs"] = with_outputs["outputs"]
             failed["details"] = with_outputs["details"]
@@ -380,11 +407,19 @@ class ForEachRegion(Region):
         if error is None:
             self._end(number, iteration)
         elif kind != "fail":
-            told: ItemError = {"index": number, **error_value(self._id, error)}
-            self._end(number, iteration, told if kind == "collect" else None)
+            value: ItemError = {"index": number, **error_value(self._id, error)}
+            self._end(number, iteration, value if kind == "collect" else None)
+            self._tell_of_failed(error)
         elif self._first_failed is None or number < self._first_failed[0]:
             self._first_failed = number, error
         self._is_over = self._progress.broke or self._first_failed is not None
+
+    def _tell_of_failed(self, error: NodeExecutionError) -> None:
+        if self._tell is not None and self._failed_count <= MAX_TOLD:
+            text = f"{told(error)}; the loop goes on"
+            if self._failed_count == MAX_TOLD:
+                text += "; of further items that fail, the table of the step tells"
+            self._tell(text, error)
 
     def _how_far(self) -> str:
         done, of = self._count, len(self._items)
