@@ -73,6 +73,8 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     if result["status"] == "error":
         with optional("telling where the time of a failed node went"):
             _tell_about(context, result)
+        if result["outputs"]:  # of a group, for what hangs on its `always`
+            yield from _outputs(session, context, node_id, result)
         raise _failure(session.flow.graph["nodes"][node_id], result, context.retry_number)
     if "handled" in result:
         with optional("telling of a handled failure"):
@@ -120,7 +122,7 @@ def _tell_on_the_way(context: OpExecutionContext, text: str, error: BaseExceptio
         if error is None:
             record_about(context, text, {})
         else:
-            record_handled(context, text, error)
+            record_handled(context, text, original_of(error))
 
 
 def _name_at_failed_run(session: RunSession) -> None:
@@ -219,6 +221,9 @@ def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
     where = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
+    failed = result.get("exception")
+    if isinstance(failed, NodeExecutionError) and failed.where:
+        where += f" failed at {failed.where}"
     with optional("noting a node's inputs at its error"):  # of the author's own class
         error.add_note(f"node '{result['node_id']}'{where}, inputs:\n{shown or '  none'}")
     return error

@@ -1,0 +1,104 @@
+"""Regions as steps in Dagster: what a person sees of them, and what comes of them."""
+
+from typing import Any
+
+from dagster import DagsterInstance, TableMetadataValue
+from dagster_runs import FlowRun, run_in_dagster
+from drawing import draw, node
+
+from rayflow_dagster.testing import in_process
+
+START = node("start", inputs={"xs": "list"})
+EACH = "start > loop, start.xs - loop.items, loop.done > end, loop.body > one,"
+
+
+def run(
+    nodes: dict[str, Any], wires: str, memory: DagsterInstance, /, **inputs: Any
+) -> FlowRun:
+    variables = {"attempts": {"type": "int", "default": 0}, "total": {"type": "int", "default": 0}}
+    flow = draw({"start": START, "end": "return", **nodes}, wires, variables=variables)
+    return run_in_dagster(flow, {"xs": [], **inputs}, memory, connect=in_process)
+
+
+def tables(found: FlowRun, step: str) -> dict[str, list[dict[str, Any]]]:
+    """The tables in the metadata of a step's events, by name."""
+    metadata: dict[str, Any] = {}
+    for event in found.events:
+        if event.step_key == step and event.event_specific_data is not None:
+            metadata |= getattr(event.event_specific_data, "metadata", {})
+    return {
+        name: [dict(record.data) for record in value.records]
+        for name, value in metadata.items()
+        if isinstance(value, TableMetadataValue)
+    }
+
+
+def test_a_region_is_one_step_whose_table_tells_of_its_iterations(memory: DagsterInstance) -> None:
+    nodes = {"loop": node("control.for_each", on_item_error="collect"), "one": "fragile"}
+    wires = EACH + "loop.item - one.fail, loop.item - one.value, one.value - end.out"
+    found = run(nodes, wires, memory, xs=[False, True, False])
+    assert found.result == {"out": [False, False]}
+    assert found.statuses == dict.fromkeys(("start", "loop", "end"), "completed")
+    told = tables(found, "loop")
+    assert [(row["item"], row["status"], row["error"]) for row in told["iterations"]] == [
+        (1, "failed", "item 1, node 'one': ValueError: told to fail"),
+        (0, "success", ""),
+        (2, "success", ""),
+    ]
+    (totals,) = told["nodes of the body"]
+    assert (totals["node"], totals["ran"], totals["failed"]) == ("one", 3, 1)
+
+
+def test_an_item_that_fails_and_is_left_out_is_an_event(memory: DagsterInstance) -> None:
+    nodes = {"loop": node("control.for_each", on_item_error="skip"), "one": "fragile"}
+    wires = EACH + "loop.item - one.fail, loop.item - one.value"
+    found = run(nodes, wires, memory, xs=[True])
+    told = [event for event in found.events if event.step_key == "loop" and event.is_engine_event]
+    assert [event.message for event in told] == [
+        "item 0, node 'one': ValueError: told to fail; the loop goes on"
+    ]
+    error = told[0].engine_event_data.error
+    assert error is not None
+    assert error.cls_name == "ValueError"
+
+
+def test_a_failed_loop_fails_its_step_with_the_error_of_its_node(memory: DagsterInstance) -> None:
+    nodes = {"loop": "control.for_each", "one": "fragile"}
+    wires = EACH + "loop.item - one.fail, loop.item - one.value"
+    found = run(nodes, wires, memory, xs=[False, True])
+    assert found.statuses == {"start": "completed", "loop": "failed", "end": "pending"}
+    (failure,) = [event for event in found.events if event.is_step_failure]
+    text = failure.step_failure_data.error_display_string
+    assert "told to fail" in text
+    assert "item 1, node 'one'" in text
+    assert tables(found, "loop")["iterations"][0]["item"] == 1
+
+
+def test_what_hangs_on_always_reads_what_a_failed_group_brought(memory: DagsterInstance) -> None:
+    nodes = {
+        "group": "control.group",
+        "make": node("constant", values={"VALUE": "a folder"}),
+        "bad": "boom",
+        "tidy": "collect",
+    }
+    wires = (
+        "start > group, group.body > make, make > bad, group.done > end, group.always > tidy,"
+        "make.value - tidy.a, group.error - tidy.b"
+    )
+    found = run(nodes, wires, memory)
+    assert not found.success
+    assert found.statuses == {
+        "start": "completed", "group": "failed", "tidy": "completed", "end": "pending"
+    }  # fmt: skip
+
+
+def test_a_loop_that_is_tried_again_runs_only_what_had_not_ended(memory: DagsterInstance) -> None:
+    nodes = {
+        "loop": node("control.for_each", parallel=1, retry={"max": 1}),
+        "one": node("count_up", values={"NAME": "total"}),
+        "two": "flaky",
+    }
+    wires = EACH + "one > two, loop.item - two.value, one.value - end.counts, two.value - end.out"
+    found = run(nodes, wires, memory, xs=["a", "b", "c"])
+    assert found.result == {"counts": [2, 3, 4], "out": ["a", "b", "c"]}
+    assert found.of_step("loop").count("STEP_UP_FOR_RETRY") == 1
