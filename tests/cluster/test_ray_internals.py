@@ -46,6 +46,9 @@ def test_this_is_a_version_that_was_checked() -> None:
         (state.GlobalState._initialize_global_state, ["self", "gcs_options"]),
         (state.GlobalState.get_cluster_config, ["self"]),
         (Node.dead_processes, ["self"]),
+        (Node.start_api_server, ["self", "include_dashboard", "raise_on_failure"]),
+        (Node.start_monitor, ["self"]),
+        (Node.start_log_monitor, ["self"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )

@@ -48,9 +48,15 @@ def test_an_actor_of_the_next_driver_finds_a_process_that_is_up(keeper: Embedded
     assert int(said(driver(RUN_AN_ACTOR))) == spare
 
 
-def test_a_ray_outlives_a_raylet_that_pauses_and_helpers_that_die(keeper: EmbeddedRay) -> None:
-    for helper in ("log_monitor", "dashboard"):
-        os.kill(process_named(f"/{helper}.py", family(keeper.pid)), signal.SIGKILL)
+@pytest.mark.parametrize("helper", ["log_monitor", "monitor", "dashboard"])
+def test_no_process_of_a_head_is_started_that_serves_nobody(
+    helper: str, keeper: EmbeddedRay
+) -> None:
+    with pytest.raises(StopIteration):
+        process_named(f"/{helper}.py", family(keeper.pid))
+
+
+def test_a_ray_outlives_a_raylet_that_pauses(keeper: EmbeddedRay) -> None:
     raylet = process_named("/raylet/raylet", family(keeper.pid))
     said(driver(RUN_AN_ACTOR))
     os.kill(raylet, signal.SIGSTOP)
