@@ -1,9 +1,11 @@
 """Fixtures that every test may use. What the flows do stands in ``shapes.py``."""
 
+import compileall
 import functools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -49,11 +51,14 @@ SLOW = (
 NO_RAY = "/tmp/" + "-".join(["a-test-that-wants-a-Ray-asks-for-the-fixture-ray_session"] * 2)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A shell may have us ignore signals, and what the tests start would ignore them as well.
 
     No test meets the Ray of the user who runs the tests: one that needs a Ray asks for one.
     """
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        # Each of the hundreds of processes that tests start would compile the whole package.
+        compileall.compile_dir(TESTS.parent / "rayflow_dagster", quiet=2)
     os.environ["RAYFLOW_RAY_DIR"] = NO_RAY
     os.environ.pop("RAY_ADDRESS", None)
     # How long an example takes says how busy the machine is.
@@ -65,6 +70,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the tests compiled, too: every process of pytest-xdist loads all of them. What tests
+    themselves write and load within a second is compiled anew each time, if that is wanted.
+    """
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
