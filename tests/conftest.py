@@ -2,6 +2,7 @@
 
 import compileall
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -60,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # Each of the hundreds of processes that tests start would compile the whole package.
         compileall.compile_dir(TESTS.parent / "rayflow_dagster", quiet=2)
     os.environ["RAYFLOW_RAY_DIR"] = NO_RAY
+    search = [str(TESTS / "in_every_process"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(search)
     os.environ.pop("RAY_ADDRESS", None)
     # How long an example takes says how busy the machine is.
     hypothesis.settings.register_profile("rayflow", deadline=None)
@@ -82,6 +85,12 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         sys.dont_write_bytecode = before
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded now stays: a collection of garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,7 @@ from docs_blocks import (
     make_targets,
     with_commands,
 )
+from typed_commands import TypedCommands, can_be_forked
 
 from rayflow_dagster.cli import main
 
@@ -83,12 +84,11 @@ def test_what_is_not_typed_exists():
 class Typist:
     """Types the commands of a page in a shell whose folder and variables stay."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: TypedCommands) -> None:
         self.folder = folder
+        self._commands = commands
         self._state = folder.parent / "state"
-        programs = Path(sys.executable).parent
-        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-        self.environment.pop("DAGSTER_HOME", None)
+        self.environment = environment()
         self._port = _free_port()
         self._servers: list[subprocess.Popen[bytes]] = []
 
@@ -108,6 +108,10 @@ class Typist:
         assert [file for file in told["files"] if file["findings"]] == [], block
 
     def _run(self, command: str, block: Block) -> str:
+        if can_be_forked(command):
+            done = self._commands.run(command, self.folder, self.environment)
+            assert done.returncode == 0, f"{block}: {command}\n{done.stdout}{done.stderr}"
+            return done.stdout
         telling = f"pwd >'{self._state}'; env -0 >>'{self._state}'"
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", f"{command}\n{telling}"],
@@ -138,15 +142,41 @@ class Typist:
             server.wait()
 
 
+def environment() -> dict[str, str]:
+    """The variables of a shell in which the program was installed."""
+    kept = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TypedCommands]:
+    with TypedCommands(tmp_path_factory.mktemp("printed")) as commands:
+        yield commands
+
+
+@pytest.fixture(scope="module")
+def project(
+    tmp_path_factory: pytest.TempPathFactory, ray_session: None, commands: TypedCommands
+) -> Path:
+    """A project as the first page leaves one: its flow has run."""
+    folder = tmp_path_factory.mktemp("first") / "project"
+    for command, where in ((f"init {folder}", folder.parent), ("run hello", folder)):
+        done = commands.run(f"rayflow-dagster {command}", where, environment())
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
-def typist(page: Path, tmp_path: Path, ray_session: None) -> Iterator[Typist]:
+def typist(
+    page: Path, tmp_path: Path, project: Path, ray_session: None, commands: TypedCommands
+) -> Iterator[Typist]:
     folder = tmp_path / "here"
-    typist = Typist(folder)
+    typist = Typist(folder, commands)
     if page.name in OF_THE_REPOSITORY:
         shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
         (folder / ".venv/bin").mkdir(parents=True)
@@ -154,16 +184,9 @@ def typist(page: Path, tmp_path: Path, ray_session: None) -> Iterator[Typist]:
     elif page in TUTORIALS:
         folder.mkdir()
     else:
-        make_project(folder)
+        shutil.copytree(project, folder)
     yield typist
     typist.end()
-
-
-def make_project(folder: Path) -> None:
-    """A project as the first page leaves one: its flow has run."""
-    ours = [sys.executable, "-m", "rayflow_dagster"]
-    subprocess.run([*ours, "init", str(folder)], check=True, capture_output=True)
-    subprocess.run([*ours, "run", "hello"], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.mark.ray
