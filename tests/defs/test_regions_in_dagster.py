@@ -12,9 +12,7 @@ START = node("start", inputs={"xs": "list"})
 EACH = "start > loop, start.xs - loop.items, loop.done > end, loop.body > one,"
 
 
-def run(
-    nodes: dict[str, Any], wires: str, memory: DagsterInstance, /, **inputs: Any
-) -> FlowRun:
+def run(nodes: dict[str, Any], wires: str, memory: DagsterInstance, /, **inputs: Any) -> FlowRun:
     variables = {"attempts": {"type": "int", "default": 0}, "total": {"type": "int", "default": 0}}
     flow = draw({"start": START, "end": "return", **nodes}, wires, variables=variables)
     return run_in_dagster(flow, {"xs": [], **inputs}, memory, connect=in_process)

@@ -1,0 +1,53 @@
+"""Fused bodies on real workers: all that comes of them comes as of nodes by themselves."""
+
+from typing import Any
+
+import pytest
+from drawing import draw, node
+from running import ODD, PROJECT, execute
+
+from rayflow_dagster.orchestrator import FlowOrchestrator
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+START = node("start", inputs={"xs": "list"})
+EACH = "start > loop, start.xs - loop.items, loop.done > end, loop.body > one,"
+
+
+def run(one: Any, wires: str, xs: list[Any], *, fused: bool, **loop: Any) -> dict[str, Any]:
+    """Run a loop over ``xs`` whose body begins with ``one``."""
+    nodes = {"start": START, "loop": node("control.for_each", **loop), "one": one, "end": "return"}
+    settings = {} if fused else {"ray": {"num_cpus": 0.5}}
+    return execute(FlowOrchestrator(PROJECT), draw(nodes, EACH + wires, settings=settings), xs=xs)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_values_of_any_size_and_class_go_in_and_come_out(fused: bool) -> None:
+    xs = [1, "x" * 10_000, b"y" * 3_000_000, {1, 2}, 3 + 4j]
+    wires = "loop.item - one.value, one.value - end.out, loop.count - end.count"
+    outcome = run("identity", wires, xs, fused=fused)
+    assert outcome["error"] is None
+    assert outcome["result"] == {"out": xs, "count": 5}
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("how", ["value", "cause", "unpicklable", "exit", "killed"])
+def test_whatever_an_item_fails_with_is_collected(how: str, fused: bool) -> None:
+    one = node(ODD + "FailNode", values={"HOW": how})
+    outcome = run(one, "loop.errors - end.errors", [1], fused=fused, on_item_error="collect")
+    assert outcome["error"] is None
+    (error,) = outcome["result"]["errors"]
+    kinds = {
+        "value": "ValueError",
+        "cause": "KeyError",
+        "unpicklable": "UnpicklableError",
+        "exit": "SystemExit",
+        "killed": "NodeCrashedError",
+    }
+    assert (error["index"], error["type"]) == (0, kinds[how])
+
+
+def test_short_items_are_run_by_one_process_several_at_a_time() -> None:
+    one = node(ODD + "GiveNode", values={"WHAT": "pid"})
+    outcome = run(one, "one.value - end.pids", list(range(50)), fused=True, parallel=1)
+    assert len(set(outcome["result"]["pids"])) == 1
+    assert len(outcome["result"]["pids"]) == 50
