@@ -193,7 +193,7 @@ class InProcessActors:
 
     def _run_body(self, node_id: str, asked: SomeIterations) -> list[Iteration]:
         region = self._nodes[node_id]
-        here = Here(region["body"], lambda node, inputs: self._run(node["id"], inputs, None))
+        here = Here(region["body"], lambda node, *given: self._run(node["id"], *given))
         seen = {name: opened_here(value) for name, value in asked.seen.items()}
         return here.iterations(region, asked._replace(seen=seen))
 

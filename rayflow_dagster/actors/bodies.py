@@ -8,10 +8,9 @@ from typing import Any
 from rayflow_dagster.engine.fused import Here, RunHere
 from rayflow_dagster.engine.iteration import Iteration, SomeIterations
 from rayflow_dagster.errors import NodeExecutionError
-from rayflow_dagster.runner import opened_here
 from rayflow_dagster.types import GraphNode
 from rayflow_dagster.values.crossing import Sent
-from rayflow_dagster.values.stored import is_inline
+from rayflow_dagster.values.stored import StoredValue, is_inline
 
 from .sending import SentError, receive, send
 
@@ -22,16 +21,16 @@ ASKED = " asked"
 def asked_inputs(asked: SomeIterations) -> dict[str, Any]:
     """As inputs of a call: object refs stay inputs of their own, so that Ray resolves them."""
     carried = {f"{ASKED} {name}": value for name, value in asked.carried.items()}
-    rest = [asked.first, asked.items, asked.seconds]
+    rest = [asked.first, asked.items, asked.seconds, asked.store_in]
     return {ASKED: rest, **carried, **asked.seen}
 
 
 def _asked(inputs: Mapping[str, Any]) -> SomeIterations:
-    first, items, seconds = inputs[ASKED]
+    first, items, seconds, store_in = inputs[ASKED]
     own = f"{ASKED} "
     carried = {n.removeprefix(own): v for n, v in inputs.items() if n.startswith(own)}
     seen = {name: value for name, value in inputs.items() if not name.startswith(ASKED)}
-    return SomeIterations(first, items, carried, seen, seconds)
+    return SomeIterations(first, items, carried, seen, seconds, store_in)
 
 
 class FusedBody:
@@ -94,13 +93,14 @@ class SentIterations:
 
 def _is_plain(iteration: Iteration) -> bool:
     values = (*iteration.inner.values(), *iteration.brought.values())
-    return iteration.error is None and all(map(is_inline, values))
+    is_plain = all(isinstance(value, StoredValue) or is_inline(value) for value in values)
+    return iteration.error is None and is_plain
 
 
 def _sendable(iteration: Iteration) -> Any:
     """An iteration without an error, and that as it can cross."""
     values = [
-        {name: opened_here(value) for name, value in each.items()}
+        {name: v.opened() if isinstance(v, Sent) else v for name, v in each.items()}
         for each in (iteration.inner, iteration.brought)
     ]
     error = iteration.error

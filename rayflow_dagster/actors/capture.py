@@ -28,6 +28,16 @@ class _Bounded(io.FileIO):
         return printed.nbytes
 
 
+class _Text(io.TextIOWrapper):
+    """Remembers that it was reconfigured."""
+
+    is_as_made = True
+
+    def reconfigure(self, **options: Any) -> None:
+        self.is_as_made = False
+        super().reconfigure(**options)
+
+
 class _Stream:
     """A text stream over a file of its own, for one execution after the other."""
 
@@ -37,7 +47,7 @@ class _Stream:
         # Nodes may close what they are given; its text is then still here.
         self._lent = os.dup(self._kept)
         raw = io.BufferedWriter(_Bounded(self._lent, "w", closefd=False))
-        self.text = io.TextIOWrapper(raw)
+        self.text = _Text(raw)
         self._reset()
 
     def _reset(self) -> None:
@@ -46,6 +56,7 @@ class _Stream:
         self.text.reconfigure(
             encoding="utf-8", errors="backslashreplace", newline="", line_buffering=True
         )
+        self.text.is_as_made = True
 
     def taken(self) -> str:
         """What was printed since the last call."""
@@ -59,7 +70,8 @@ class _Stream:
         """Whether the next execution can have it, emptied; else its descriptors are closed."""
         with suppress(ValueError, OSError):
             if os.path.sameopenfile(self._lent, self._kept):
-                self._reset()
+                if not self.text.is_as_made or os.fstat(self._kept).st_size:
+                    self._reset()
                 return True
         self._close()
         return False

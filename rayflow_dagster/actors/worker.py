@@ -331,13 +331,17 @@ class NodeWorker(NodeHost):
         self._free = leaving(reply.details, data.arrived, self._free)
         return Envelope(reply.outputs, (), reply.details, sent).packed()
 
-    def _run_in_body(self, node: GraphNode, inputs: dict[str, Any]) -> NodeReply:
+    def _run_in_body(
+        self, node: GraphNode, inputs: dict[str, Any], store_in: str | None
+    ) -> NodeReply:
         """Run one node of a body, as far from the others as on an actor of its own."""
         with captured_output() as captured:
             try:
                 job = self._body_job(node)
                 make, metadata, call, own, variables, environment = self._arguments(job, inputs)
-                reply = run_apart(make, metadata, call, own, variables, environment=environment)
+                reply = run_apart(
+                    make, metadata, call, own, variables, environment=environment, store_in=store_in
+                )
             except Exception as error:  # its class cannot be loaded, or an input not be read
                 reply = NodeReply(exception=error)
         self._tell_where(reply, captured)

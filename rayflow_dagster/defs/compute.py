@@ -19,7 +19,6 @@ from dagster import (
 
 from rayflow_dagster.engine.failures import error_of, is_tried_again, retry_delay, treatment
 from rayflow_dagster.engine.inputs import checked_inputs
-from rayflow_dagster.engine.iteration import Progress
 from rayflow_dagster.engine.stepping import steps
 from rayflow_dagster.errors import (
     InvalidInputsError,
@@ -104,7 +103,7 @@ def _run(
         start_inputs=given,
         store_in=_store_in(session, node_id),
         tell=partial(_tell_on_the_way, context),
-        progress=session.progress.setdefault(node_id, Progress()),
+        progress=session.progress_of(node_id) if "body" in graph["nodes"][node_id] else None,
     )
     stepping = steps(running)
     while True:

@@ -16,6 +16,7 @@ from rayflow_dagster.values.stored import check_location, join, make_folder
 
 from . import prestart
 from .compiled import CompiledFlow
+from .iterations import progress_of
 from .session_variables import SessionVariables, parent_run, planned_nodes
 from .storage import StoredOutputs, values_root
 
@@ -49,7 +50,7 @@ class RunSession:
         self.orchestrator = prestart.new_orchestrator(flow)
         self.results: dict[str, NodeResult] = {}
         """What each node came to, until its step has ended; of its outputs only the names."""
-        self.progress: dict[str, Progress] = {}
+        self._progress: dict[str, Progress] = {}
         """How far each region has come, by its node id."""
         self.returned: str | None = None
         self.live: dict[tuple[str, str], Any] = {}
@@ -170,6 +171,17 @@ class RunSession:
         for source, output in self._readers.settled(node_id):
             name = self.flow.ports[source].outputs[output]
             self.live.pop((self.flow.steps[source], name), None)
+
+    def progress_of(self, node_id: str) -> Progress:
+        """How far a region has come, in this run and in those that it goes on from."""
+        if node_id not in self._progress:
+            step = self.flow.steps[node_id]
+            self._progress[node_id] = (
+                progress_of(self.flow, self.instance, self.run, self.values_root, step)
+                if self.is_durable
+                else Progress()
+            )
+        return self._progress[node_id]
 
     def stored_outputs(self, run_id: str) -> StoredOutputs:
         """What a run has stored."""

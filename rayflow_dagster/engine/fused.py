@@ -20,8 +20,8 @@ from .planner import ExecutionPlanner
 from .stepping import steps
 
 T = TypeVar("T")
-RunHere = Callable[[GraphNode, dict[str, Any]], NodeReply]
-"""Runs one node once, of its inputs."""
+RunHere = Callable[[GraphNode, dict[str, Any], str | None], NodeReply]
+"""Runs one node once, of its inputs; stores its large outputs in a folder, if one is named."""
 
 
 class Here:
@@ -50,9 +50,9 @@ class Here:
         self,
         node_id: str,
         inputs: dict[str, Any],
-        store_in: str | None = None,  # noqa: ARG002
+        store_in: str | None = None,
     ) -> "Future[NodeReply]":
-        return _done(self._run(self._nodes[node_id], inputs))
+        return _done(self._run(self._nodes[node_id], inputs, store_in))
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return _done(dict(values))
@@ -74,7 +74,8 @@ class Here:
             given = {**asked.seen, **carried, "index": index}
             if asked.items is not None:
                 given["item"] = asked.items[len(found)]
-            iteration = _driven(body.iterate(spec, given, place_of(spec, index)))
+            folders = None if asked.store_in is None else f"{asked.store_in}.{index}"
+            iteration = _driven(body.iterate(spec, given, place_of(spec, index), folders))
             found.append(iteration)
             carried |= iteration.handed_on
             is_last = asked.items is not None and len(found) == len(asked.items)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rayflow_dagster.errors import NodeExecutionError, original_of
 from rayflow_dagster.types import ItemError, NodeResult, NodeTotals, RegionSpec, RunDetails
+from rayflow_dagster.values.stored import StoredValue, is_inline
 
 AGAIN = "again"
 NEXT = "next."
@@ -31,6 +32,8 @@ class Iteration:
     nodes: dict[str, NodeTotals] = field(default_factory=dict)
     told: list[tuple[str, RunDetails]] = field(default_factory=list)
     variables: bytes | None = None
+    stored: dict[tuple[str, str], StoredValue] = field(default_factory=dict)
+    """(node, output) -> where its value is stored."""
 
     @property
     def handed_on(self) -> dict[str, Any]:
@@ -52,6 +55,8 @@ class Iteration:
             node_id,
             NodeTotals(ran=1, failed=int(has_failed), seconds=details.get("seconds", 0.0)),
         )
+        for output, location in details.get("stored", {}).items():
+            self.stored[node_id, output] = StoredValue(location)
         if "variables" in details:
             self.variables = details["variables"]
         if not details.keys().isdisjoint(_TOLD):
@@ -68,6 +73,25 @@ class Ended(NamedTuple):
     error: ItemError | None = None
 
 
+class Recorded(NamedTuple):
+    """An iteration that has ended, as a log has it; ``carried`` is what goes on after it."""
+
+    number: int
+    ended: Ended
+    carried: dict[str, Any]
+    broke: bool
+
+
+class ProgressLog(Protocol):
+    """Where iterations that have ended are kept."""
+
+    def append(self, recorded: Recorded) -> None:
+        """Keep one more."""
+
+    def flush(self) -> None:
+        """Nothing more comes for now."""
+
+
 @dataclass(slots=True)
 class Progress:
     """How far a region has come, over all of its attempts in a run."""
@@ -78,6 +102,26 @@ class Progress:
     """What they hand on."""
     broke: bool = False
     """Whether one of them has ended the loop."""
+    log: ProgressLog | None = None
+    """Keeps the iterations that have ended for a run after this one."""
+
+    def end(self, number: int, iteration: Iteration, error: ItemError | None = None) -> None:
+        """An iteration has ended, and does not run again."""
+        ended = Ended(iteration.brought, error)
+        broke = self.broke or iteration.ended_by == "break"
+        recorded = Recorded(number, ended, self.carried | iteration.handed_on, broke)
+        self.take(recorded)
+        if self.log is None:
+            return
+        if _can_be_recorded(recorded):
+            self.log.append(recorded)
+        elif recorded.carried:  # what follows goes on from what is not there
+            self.log = None
+
+    def take(self, recorded: Recorded) -> None:
+        """Go on from behind an iteration."""
+        self.ended[recorded.number] = recorded.ended
+        self.carried, self.broke = recorded.carried, recorded.broke
 
     def missing(self, count: int) -> list[range]:
         """The numbers below ``count`` that have not ended, in rows without gaps, the last first."""
@@ -100,6 +144,8 @@ class SomeIterations(NamedTuple):
     carried: Mapping[str, Any]
     seen: Mapping[str, Any]
     seconds: float
+    store_in: str | None = None
+    """What the folders begin with that large values are stored in."""
 
 
 def placed(place: str, node_id: str, error: BaseException) -> NodeExecutionError:
@@ -109,6 +155,12 @@ def placed(place: str, node_id: str, error: BaseException) -> NodeExecutionError
     where = inner.where if inner else f"node '{node_id}'"
     found.where = f"{place}, {where}" if place else where
     return found.with_traceback(error.__traceback__)
+
+
+def _can_be_recorded(recorded: Recorded) -> bool:
+    """Whether all values of it are small and plain, or stored."""
+    values = (*recorded.ended.brought.values(), *recorded.carried.values())
+    return all(isinstance(value, StoredValue) or is_inline(value) for value in values)
 
 
 def add_totals(totals: dict[str, NodeTotals], node_id: str, more: NodeTotals) -> None:

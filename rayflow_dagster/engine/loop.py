@@ -40,6 +40,7 @@ class RunNode(Protocol):
         attempt: int,
         start_inputs: Mapping[str, Any] | None,
         progress: Progress | None,
+        store_in: str | None,
     ) -> Coroutine[Any, Any, NodeResult]:
         """The coroutine that runs the node."""
 
@@ -50,6 +51,7 @@ class FlowLoop:
 
     Args:
         settled: called with every node's result as it settles, with all its outputs.
+        folders: node id -> the folder that its large outputs are stored in.
     """
 
     graph: ExecutionGraph
@@ -58,6 +60,7 @@ class FlowLoop:
     run_node: RunNode
     actors: Dispatcher
     settled: Callable[[NodeResult], None]
+    folders: Mapping[str, str] = field(default_factory=dict)
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
     _nodes: Coroutines[str, NodeResult] = field(init=False)
     _readers: Readers = field(init=False)
@@ -102,6 +105,7 @@ class FlowLoop:
             attempt=attempt,
             start_inputs=self._start_inputs,
             progress=progress,
+            store_in=self.folders.get(node_id),
         )
         self._nodes.start(node_id, run)
 

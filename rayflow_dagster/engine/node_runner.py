@@ -89,7 +89,9 @@ class NodeRunner:
             return result
         return handled_result(result, error, node["metadata"]["outputs"])
 
-    async def iterate(self, spec: RegionSpec, given: Mapping[str, Any], place: str) -> Iteration:
+    async def iterate(
+        self, spec: RegionSpec, given: Mapping[str, Any], place: str, store_in: str | None = None
+    ) -> Iteration:
         """Run the whole graph once, as the body of a region: by the loop and the machine that run a
         flow. A ``control.break`` or ``control.continue`` ends it as a RETURN ends a flow.
 
@@ -97,16 +99,21 @@ class NodeRunner:
             spec: how the region runs it.
             given: what its START gives.
             place: what the iteration is called in the texts of errors.
+            store_in: what the folders begin with that large values are stored in which are read
+                when it has ended.
         """
         began = time.monotonic()
         iteration = Iteration()
         tracker = StateTracker(self.graph)
         errors = ErrorHandler(self.graph.get("on_error", "stop"))
         machine = FlowMachine(self.graph, self.planner, tracker, errors)
-        loop = FlowLoop(self.graph, machine, tracker, self.run_node, self.actors, iteration.note)
+        folders = self._folders(store_in) if store_in is not None else {}
+        loop = FlowLoop(
+            self.graph, machine, tracker, self.run_node, self.actors, iteration.note, folders
+        )
         outcome = await loop.run(given)
         iteration.nodes.pop(self.graph["start_node"], None)
-        cache = tracker.get_state()["data_cache"]
+        cache = tracker.get_state()["data_cache"] | iteration.stored
         for name, sources in spec["inner"].items():
             for source in sources:
                 if source in cache:
@@ -123,3 +130,12 @@ class NodeRunner:
             iteration.error = placed(place, first["node_id"], first["error"])
         iteration.seconds = time.monotonic() - began
         return iteration
+
+    def _folders(self, store_in: str) -> dict[str, str]:
+        """The folder of each node with a value that is read when an iteration has ended."""
+        read = {node_id for node_id, _ in self.graph["kept"]} - {self.graph["start_node"]}
+        return {
+            node_id: f"{store_in}.{position}"
+            for position, node_id in enumerate(self.graph["nodes"])
+            if node_id in read
+        }

@@ -82,7 +82,9 @@ class Body(Protocol):
     def actors(self) -> Dispatcher:
         """Where its nodes run."""
 
-    async def iterate(self, spec: RegionSpec, given: Mapping[str, Any], place: str) -> Iteration:
+    async def iterate(
+        self, spec: RegionSpec, given: Mapping[str, Any], place: str, store_in: str | None = None
+    ) -> Iteration:
         """Run it once."""
 
 
@@ -132,6 +134,9 @@ class Region:
             result = await self._result(await self._run_body())
         except Exception as error:  # a node of the body failed, or an input was lost
             result = await self._failed(error)
+        finally:
+            if self._progress.log is not None:
+                self._progress.log.flush()
         if ALWAYS in self._node["metadata"].get("exec_outputs", ()):
             result["exec_fired"] = [*result.get("exec_fired", ()), ALWAYS]
             result["exec_next"] = None
@@ -139,6 +144,11 @@ class Region:
         self._details["totals"] = self._totals
         result["details"] = {**self._details, **result.get("details", {})}
         return result
+
+    @property
+    def _items_in(self) -> str | None:
+        """What the folders of the iterations begin with, where they are kept for another run."""
+        return self._store_in if self._progress.log is not None else None
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         """The region's outputs as they are, and the exec outputs that fire.
@@ -167,7 +177,8 @@ class Region:
             if items is not None:
                 given["item"] = items[0]
             place = place_of(self._spec, first)
-            found = [await self._body.iterate(self._spec, given, place)]
+            folders = None if self._items_in is None else f"{self._items_in}.{first}"
+            found = [await self._body.iterate(self._spec, given, place, folders)]
         for number, iteration in enumerate(found, first):
             self._note_for_table(number, iteration)
             self._keep_told(place_of(self._spec, number), iteration)
@@ -186,7 +197,9 @@ class Region:
 
     async def _run_fused(self, first: int, items: Sequence[Any] | None) -> list[Iteration]:
         seconds = 0.0 if self._spec["interval"] else CALL_SECONDS
-        asked = SomeIterations(first, items, self._progress.carried, self._seen, seconds)
+        asked = SomeIterations(
+            first, items, self._progress.carried, self._seen, seconds, self._items_in
+        )
         try:
             return await Done(self._actors.run_body(self._id, asked))
         except Exception as error:  # the worker died, or Ray lost it: with all that it was given
@@ -246,12 +259,6 @@ class Region:
         """How many iterations have ended."""
         return len(self._progress.ended)
 
-    def _end(self, number: int, iteration: Iteration, error: ItemError | None = None) -> None:
-        """An iteration has ended, and does not run again."""
-        self._progress.ended[number] = Ended(iteration.brought, error)
-        self._progress.carried |= iteration.handed_on
-        self._progress.broke = self._progress.broke or iteration.ended_by == "break"
-
     def _is_out_of_time(self) -> bool:
         limit = self._spec["time_limit"]
         return limit is not None and time.monotonic() - self._began >= limit
@@ -296,7 +303,7 @@ class WhileRegion(Region):
             for number, iteration in enumerate(await self._iterations(self._count), self._count):
                 if iteration.error is not None:
                     raise iteration.error
-                self._end(number, iteration)
+                self._progress.end(number, iteration)
             again = await Done(self._actors.fetch({AGAIN: asks_again(iteration)}))
             if iteration.ended_by == "break" or not again[AGAIN]:
                 return self._outputs(), ["done"]
@@ -405,10 +412,10 @@ class ForEachRegion(Region):
         error, kind = iteration.error, self._spec["on_item_error"]
         self._failed_count += error is not None
         if error is None:
-            self._end(number, iteration)
+            self._progress.end(number, iteration)
         elif kind != "fail":
             value: ItemError = {"index": number, **error_value(self._id, error)}
-            self._end(number, iteration, value if kind == "collect" else None)
+            self._progress.end(number, iteration, value if kind == "collect" else None)
             self._tell_of_failed(error)
         elif self._first_failed is None or number < self._first_failed[0]:
             self._first_failed = number, error

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +318,110 @@ def test_a_read_finds_in_a_rerun_what_was_written_before_it(
 
     marker.touch()
     assert _from_failure(flow, instance, failed).result == {"v": 7}
+
+
+def _loop(marker: Path, *, fused: bool) -> dict[str, Any]:
+    """A loop over texts whose body makes large values of them, and fails at "stop" until it is
+    mended.
+    """
+    return draw(
+        {
+            "start": node("start", inputs={"value": "list", "pad": {"default": "x" * 5000}}),
+            "loop": node("control.for_each", parallel=1),
+            "big": "add",
+            "which": node("logic.switch", values={"CASES": ["stop"]}),
+            "mended": node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}),
+            "return": "return",
+        },
+        "start > loop, start.value - loop.items, loop.body > big, start.pad - big.x,"
+        "loop.item - big.y, big > which, loop.item - which.value, which.stop > mended,"
+        "loop.done > return, big.result - return.out, loop.count - return.count",
+        variables={"counter": {"type": "int", "default": 0}},
+        settings={} if fused else {"ray": {"num_cpus": 0.5}},
+    )
+
+
+def _items(run: FlowRun) -> set[int]:
+    """The iterations that a run's loop ran."""
+    (table,) = [
+        event.event_specific_data.metadata["iterations"]
+        for event in run.events
+        if event.step_key == "loop"
+        and "iterations" in getattr(event.event_specific_data, "metadata", {})
+    ]
+    return {record.data["item"] for record in table.records}
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_rerun_from_failure_runs_the_iterations_that_had_not_ended(
+    instance: DagsterInstance, tmp_path: Path, fused: bool
+) -> None:
+    marker, texts = tmp_path / "mended", ["a", "b", "stop", "c"]
+    flow = _loop(marker, fused=fused)
+    failed = _execute(flow, instance, texts)
+    assert failed.statuses["loop"] == "failed"
+    assert _items(failed) == {0, 1, 2}
+    failed_again = _from_failure(flow, instance, failed)
+    assert _items(failed_again) == {2}
+
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed_again)
+
+    assert rerun.result == {"out": ["x" * 5000 + text for text in texts], "count": 4}
+    assert _items(rerun) == {2, 3}
+
+
+def test_a_rerun_of_a_loop_that_is_none_from_failure_runs_all_of_it(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = _loop(marker, fused=True)
+    failed = _execute(flow, instance, ["a", "stop"])
+    marker.touch()
+    rerun = execute_job(
+        _reconstructable(flow, on_ray=False),
+        instance,
+        run_config={"ops": {"start": {"config": {"value": ["a", "stop"]}}}},
+        reexecution_options=ReexecutionOptions(failed.run_id),
+    )
+    assert _items(read_run(instance, rerun.run_id, compile_test_flow(flow))) == {0, 1}
+
+
+def test_a_rerun_goes_on_behind_the_iterations_of_a_run_that_was_killed(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "list"}),
+            "loop": node("control.for_each", carry={"sum": {"type": "int", "default": 0}}),
+            "wait": node("sleep", values={"SECONDS": 0.05}),
+            "add": "add",
+            "return": "return",
+        },
+        "start > loop, start.value - loop.items, loop.body > wait, loop.item - wait.value,"
+        "wait > add, wait.value - add.x, loop.sum - add.y, add.result - loop.next.sum,"
+        "loop.done > return, loop.sum - return.sum",
+    )
+    items = list(range(100))
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            _execute(flow, instance, items)
+        os._exit(1)
+    root = Path(values_root(instance))
+    deadline = time.monotonic() + 60
+    while not any(log.stat().st_size > 1000 for log in root.glob("*/steps/loop/iterations")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (killed,) = instance.get_runs()
+    instance.report_run_failed(killed)
+
+    compiled = compile_test_flow(flow)
+    rerun = _from_failure(flow, instance, read_run(instance, killed.run_id, compiled))
+
+    assert rerun.result == {"sum": sum(items)}
+    ran = _items(rerun)
+    assert ran == set(range(min(ran), 100))
+    assert min(ran) > 1
