@@ -27,7 +27,7 @@ from .fusing import is_fused
 from .loader import builtin_registry
 from .options import node_options
 from .ports import complete_metadata
-from .regions import by_level, ends_body, placed
+from .regions import by_level, placed
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
@@ -88,7 +88,7 @@ class GraphBuilder:
     def _body(self, flow: ResolvedFlow, spec: RegionSpec) -> ExecutionGraph:
         """The graph of a body: what ends an iteration early ends it as a RETURN ends a flow."""
         graph = self.compile(flow)
-        graph["return_nodes"] = [node.id for node in flow.nodes.values() if ends_body(node)]
+        graph["return_nodes"] = [node.id for node in flow.nodes.values() if node.ends_body]
         graph["ends"] = "first_return"
         read = [*spec["leaves"].values(), *chain.from_iterable(spec["inner"].values())]
         graph["kept"] = list(dict.fromkeys(read))

@@ -15,8 +15,6 @@ from typing import Any, cast
 from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.types import (
     ALWAYS,
-    BREAK_CLASS,
-    CONTINUE_CLASS,
     EXEC_IN,
     START_CLASS,
     NodeMetadata,
@@ -24,11 +22,11 @@ from rayflow_dagster.types import (
     RegionSpec,
 )
 
-from .resolved import Edge, Node, ResolvedFlow, Scope, Timing
+from .resolved import ENDS_OF_BODY, Edge, Node, ResolvedFlow, Scope, Timing
 from .variable_reads import schedule_variables
 
 BODY = "body"
-BREAK_WORDS = {BREAK_CLASS: "break", CONTINUE_CLASS: "continue"}
+EXHAUSTED = "exhausted"
 Vertex = str | tuple[str, str]
 """A node, or the exec output of one that opens its body."""
 
@@ -261,8 +259,8 @@ def _pass_on_ends(group: _Level, around: _Level, region: str) -> None:
     an exec output of its own, which leads to a node that does.
     """
     for node in list(group.nodes.values()):
-        if ends_body(node):
-            group.ends[node.class_path] = output = BREAK_WORDS[node.class_path]
+        if node.ends_body:
+            group.ends[node.class_path] = output = ENDS_OF_BODY[node.class_path]
             end = replace(node, id=f"{region}.{output}", label="")
             around.nodes[end.id] = end
             edge = Edge(f"{region} {output}", region, end.id, output, EXEC_IN, "exec")
@@ -307,7 +305,7 @@ def _lay(scopes: Scopes, levels: Mapping[Scope, _Level], edge: Edge) -> None:
 def _made(flow: ResolvedFlow, levels: Mapping[Scope, _Level], scope: Scope) -> ResolvedFlow:
     level = levels[scope]
     nodes = {
-        node.id: _outside(node, levels[node.id]) if node.region_kind else node
+        node.id: _outside(flow, node, levels[node.id]) if node.region_kind else node
         for node in level.nodes.values()
     }
     if scope is not None:
@@ -319,19 +317,26 @@ def _made(flow: ResolvedFlow, levels: Mapping[Scope, _Level], scope: Scope) -> R
         edges=tuple(level.edges.values()),
         bodies={node.id: _made(flow, levels, node.id) for node in regions},
         specs={node.id: _spec(flow, node, levels[node.id]) for node in regions},
-        handlers=flow.error_handlers,
+        handlers=flow.error_handlers - {scope},
         timing=Timing(after=level.after),
     )
     return schedule_variables(made)
 
 
-def _outside(node: Node, level: _Level) -> Node:
-    """A region node as the nodes around it see it."""
+def _outside(flow: ResolvedFlow, node: Node, level: _Level) -> Node:
+    """A region node as the nodes around it see it: without outputs that it can do without and that
+    lead nowhere.
+    """
     metadata = cast(NodeMetadata, node.metadata)
+    wired = {edge.source_port for edge in flow.edges_from[node.id] if edge.is_exec}
+    left_out = {BODY, *({ALWAYS, EXHAUSTED} - wired)}
     ports: dict[str, Any] = {
         "inputs": {**node.inputs, **level.entering},
         "outputs": {**{name: node.outputs[name] for name in node.outer_outputs}, **level.types},
-        "exec_outputs": (*(n for n in node.exec_outputs if n != BODY), *level.ends.values()),
+        "exec_outputs": (
+            *(name for name in node.exec_outputs if name not in left_out),
+            *level.ends.values(),
+        ),
     }
     return replace(node, metadata=cast(NodeMetadata, {**metadata, **ports}))
 
@@ -363,7 +368,7 @@ def _spec(flow: ResolvedFlow, node: Node, level: _Level) -> RegionSpec:
         "inner": dict(level.inner),
         "leaves": level.leaving,
         "fused": False,
-        "exhausted": "exhausted" in wired,
+        "exhausted": EXHAUSTED in wired,
         "seen": list(level.entering),
         "parallel": data.get("parallel"),
         "batch": data.get("batch"),
@@ -373,8 +378,3 @@ def _spec(flow: ResolvedFlow, node: Node, level: _Level) -> RegionSpec:
         "interval": float(data.get("interval") or 0.0),
         "time_limit": data.get("time_limit"),
     }
-
-
-def ends_body(node: Node) -> bool:
-    """Whether it ends the iteration that it is reached in."""
-    return node.class_path in BREAK_WORDS

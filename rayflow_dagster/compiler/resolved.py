@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast
 from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
+    BREAK_CLASS,
+    CONTINUE_CLASS,
     DISABLED,
     ERROR_PORT,
     RETURN_CLASS,
@@ -39,6 +41,8 @@ from .ports import (
 
 Scope = str | None
 """A body, by the region whose it is; None for the drawing without its bodies."""
+ENDS_OF_BODY = {BREAK_CLASS: "break", CONTINUE_CLASS: "continue"}
+"""Classes of nodes that end an iteration of a loop -> what they are called."""
 Key = TypeVar("Key", bound=Hashable)
 MetadataLookup = Callable[[str], NodeMetadata | None]
 
@@ -93,6 +97,11 @@ class Node:
     def takes_wires(self) -> bool:
         """Whether it is a control node whose inputs are whatever is wired."""
         return self.is_control and CONTROL_NODES[self.class_path].takes_wires
+
+    @property
+    def ends_body(self) -> bool:
+        """Whether it ends the iteration of a loop that it is reached in."""
+        return self.class_path in ENDS_OF_BODY
 
     @property
     def region_kind(self) -> RegionKind | None:

@@ -31,6 +31,8 @@ class Liveness:
     """Nodes whose implicit ``error`` exec output is wired."""
     gives_error: set[str] = field(default_factory=set)
     """Nodes that declare a data output named ``error``."""
+    brought: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    """(group, output) -> when its body brings the value, if the group runs."""
 
     @classmethod
     def of(
@@ -49,7 +51,8 @@ class Liveness:
 
     def present(self, edge: Edge) -> Condition:
         """When the data edge brings a value."""
-        came = self.succeeds[edge.source]
+        own = self.brought.get((edge.source, edge.source_port))
+        came = self.succeeds[edge.source] if own is None else own
         # A data output that the class itself calls so comes when the node succeeds.
         is_own = edge.source in self.gives_error
         if edge.source_port == ERROR_PORT and not is_own:
@@ -66,7 +69,9 @@ class Liveness:
         runs = self.conditions.attempt(lambda: self._runs(flow, node_id))
         self.runs[node_id] = runs
         handles_error = flow.handles_error(node_id)
-        self.succeeds[node_id] = self.conditions.choice() if handles_error else TRUE
+        # What hangs on `always` runs also where a failure is not handled.
+        may_fail = handles_error or ALWAYS in flow.nodes[node_id].exec_outputs
+        self.succeeds[node_id] = self.conditions.choice() if may_fail else TRUE
         normal = self.conditions.both(runs, self.succeeds[node_id])
         outputs = flow.nodes[node_id].exec_outputs
         shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
@@ -80,6 +85,23 @@ class Liveness:
             self.handled.add(node_id)
             failed = self.conditions.negate(self.succeeds[node_id])
             self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
+        if node.region_kind == "group" and node_id in flow.bodies:
+            self._add_brought(flow, node_id)
+
+    def _add_brought(self, flow: ResolvedFlow, group: str) -> None:
+        """What the body of a group brings: for certain only if the group succeeds, and the body
+        always runs the node that it is from.
+        """
+        body, succeeds = flow.bodies[group], self.succeeds[group]
+        inside = Liveness.of(body)
+        ends_early = any(node.ends_body for node in body.nodes.values())
+        for name, (source, output) in flow.specs[group]["leaves"].items():
+            edge = Edge("", source, "", output, "", "data")
+            is_certain = not ends_early and inside.present(edge) == TRUE
+            may_come = self.conditions.choice()
+            self.brought[group, name] = (
+                self.conditions.either(succeeds, may_come) if is_certain else may_come
+            )
 
     def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
         if flow.nodes[node_id].is_disabled:

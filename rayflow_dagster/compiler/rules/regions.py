@@ -5,7 +5,7 @@ from typing import Any
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.ports import CARRY
-from rayflow_dagster.compiler.regions import BODY, Scopes, ends_body
+from rayflow_dagster.compiler.regions import BODY, Scopes
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow, Scope
 from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import ERROR_PORT
@@ -58,7 +58,7 @@ def _body(scopes: Scopes, region: Node) -> Iterator[Finding]:
         edge.leads_back and edge.target_port == "again" for edge in flow.data_into(region.id)
     )
     breaks = any(
-        ends_body(node) and _loop_of(scopes, node) == region.id and "break" in node.class_path
+        node.ends_body and _loop_of(scopes, node) == region.id and "break" in node.class_path
         for node in flow.nodes.values()
     )
     if opens and not asked and not breaks:
@@ -150,7 +150,7 @@ def _loop_of(scopes: Scopes, node: Node) -> str | None:
 
 def _outside_of_loops(flow: ResolvedFlow, scopes: Scopes | None) -> Iterator[Finding]:
     for node in flow.nodes.values():
-        if ends_body(node) and (scopes is None or _loop_of(scopes, node) is None):
+        if node.ends_body and (scopes is None or _loop_of(scopes, node) is None):
             yield Finding(
                 "outside_of_loop",
                 f"node {node}: it ends a loop or an iteration, and it is in the body of none; put "
