@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,7 +25,7 @@ from dagster import (
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.secrets.references import KEY
-from rayflow_dagster.types import GraphNode
+from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode
 
 from ._dagster import COMPUTE_KIND_TAG, GIVEN_NUMBER, KIND_PREFIX, PRIORITY_TAG, op_like
 from .compiled import CompiledFlow
@@ -149,7 +149,33 @@ def describe(node: GraphNode) -> str:
     branches = [name for name in metadata.get("exec_outputs", ()) if name != "exec_out"]
     if branches:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")
+    if "body" in node:
+        lines.append("Runs, in this step:")
+        lines.append("\n".join(_body_lines(node["body"])))
     return "\n\n".join(line for line in lines if line)
+
+
+def _body_lines(body: ExecutionGraph, indent: str = "") -> Iterator[str]:
+    """The nodes of a body as a Markdown list, each with the exec outputs that lead to it. A list,
+    and no drawing: Dagster's pages draw none.
+    """
+    nodes, start = body["nodes"], body["start_node"]
+    into: dict[str, list[str]] = {}
+    for edge in body["edges"].values():
+        if edge["edge_type"] == "exec" and edge["source"] != start:
+            source = nodes[edge["source"]].get("label") or edge["source"]
+            port = edge["source_handle"]
+            led = f"{source}" if port == EXEC_OUT else f"{source} ({port})"
+            into.setdefault(edge["target"], []).append(led)
+    for node_id in body["execution_order"]:
+        node = nodes[node_id]
+        if node_id == start:
+            continue
+        after = f", after {' or '.join(into[node_id])}" if node_id in into else ""
+        label = node.get("label") or node_id
+        yield f"{indent}- **{label}** `{short_name(node['class_path'])}`{after}"
+        if "body" in node:
+            yield from _body_lines(node["body"], indent + "    ")
 
 
 def op_tags(node: GraphNode) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from dagster import DagsterInstance, TableMetadataValue
-from dagster_runs import FlowRun, run_in_dagster
+from dagster_runs import PROJECT, FlowRun, run_in_dagster
 from drawing import draw, node
 
+from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.testing import in_process
 
 START = node("start", inputs={"xs": "list"})
@@ -45,6 +46,28 @@ def test_a_region_is_one_step_whose_table_tells_of_its_iterations(memory: Dagste
     ]
     (totals,) = told["nodes of the body"]
     assert (totals["node"], totals["ran"], totals["failed"]) == ("one", 3, 1)
+
+
+def test_a_regions_description_lists_its_body() -> None:
+    flow = draw(
+        {
+            "start": START,
+            "loop": "control.for_each",
+            "one": node("identity", label="Look *closely*"),
+            "group": "control.group",
+            "two": "identity",
+            "end": "return",
+        },
+        EACH + "loop.item - one.value, one > group, group.body > two, one.value - two.value",
+    )
+    job = build_job(flow, "test", project=PROJECT, connect=in_process)
+    text = job.get_node_named("loop").definition.description or ""
+    assert text.endswith(
+        "Runs, in this step:\n\n"
+        "- **Look *closely*** `flow_nodes.identity.IdentityNode`\n"
+        "- **group** `control.group`, after Look *closely*\n"
+        "    - **two** `flow_nodes.identity.IdentityNode`"
+    )
 
 
 def test_an_item_that_fails_and_is_left_out_is_an_event(memory: DagsterInstance) -> None:
