@@ -61,6 +61,31 @@ def arrays(megabytes: int, then: str = PASS_ARRAY) -> Flow:
     return flow(nodes, edges, {}, durable=False)
 
 
+def loop(length: int, kind: str = BUMP, *, durable: bool = True, **settings: Any) -> Flow:
+    """START with the list ``xs``, a loop over it whose body is a chain of ``length`` nodes, RETURN
+    with what they gave. ``settings`` are the loop's; ``retry`` is that of the nodes in it.
+    """
+    of_nodes = {"retry": settings.pop("retry")} if "retry" in settings else {}
+    names = [f"n{number}" for number in range(length)]
+    nodes = {name: {"type": kind, "data": of_nodes} for name in names}
+    nodes["loop"] = {"type": "control.for_each", "data": settings}
+    value = "value" if kind == BUMP else "done"
+    edges = [
+        exec_edge("start", "loop"),
+        data_edge("start", "xs", "loop", "items"),
+        _edge("loop", "body", names[0], "exec_in", "exec"),
+        _edge("loop", "done", "return", "exec_in", "exec"),
+        data_edge(names[-1], value, "return", "out"),
+        *(exec_edge(a, b) for a, b in itertools.pairwise(names)),
+    ]
+    if kind == BUMP:
+        edges.append(data_edge("loop", "item", names[0], "value"))
+        edges += [data_edge(a, "value", b, "value") for a, b in itertools.pairwise(names)]
+    whole = flow(nodes, edges, {}, durable=durable)
+    whole["nodes"][0]["data"]["inputs"] = {"xs": "list"}
+    return whole
+
+
 def around(nodes: Mapping[str, Any]) -> list[dict[str, str]]:
     """Exec edges from START into every node, and from every node into RETURN."""
     into = [exec_edge("start", name) for name in nodes]

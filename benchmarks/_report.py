@@ -12,8 +12,8 @@ from _bench import REPOSITORY, RESULTS, Row, cells
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 FROM, TO = "<!-- figures -->", "<!-- end of figures -->"
 ORDER = (
-    "chain", "parallel", "sharing", "marginal", "direct", "first_node", "arrays", "task_graphs",
-    "compile", "code_location", "launch", "file_sensors",
+    "chain", "parallel", "sharing", "marginal", "direct", "for_each", "first_node", "arrays",
+    "task_graphs", "compile", "code_location", "launch", "file_sensors",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.py") if not file.stem.startswith("_"))
-RUN_HERE = ("direct", "arrays")
+RUN_HERE = ("direct", "arrays", "for_each")
 RUN_QUICK = f"""
 import runpy, _bench
 with _bench.embedded_ray():
@@ -85,6 +85,13 @@ def test_the_direct_benchmark_runs_small(quick: dict[str, dict[str, Any]]) -> No
 
     assert {row["target"] for row in found["rows"]} == {1.15, 1.3}
     assert all(row["ours"] and row["theirs"] for row in found["rows"])
+
+
+@pytest.mark.ray
+def test_the_benchmark_of_loops_runs_small(quick: dict[str, dict[str, Any]]) -> None:
+    found = quick["for_each"]
+
+    assert [row["target"] for row in found["rows"]] == [1.5, 1.3, 1.2, None, 1.0, 1.2]
 
 
 @pytest.mark.ray
