@@ -6,7 +6,8 @@ import os
 import pickle
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
@@ -18,6 +19,8 @@ from .compiled import CompiledFlow
 from .session_variables import parent_run, planned_nodes
 from .storage import step_folder
 
+NoteVariables = Callable[[bytes], "Future[str] | None"]
+"""Takes the variables as an iteration left them; the future is done when they are stored."""
 LOG = "iterations"
 PART_SECONDS = 5.0
 """How often, at most, a log at a URL gets another part: what is there cannot be appended to."""
@@ -26,7 +29,12 @@ _LENGTH = struct.Struct("<Q")
 
 
 def progress_of(
-    flow: CompiledFlow, instance: DagsterInstance, run: DagsterRun, root: str, step_key: str
+    flow: CompiledFlow,
+    instance: DagsterInstance,
+    run: DagsterRun,
+    root: str,
+    step_key: str,
+    note_variables: NoteVariables,
 ) -> Progress:
     """How far a region has come in the runs that this one goes on from; what it does further is
     kept. ``root`` is where runs store their values.
@@ -35,7 +43,7 @@ def progress_of(
     for before in reversed(list(_resumed(flow, instance, run, step_key))):
         for record in _read(step_folder(root, before.run_id, step_key)):
             found.take(record)
-    found.log = _Log(step_folder(root, run.run_id, step_key))
+    found.log = _Log(step_folder(root, run.run_id, step_key), note_variables)
     return found
 
 
@@ -62,14 +70,18 @@ def _has_succeeded(instance: DagsterInstance, run: DagsterRun, step_key: str) ->
 class _Log:
     """The log of one step of this run."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, note_variables: NoteVariables) -> None:
         self._folder = folder
+        self._note_variables = note_variables
         self._pending = b""
         self._parts = 0
         self._written = 0.0
 
-    def append(self, recorded: Recorded) -> None:
+    def append(self, recorded: Recorded, variables: bytes | None) -> None:
         """Keep an iteration; at a URL it may wait for others."""
+        storing = self._note_variables(variables) if variables is not None else None
+        if storing is not None:  # an iteration that is kept does not run again
+            storing.result()
         content = pickle.dumps(recorded, protocol=5)
         self._pending += _LENGTH.pack(len(content)) + content
         if not is_url(self._folder) or time.monotonic() - self._written >= PART_SECONDS:

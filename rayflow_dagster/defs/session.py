@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterInstance, DagsterRun, InitResourceContext
@@ -176,8 +177,9 @@ class RunSession:
         """How far a region has come, in this run and in those that it goes on from."""
         if node_id not in self._progress:
             step = self.flow.steps[node_id]
+            note = partial(self.variables.note, step, stores=True)
             self._progress[node_id] = (
-                progress_of(self.flow, self.instance, self.run, self.values_root, step)
+                progress_of(self.flow, self.instance, self.run, self.values_root, step, note)
                 if self.is_durable
                 else Progress()
             )

@@ -157,11 +157,14 @@ class SessionVariables:
         return None
 
     def _last_snapshot(self, run: DagsterRun) -> Snapshot | None:
-        """The newest variables among those that the steps left whose success is recorded: what
-        another has written, which runs again, is not in them.
+        """The newest variables among those that the steps left whose success is recorded, and the
+        iterations that have ended: what another has written, which runs again, is not in them.
         """
         recorded = self._instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_SUCCESS)
-        files = [self._variables_file(run.run_id, entry.step_key or "") for entry in recorded]
+        steps = {entry.step_key or "" for entry in recorded}
+        nodes = self._flow.graph["nodes"].items()
+        steps |= {self._flow.steps[node_id] for node_id, node in nodes if "body" in node}
+        files = [self._variables_file(run.run_id, step) for step in steps]
         found = [unpickled(read_bytes(file)) for file in files if stored_exists(file)]
         return max(found, key=lambda snapshot: snapshot.version, default=None)
 

@@ -85,8 +85,8 @@ class Recorded(NamedTuple):
 class ProgressLog(Protocol):
     """Where iterations that have ended are kept."""
 
-    def append(self, recorded: Recorded) -> None:
-        """Keep one more."""
+    def append(self, recorded: Recorded, variables: bytes | None) -> None:
+        """Keep one more, and the variables as it left them if it wrote any."""
 
     def flush(self) -> None:
         """Nothing more comes for now."""
@@ -114,7 +114,7 @@ class Progress:
         if self.log is None:
             return
         if _can_be_recorded(recorded):
-            self.log.append(recorded)
+            self.log.append(recorded, iteration.variables)
         elif recorded.carried:  # what follows goes on from what is not there
             self.log = None
 

@@ -371,6 +371,31 @@ def test_a_rerun_from_failure_runs_the_iterations_that_had_not_ended(
     assert _items(rerun) == {2, 3}
 
 
+def test_a_rerun_goes_on_with_the_variables_as_the_iterations_that_ended_left_them(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "list"}),
+            "loop": node("control.for_each", parallel=1),
+            "count": "count_up",
+            "which": node("logic.switch", values={"CASES": ["stop"]}),
+            "mended": node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}),
+            "return": "return",
+        },
+        "start > loop, start.value - loop.items, loop.body > count, count > which,"
+        "loop.item - which.value, which.stop > mended, loop.done > return,"
+        "count.value - return.counts",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    failed = _execute(flow, instance, ["a", "b", "stop", "c"])
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed)
+    # The third is counted by the node, and once more by the one that was mended.
+    assert rerun.result == {"counts": [1, 2, 3, 5]}
+
+
 def test_a_rerun_of_a_loop_that_is_none_from_failure_runs_all_of_it(
     instance: DagsterInstance, tmp_path: Path
 ) -> None:
