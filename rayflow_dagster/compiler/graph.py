@@ -155,6 +155,8 @@ def _require_metadata(flow: ResolvedFlow) -> None:
     repeated = [*flow.duplicates, *(edge for edge, count in Counter(edge_ids).items() if count > 1)]
     if repeated:
         raise GraphBuildError(f"these ids stand more than once: {', '.join(repeated)}")
+    if flow.too_deep is not None:
+        raise GraphBuildError(f"region '{flow.too_deep}' stands too deep in other regions")
     for node in flow.nodes.values():
         if node.metadata is None:
             raise GraphBuildError(f"node {node}: nothing is known of class '{node.class_path}'")

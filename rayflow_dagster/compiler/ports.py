@@ -9,6 +9,7 @@ from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.metadata import display_name
 from rayflow_dagster.port_types import type_text
 from rayflow_dagster.types import (
+    ERROR_PORT,
     EXEC_OUT,
     RETURN_CLASS,
     SET_VARIABLE_CLASS,
@@ -21,6 +22,9 @@ from rayflow_dagster.types import (
 VARIABLE = "VARIABLE"
 CARRY = "carry"
 """The key of a loop's ``data`` that declares what an iteration hands to the next."""
+AGAIN = "again"
+NEXT = "next."
+"""How the inner inputs of a loop begin that take what it hands to its next iteration."""
 VARIABLE_CLASSES_PACKAGE = "rayflow_dagster.nodes.variables."
 
 
@@ -147,19 +151,39 @@ def _control_ports(raw: FlowNode, known: NodeMetadata, wired_in: list[str]) -> d
     return ports
 
 
+def carried(class_path: str, data: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """What an iteration of a loop hands to the next, as (types, defaults). A name that is one of
+    the loop's own ports is left out: a rule tells of it.
+    """
+    if REGION_KINDS[class_path] == "group":
+        return {}, {}
+    types, defaults = declared_types(data.get(CARRY))
+    own = ports_of_region(class_path)
+    return (
+        {name: kind for name, kind in types.items() if name not in own},
+        {name: value for name, value in defaults.items() if name not in own},
+    )
+
+
+def ports_of_region(class_path: str) -> set[str]:
+    """The data ports that any region of this class has."""
+    kind = CONTROL_NODES[class_path]
+    return {*kind.inputs, *kind.outputs, ERROR_PORT, AGAIN}
+
+
 def _region_ports(raw: FlowNode, known: NodeMetadata) -> dict[str, Any]:
     """The ports of a region node on both of its sides; a carried value is one of each."""
     kind = REGION_KINDS[raw["type"]]
-    carried, defaults = declared_types(raw["data"].get(CARRY)) if kind != "group" else ({}, {})
+    types, defaults = carried(raw["type"], raw["data"])
     inner = {"for_each": ("item", "index"), "while": ("index",), "group": ()}[kind]
-    asks = {"again": "bool"} if kind == "while" else {}
+    asks = {AGAIN: "bool"} if kind == "while" else {}
     return {
         "is_control": True,
-        "inputs": {**known["inputs"], **carried},
+        "inputs": {**known["inputs"], **types},
         "defaults": {**known.get("defaults", {}), **defaults},
-        "outputs": {**known["outputs"], **carried},
-        "inner_outputs": {**{name: known["outputs"][name] for name in inner}, **carried},
-        "inner_inputs": {**asks, **{f"next.{name}": each for name, each in carried.items()}},
+        "outputs": {**known["outputs"], **types},
+        "inner_outputs": {**{name: known["outputs"][name] for name in inner}, **types},
+        "inner_inputs": {**asks, **{f"{NEXT}{name}": each for name, each in types.items()}},
         "exec_exclusive": kind != "group",
         "exec_fires": "one" if kind != "group" else "all",
     }

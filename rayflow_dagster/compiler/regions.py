@@ -7,7 +7,7 @@ becomes a port of the region node, called ``<node>.<output>`` after where it com
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, cast
@@ -27,8 +27,10 @@ from .variable_reads import schedule_variables
 
 BODY = "body"
 EXHAUSTED = "exhausted"
-Vertex = str | tuple[str, str]
-"""A node, or the exec output of one that opens its body."""
+MAX_TYPE_DEPTH = 8
+"""How many lists in each other the type of what leaves loops in loops tells."""
+MAX_DEPTH = 20
+"""How deep regions may stand in each other."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,20 @@ class Scopes:
             return around
         if edge.is_exec:
             return source.id if edge.source_port == BODY else around
-        if edge.source_port not in source.inner_outputs:
-            return around
-        if edge.source_port not in source.outer_outputs:
+        if self.is_inner(edge):
             return source.id
+        if edge.source_port not in source.carried:
+            return around
         return source.id if self.is_within(self.target_side(edge), source.id) else around
+
+    def is_inner(self, edge: Edge) -> bool:
+        """Whether a data edge leaves from the inner side of a region alone."""
+        source = self.flow.nodes[edge.source]
+        return edge.source_port in source.inner_outputs and edge.source_port not in source.carried
+
+    def closes_circle(self, edge: Edge) -> bool:
+        """Whether an edge leads from a body to the region whose it is."""
+        return not edge.leads_back and self.is_within(self.source_side(edge), edge.target)
 
     def target_side(self, edge: Edge) -> Scope:
         """The body that an edge leads into."""
@@ -87,32 +98,92 @@ class Scopes:
         found = [each for each in self.chain(scope)[: self.chain(scope).index(common)] if each]
         return found[::-1]
 
-    def _of_data_driven(self, node_id: str) -> Scope:
+    def is_on_both_sides(self, edge: Edge) -> bool:
+        """Whether a data edge brings a carried value, which is there inside and outside."""
+        return edge.source_port in self.flow.nodes[edge.source].carried
+
+
+@dataclass
+class _Placing:
+    """Finds the body of each node, those of its sources first: ``placed`` are those that have it.
+    An edge from a node that is placed later closes a circle, and counts for nothing.
+    """
+
+    flow: ResolvedFlow
+    of: dict[str, Scope]
+    depth: dict[Scope, int] = field(default_factory=lambda: {None: 0})
+    torn: set[str] = field(default_factory=set)
+    placed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.scopes = Scopes(self.flow, self.of)
+
+    def place(self, order: Sequence[str], users: Mapping[str, Scope | None]) -> None:
+        """Say of each node where it is; ``users`` are where the values of data-driven nodes are
+        needed, as far as that is known.
+
+        Raises:
+            RecursionError: regions stand too deep in each other.
+        """
+        self.torn.clear()
+        self.placed.clear()
+        for node_id in order:
+            into = self.flow.exec_into(node_id) or self.flow.data_into(node_id)
+            edges = [e for e in into if e.source in self.placed and not e.leads_back]
+            if any(edge.source in self.torn for edge in edges):
+                self.torn.add(node_id)
+            if not edges:
+                self.of[node_id] = users.get(node_id)
+            elif edges[0].is_exec:
+                self.of[node_id] = self._of_exec_driven(node_id, edges)
+            else:
+                self.of[node_id] = self._of_data_driven(edges, users.get(node_id))
+            self.placed.add(node_id)
+            if self.flow.nodes[node_id].region_kind is not None:
+                self.depth[node_id] = self.depth[self.of[node_id]] + 1
+                if self.depth[node_id] > MAX_DEPTH:
+                    raise RecursionError(node_id)
+
+    def _of_exec_driven(self, node_id: str, edges: list[Edge]) -> Scope:
+        """The innermost body that every exec path to it passes into."""
+        sides = {self.scopes.source_side(edge) for edge in edges}
+        if len(sides) > 1:
+            self.torn.add(node_id)
+        return reduce(self.scopes.common, sides)
+
+    def _of_data_driven(self, edges: list[Edge], needed: Scope) -> Scope:
         """The innermost body that any of its sources is in. A carried value is inside where that is
         where it is needed, and so is what has no source at all.
         """
-        edges, users = self.flow.data_into(node_id), list(self._users(node_id))
-        if not edges:
-            return reduce(self.common, users) if users else None
-        carriers = {edge.source for edge in edges if self._is_on_both_sides(edge)}
-        sides = [self.source_side(edge) for edge in edges if edge.source not in carriers]
-        sides += [each for each in carriers if any(self.is_within(user, each) for user in users)]
-        return max(sides, key=lambda scope: len(self.chain(scope)), default=None)
+        sides = [self._side_seen_from(edge, needed) for edge in edges]
+        return max(sides, key=lambda scope: self.depth[scope])
 
-    def _is_on_both_sides(self, edge: Edge) -> bool:
-        source = self.flow.nodes[edge.source]
-        return edge.source_port in source.inner_outputs and edge.source_port in source.outer_outputs
+    def _side_seen_from(self, edge: Edge, needed: Scope) -> Scope:
+        if not self.scopes.is_on_both_sides(edge):
+            return self.scopes.source_side(edge)
+        is_inside = self.scopes.is_within(needed, edge.source)
+        return edge.source if is_inside else self.of[edge.source]
 
-    def _users(self, node_id: str) -> Iterator[Scope]:
-        """Where the values of a data-driven node are needed."""
-        seen, queue = {node_id}, [node_id]
-        while queue:
-            for edge in self.flow.edges_from[queue.pop()]:
+    def users(self, order: Sequence[str]) -> dict[str, Scope]:
+        """Data-driven node -> the innermost body that all are in that need its values. What a
+        region brings is needed in its own body too, so that says nothing of where it is itself.
+        """
+        found: dict[str, Scope] = {}
+        for node_id in reversed(order):
+            node = self.flow.nodes[node_id]
+            if node.is_start or node.region_kind is not None or self.flow.exec_into(node_id):
+                continue
+            sides = set()
+            for edge in self.flow.edges_from[node_id]:
+                if not edge.joins(self.flow.nodes):
+                    continue
                 if edge.leads_back or self.flow.exec_into(edge.target):
-                    yield self.target_side(edge)
-                elif edge.target not in seen:
-                    seen.add(edge.target)
-                    queue.append(edge.target)
+                    sides.add(self.scopes.target_side(edge))
+                elif edge.target in found:
+                    sides.add(found[edge.target])
+            if sides:
+                found[node_id] = reduce(self.scopes.common, sides)
+        return found
 
 
 def placed(flow: ResolvedFlow) -> ResolvedFlow:
@@ -123,54 +194,50 @@ def placed(flow: ResolvedFlow) -> ResolvedFlow:
         return schedule_variables(flow)
     if len(flow.starts) != 1:
         return flow
-    of: dict[str, Scope] = dict.fromkeys(flow.nodes) | _dominated(flow)
-    scopes = Scopes(flow, of)
-    for node_id in flow.order:
-        if not flow.exec_into(node_id) and not flow.nodes[node_id].is_start:
-            of[node_id] = scopes._of_data_driven(node_id)
-    return _with_item_types(replace(flow, scopes=of))
+    order = flow.order if flow.is_acyclic else _order_of_cyclic(flow)
+    placing = _Placing(flow, dict.fromkeys(flow.nodes))
+    try:
+        placing.place(order, {})
+        placing.place(order, placing.users(order))
+    except RecursionError as error:
+        return replace(flow, too_deep=str(error))
+    torn = placing.torn | (flow.nodes.keys() - set(flow.order))
+    made = replace(flow, scopes=placing.of, torn=frozenset(torn))
+    return _with_item_types(made, order)
 
 
-def _dominated(flow: ResolvedFlow) -> dict[str, Scope]:
-    """Node id -> the innermost region whose ``body`` output every exec path to it passes."""
-    successors: defaultdict[Vertex, list[Vertex]] = defaultdict(list)
-    for edge in flow.edges:
-        if edge.is_exec and edge.joins(flow.nodes):
-            opens = edge.source in flow.regions and edge.source_port == BODY
-            successors[(edge.source, BODY) if opens else edge.source].append(edge.target)
-    for region in flow.regions:
-        successors[region].append((region, BODY))
-    start = flow.starts[0].id
-    reached = _reached(successors, start)
-    around: dict[str, list[str]] = {}
-    for region in flow.regions:
-        for vertex in reached - _reached(successors, start, without=(region, BODY)):
-            if isinstance(vertex, str):
-                around.setdefault(vertex, []).append(region)
-    return {
-        node_id: max(regions, key=lambda region: len(around.get(region, ())))
-        for node_id, regions in around.items()
-    }
-
-
-def _reached(
-    successors: Mapping[Vertex, list[Vertex]], start: str, without: Vertex | None = None
-) -> set[Vertex]:
-    found: set[Vertex] = {start}
-    queue: list[Vertex] = [start]
-    while queue:
-        fresh = set(successors.get(queue.pop(), ())) - found - {without}
-        found |= fresh
-        queue.extend(fresh)
-    return found
+def _order_of_cyclic(flow: ResolvedFlow) -> list[str]:
+    """Every node, most behind their sources; an edge that closes a circle counts for nothing."""
+    order: list[str] = []
+    seen: set[str] = set()
+    for first in (flow.starts[0].id, *flow.nodes):
+        stack = [(first, False)]
+        while stack:
+            node_id, is_through = stack.pop()
+            if is_through:
+                order.append(node_id)
+            elif node_id not in seen:
+                seen.add(node_id)
+                stack.append((node_id, True))
+                edges = [edge for edge in flow.edges_from[node_id] if not edge.leads_back]
+                edges.sort(key=lambda edge: edge.is_exec)  # the last ones are followed first
+                stack += [(edge.target, False) for edge in edges]
+    return order[::-1]
 
 
 def brought_type(flow: ResolvedFlow, edge: Edge) -> str | None:
-    """The type of what a data edge brings: a list of the source's for each loop that it leaves."""
+    """The type of what a data edge brings: a list of the source's for each loop that it leaves.
+    None where that cannot be told, for a reason that a finding says.
+    """
     kind = flow.nodes[edge.source].output_type(edge.source_port)
-    if kind is None or not flow.scopes:
+    if kind is None or not flow.regions:
         return kind
-    for region in Scopes(flow, flow.scopes).left(edge):
+    if not flow.scopes or not flow.torn.isdisjoint((edge.source, edge.target)):
+        return None
+    scopes = Scopes(flow, flow.scopes)
+    if scopes.closes_circle(edge) or (scopes.is_inner(edge) and edge.source in scopes.left(edge)):
+        return None
+    for region in scopes.left(edge):
         kind = _outside_type(flow.nodes[region], kind)
     return kind
 
@@ -179,20 +246,24 @@ def _outside_type(region: Node, kind: str) -> str:
     """What a value of a body is outside: of a loop, the list of what its items brought."""
     if region.region_kind != "for_each":
         return kind
+    if kind.count("[") >= MAX_TYPE_DEPTH:
+        return "list"
     return f"list[{kind} | None]" if region.data.get("aligned") is True else f"list[{kind}]"
 
 
-def _with_item_types(flow: ResolvedFlow) -> ResolvedFlow:
+def _with_item_types(flow: ResolvedFlow, order: Sequence[str]) -> ResolvedFlow:
     """``flow`` with the types of the items of its loops, as far as what is wired tells them."""
-    for node_id in flow.order:
-        node = flow.nodes[node_id]
+    nodes = dict(flow.nodes)
+    flow = replace(flow, nodes=nodes)
+    for node_id in order:
+        node = nodes[node_id]
         if node.region_kind != "for_each":
             continue
         edges = flow.wired_inputs(node_id).get("items", [])
         kinds = {brought_type(flow, edge) for edge in edges}
         item = _item_of(kinds.pop() if len(kinds) == 1 else None)
         item = f"list[{item}]" if node.data.get("batch") is not None else item
-        flow = replace(flow, nodes={**flow.nodes, node_id: _with_output(node, "item", item)})
+        nodes[node_id] = _with_output(node, "item", item)
     return flow
 
 
@@ -223,9 +294,7 @@ class _Level:
     """What leaves it, by its port of the region -> (node, output) in it."""
     types: dict[str, str] = field(default_factory=dict)
     """The types of what leaves it, on the outside."""
-    inner: defaultdict[str, list[tuple[str, str]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    handed: list[Edge] = field(default_factory=list)
     """What is wired into the region's inner inputs."""
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Node id -> the nodes that it waits for though no edge leads from them."""
@@ -235,50 +304,77 @@ class _Level:
 
 def by_level(flow: ResolvedFlow) -> ResolvedFlow:
     """The drawing without its bodies, which ``bodies`` has, and so on inward. A flow without
-    regions is its own only level.
+    regions is its own only level, and so is one whose bodies cannot be told.
     """
-    if not flow.regions:
+    if not flow.scopes:
         return flow
     scopes = Scopes(flow, flow.scopes)
     levels: dict[Scope, _Level] = {None: _Level(), **{region: _Level() for region in flow.regions}}
     for node in flow.nodes.values():
         levels[scopes.of[node.id]].nodes[node.id] = node
     for edge in flow.edges:
-        if edge.is_exec:
+        if not edge.joins(flow.nodes):
+            levels[None].edges[edge.id] = edge
+        elif edge.is_exec:
             levels[scopes.target_side(edge)].edges[edge.id] = edge
         else:
             _lay(scopes, levels, edge)
+    execs: dict[Scope, Mapping[str, list[Edge]]] = {}
     for region in sorted(flow.regions, key=lambda region: -len(scopes.chain(region))):
+        around = scopes.of[region]
         if flow.nodes[region].region_kind == "group":
-            _pass_on_ends(levels[region], levels[scopes.of[region]], region)
+            if around not in execs:
+                execs[around] = _exec_edges(levels[around])
+            _pass_on_ends(flow, levels[region], levels[around], region, execs[around])
     return _made(flow, levels, None)
 
 
-def _pass_on_ends(group: _Level, around: _Level, region: str) -> None:
+def _pass_on_ends(
+    flow: ResolvedFlow,
+    group: _Level,
+    around: _Level,
+    region: str,
+    execs: Mapping[str, list[Edge]],
+) -> None:
     """What ends an iteration from within a group ends the one that the group is in: the group fires
-    an exec output of its own, which leads to a node that does.
+    an exec output of its own, which leads to a node that does. ``execs`` are those around it.
     """
     for node in list(group.nodes.values()):
-        if node.ends_body:
-            group.ends[node.class_path] = output = ENDS_OF_BODY[node.class_path]
-            end = replace(node, id=f"{region}.{output}", label="")
+        output = ENDS_OF_BODY.get(node.class_path)
+        if output is not None:
+            group.ends[node.class_path] = output
+            end = replace(node, id=_free_id(f"{region}.{output}", flow), label="", data={})
             around.nodes[end.id] = end
             edge = Edge(f"{region} {output}", region, end.id, output, EXEC_IN, "exec")
             around.edges[edge.id] = edge
-            around.after[end.id] = tuple(_led_to(around, region, ALWAYS))
+            around.after[end.id] = tuple(_led_to(execs, region, ALWAYS))
 
 
-def _led_to(level: _Level, node_id: str, output: str) -> Iterator[str]:
-    """The nodes of a level that exec edges lead to from an exec output."""
-    edges = [edge for edge in level.edges.values() if edge.is_exec]
-    queue = [e.target for e in edges if e.source == node_id and e.source_port == output]
+def _free_id(node_id: str, flow: ResolvedFlow) -> str:
+    while node_id in flow.nodes:
+        node_id += "'"
+    return node_id
+
+
+def _exec_edges(level: _Level) -> Mapping[str, list[Edge]]:
+    """The exec edges of a level by their sources."""
+    edges: defaultdict[str, list[Edge]] = defaultdict(list)
+    for edge in level.edges.values():
+        if edge.is_exec:
+            edges[edge.source].append(edge)
+    return edges
+
+
+def _led_to(execs: Mapping[str, list[Edge]], node_id: str, output: str) -> Iterator[str]:
+    """The nodes that exec edges lead to from an exec output."""
+    queue = [edge.target for edge in execs.get(node_id, ()) if edge.source_port == output]
     seen: set[str] = set()
     while queue:
         target = queue.pop()
         if target not in seen:
             seen.add(target)
             yield target
-            queue += [edge.target for edge in edges if edge.source == target]
+            queue += [edge.target for edge in execs.get(target, ())]
 
 
 def _lay(scopes: Scopes, levels: Mapping[Scope, _Level], edge: Edge) -> None:
@@ -296,7 +392,7 @@ def _lay(scopes: Scopes, levels: Mapping[Scope, _Level], edge: Edge) -> None:
         levels[scopes.of[region]].edges[into.id] = into
         source, port = region, name
     if edge.leads_back:
-        levels[edge.target].inner[edge.target_port].append((source, port))
+        levels[edge.target].handed.append(replace(edge, source=source, source_port=port))
     else:
         level = levels[scopes.of[edge.target]]
         level.edges[edge.id] = replace(edge, source=source, source_port=port)
@@ -319,6 +415,7 @@ def _made(flow: ResolvedFlow, levels: Mapping[Scope, _Level], scope: Scope) -> R
         specs={node.id: _spec(flow, node, levels[node.id]) for node in regions},
         handlers=flow.error_handlers - {scope},
         timing=Timing(after=level.after),
+        handed=tuple(level.handed),
     )
     return schedule_variables(made)
 
@@ -361,20 +458,38 @@ def _inside(node: Node, level: _Level) -> Node:
 
 def _spec(flow: ResolvedFlow, node: Node, level: _Level) -> RegionSpec:
     data = node.data
-    wired = {edge.source_port for edge in flow.edges_from[node.id] if edge.is_exec}
+    inner: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for edge in level.handed:
+        inner[edge.target_port].append((edge.source, edge.source_port))
     return {
         "kind": cast(RegionKind, node.region_kind),
         "carry": list(node.carried),
-        "inner": dict(level.inner),
+        "inner": dict(inner),
         "leaves": level.leaving,
         "fused": False,
-        "exhausted": EXHAUSTED in wired,
+        "exhausted": _is_exhausted_wired(flow, node),
         "seen": list(level.entering),
         "parallel": data.get("parallel"),
         "batch": data.get("batch"),
         "on_item_error": data.get("on_item_error") or "fail",
         "aligned": data.get("aligned") is True,
         "max_iterations": data.get("max_iterations"),
-        "interval": float(data.get("interval") or 0.0),
+        "interval": data.get("interval") or 0.0,
         "time_limit": data.get("time_limit"),
     }
+
+
+def _is_exhausted_wired(flow: ResolvedFlow, node: Node) -> bool:
+    """Whether a loop that reaches its limit goes on there; else it fails."""
+    return any(e.is_exec and e.source_port == EXHAUSTED for e in flow.edges_from[node.id])
+
+
+def ends_of(body: ResolvedFlow) -> dict[str, list[str]]:
+    """The exec outputs that a group fires where its body ends early, each with the nodes of the
+    body that end it so.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for node in body.nodes.values():
+        if node.class_path in ENDS_OF_BODY:
+            found[ENDS_OF_BODY[node.class_path]].append(node.id)
+    return found

@@ -29,11 +29,11 @@ from rayflow_dagster.types import (
 )
 
 from .ports import (
-    CARRY,
+    NEXT,
     VARIABLE,
     VARIABLE_CLASSES_PACKAGE,
+    carried,
     complete_metadata,
-    declared_types,
     declared_variables,
     own_ports,
     snapshot_metadata,
@@ -126,7 +126,7 @@ class Node:
     @property
     def carried(self) -> Mapping[str, str]:
         """Of a loop: the types of the values that an iteration hands to the next, by name."""
-        return declared_types(self.data.get(CARRY))[0] if self.region_kind else {}
+        return carried(self.class_path, self.data)[0] if self.region_kind else {}
 
     @property
     def is_disabled(self) -> bool:
@@ -211,8 +211,16 @@ class ResolvedFlow:
     """The nodes whose ``error`` is wired as drawn, where edges were taken away since."""
     scopes: Mapping[str, Scope] = field(default_factory=dict)
     """Node id -> the body that it is in, of a flow as drawn; empty for one without regions."""
+    torn: frozenset[str] = frozenset()
+    """Nodes whose body cannot be told: exec edges lead to them from two sides of a body's edge, or
+    they are on a circle, or behind such nodes.
+    """
+    too_deep: str | None = None
+    """A region that stands too deep in others for bodies to be told at all."""
     bodies: Mapping[str, "ResolvedFlow"] = field(default_factory=dict)
     """Of one level of a flow, by region: the flow that its body is."""
+    handed: tuple[Edge, ...] = ()
+    """Of a body: the edges into its region's inner inputs."""
     specs: Mapping[str, RegionSpec] = field(default_factory=dict)
     """Of one level of a flow, by region: how its body runs."""
 
@@ -432,8 +440,10 @@ def _give_wires_types(nodes: dict[str, Node], edges: tuple[Edge, ...]) -> None:
 
 
 def _led_back(edge: Edge, target: Node | None) -> Edge:
-    is_inner = target is not None and edge.target_port in target.inner_inputs
-    return replace(edge, leads_back=True) if is_inner and not edge.is_exec else edge
+    if edge.is_exec or target is None or target.region_kind is None:
+        return edge
+    is_inner = edge.target_port in target.inner_inputs or edge.target_port.startswith(NEXT)
+    return replace(edge, leads_back=True) if is_inner else edge
 
 
 def _edge(raw: FlowEdge) -> Edge:

@@ -105,7 +105,8 @@ class FlowValidator:
             yield from rule(flow)
         misplaced = list(regions.check_regions(flow))
         yield from misplaced
-        if flow.is_acyclic and not any(each.severity == "error" for each in misplaced):
+        is_told = not flow.regions or bool(flow.scopes)
+        if is_told and flow.is_acyclic and not any(f.severity == "error" for f in misplaced):
             yield from self._check_level(by_level(flow))
 
     def _check_level(self, flow: ResolvedFlow, region: str | None = None) -> Iterator[Finding]:

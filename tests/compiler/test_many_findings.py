@@ -270,11 +270,161 @@ def written(spec: dict[str, Any]) -> Flow:
     return {**each_node(kind, constantValues=values), "variables": {"v": spec}}
 
 
+EACH = "control.for_each"
+ONCE = {"constantValues": {"items": [1]}}
+
+
+def body_of_one(wired: list[Flow], **data: Any) -> Flow:
+    """All nodes in the body of one loop; a node of it may be behind it, and may end it."""
+    nodes = [node("loop", EACH, **ONCE, carry={"x": {"type": "any", "default": 0}})]
+    nodes += [node(f"n{at}", IDENTITY, **data) for at in range(NODES - 10)]
+    led_to = {edge["target"] for edge in wired if edge["type"] == "exec"}
+    opens = [
+        exec_edge("loop", each["id"], "body") for each in nodes[1:] if each["id"] not in led_to
+    ]
+    items = [data_edge("loop", each["id"], "item") for each in nodes[1:]]
+    return flow(nodes, [exec_edge("s", "loop"), *opens, *items, *wired])
+
+
+def in_body(make: Callable[[int], list[Flow]], **data: Any) -> Flow:
+    """One loop around all nodes, and what is drawn wrongly at each of them."""
+    return body_of_one([edge for at in range(NODES - 10) for edge in make(at)], **data)
+
+
+def loops(kind: str = EACH, *, body: str = CONSTANT, **data: Any) -> Flow:
+    """As many loops as there can be with a body of one node each."""
+    half = NODES // 2
+    nodes = [node(f"n{at}", kind, **data) for at in range(half)]
+    nodes += [node(f"b{at}", body) for at in range(half)]
+    return flow(nodes, [exec_edge(f"n{at}", f"b{at}", "body") for at in range(half)])
+
+
+def between_loops() -> Flow:
+    """Pairs of loops, and data-driven nodes that take a value of each."""
+    some = NODES // 5
+    nodes = [node(f"n{at}", EACH, **ONCE) for at in range(2 * some)]
+    nodes += [node(f"b{at}") for at in range(2 * some)]
+    nodes += [node(f"d{at}", COLLECT) for at in range(some)]
+    edges = [exec_edge(f"n{at}", f"b{at}", "body") for at in range(2 * some)]
+    for at in range(some):
+        edges += [data_edge(f"b{2 * at + k}", f"d{at}", into="ab"[k]) for k in (0, 1)]
+    return flow(nodes, edges)
+
+
+def circles_through_loops() -> Flow:
+    """Loops whose bodies read what comes behind them."""
+    some = NODES // 3
+    nodes = [node(f"n{at}", EACH, **ONCE) for at in range(some)]
+    nodes += [node(f"b{at}", IDENTITY) for at in range(some)] + [
+        node(f"c{at}") for at in range(some)
+    ]
+    edges = [exec_edge(f"n{at}", f"b{at}", "body") for at in range(some)]
+    edges += [exec_edge(f"n{at}", f"c{at}", "done") for at in range(some)]
+    return flow(nodes, [*edges, *(data_edge(f"c{at}", f"b{at}") for at in range(some))])
+
+
+def whiles_left() -> Flow:
+    made = loops("control.while", max_iterations=3)
+    made["edges"] += [data_edge(f"b{at}", "r", into=f"x{at}") for at in range(NODES // 2)]
+    return made
+
+
+def nested(count: int, kind: str = "control.group", **data: Any) -> Flow:
+    """Regions, each in the one before."""
+    nodes = [node(f"n{at}", kind, **data) for at in range(count)]
+    edges = [exec_edge(f"n{at}", f"n{at + 1}", "body") for at in range(count - 1)]
+    return flow([*nodes, node("last")], [*edges, exec_edge(f"n{count - 1}", "last", "body")])
+
+
+def drawn_elsewhere() -> Flow:
+    """Bodies of which each node is drawn inside of another region."""
+    made = loops(**ONCE)
+    for at in range(NODES // 2):
+        made["nodes"][2 + NODES // 2 + at]["parentId"] = f"n{at ^ 1}"
+    return made
+
+
+def breaking_groups(count: int) -> Flow:
+    """Groups in one loop that may each break it."""
+    nodes = [node("loop", EACH, **ONCE), *(node(f"n{at}", "control.group") for at in range(count))]
+    nodes += [node(f"b{at}", "control.break") for at in range(count)]
+    edges = [exec_edge("loop", f"n{at}", "body") for at in range(count)]
+    return flow(nodes, [*edges, *(exec_edge(f"n{at}", f"b{at}", "body") for at in range(count))])
+
+
+def groups_in_a_row(count: int) -> Flow:
+    """Groups, each behind the one before, and a value of the first that the bodies of all read."""
+    nodes = [node(f"n{at}", "control.group") for at in range(count)]
+    nodes += [node(f"b{at}", IDENTITY) for at in range(count)]
+    edges = [exec_edge(f"n{at}", f"n{at + 1}", "done") for at in range(count - 1)]
+    edges += [exec_edge(f"n{at}", f"b{at}", "body") for at in range(count)]
+    edges += [
+        data_edge("b0" if at else "s", f"b{at}", "value" if at else "a") for at in range(count)
+    ]
+    return flow(nodes, edges, {"a": "any"})
+
+
+def row_in_nested(count: int, depth: int) -> Flow:
+    """A row of nodes in the innermost of many loops, each of which reads from outside."""
+    made = nested(depth, EACH, **ONCE)
+    made["nodes"] += [node(f"x{at}", COLLECT) for at in range(count)]
+    for at in range(count):
+        made["edges"] += [
+            exec_edge(f"x{at - 1}" if at else "last", f"x{at}"),
+            data_edge("s", f"x{at}", "a", "a"),
+            data_edge(f"n{at % depth}", f"x{at}", "item", "b"),
+            data_edge(f"x{at}", "r", "values", f"v{at}"),
+        ]
+    return {**made, "nodes": [node("s", "start", inputs={"a": "any"}), *made["nodes"][1:]]}
+
+
+def constants_in_a_row(count: int) -> Flow:
+    """Data-driven nodes in a row, for one node in a loop; each takes a constant of its own."""
+    nodes = [node("loop", EACH, **ONCE), node("n0", COLLECT)]
+    nodes += [node(f"d{at}", COLLECT) for at in range(count)]
+    nodes += [node(f"k{at}") for at in range(count)]
+    edges = [data_edge(f"k{at}", f"d{at}", into="b") for at in range(count)]
+    edges += [data_edge(f"d{at}", f"d{at + 1}", "values", "a") for at in range(count - 1)]
+    edges += [exec_edge("loop", "n0", "body"), data_edge(f"d{count - 1}", "n0", "values", "a")]
+    made = flow(nodes, edges)
+    unled = {f"k{at}" for at in range(count)}
+    made["edges"] = [e for e in made["edges"] if e["type"] != "exec" or e["target"] not in unled]
+    return made
+
+
 # Finding rule -> (flow that provokes it, how often at the least).
 MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
     "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
     "asset": (badly_optioned, NODES),
+    "asset_in_body": (lambda: in_body(lambda _: [], asset={"key": "a"}, pool="p"), NODES - 10),
+    "pool_in_body": (lambda: in_body(lambda _: [], asset={"key": "a"}, pool="p"), NODES - 10),
+    "between_bodies": (between_loops, NODES // 5),
+    "carried_name": (lambda: loops(carry={"item": "int"}), NODES // 2),
+    "circle_through_region": (circles_through_loops, NODES // 3),
+    "entered_from_two_sides": (
+        lambda: in_body(lambda at: [exec_edge("s", f"n{at}"), exec_edge("loop", f"n{at}", "body")]),
+        NODES - 10,
+    ),
+    "foreign_setting": (lambda: loops("control.group", parallel=2), NODES // 2),
+    "inner_input": (
+        lambda: in_body(lambda _: [data_edge("s", "loop", "q", "next.x")]), NODES - 10,
+    ),
+    "inner_output": (
+        lambda: in_body(lambda at: [data_edge("loop", "r", "index", f"x{at}")]), NODES - 10,
+    ),
+    "outer_output": (
+        lambda: in_body(lambda at: [data_edge("loop", f"n{at}", "count")]), NODES - 10,
+    ),
+    "left_while": (whiles_left, NODES // 2),
+    "loop_without_end": (whiles_left, NODES // 2),
+    "max_iterations": (lambda: loops("control.while"), NODES // 2),
+    "nested_too_deep": (lambda: nested(NODES - 10), 1),
+    "outside_of_loop": (lambda: each_node("control.break"), NODES),
+    "parallel_carry": (lambda: loops(carry={"x": "int"}, parallel=2), NODES // 2),
+    "parent_and_body": (drawn_elsewhere, NODES // 2 - 1),
+    "region_without_body": (lambda: each_node(EACH), NODES),
+    "return_in_body": (lambda: loops(body="return", **ONCE), NODES // 2),
     "asset_deps": (assets_in_a_circle, 1),
     "asset_key": (assets_behind_a_hub, 1),
     "at_least_one_return": (lambda: {**each_node(), "nodes": each_node()["nodes"][2:]}, 1),
@@ -371,6 +521,12 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
 SHAPES: list[Callable[[], Flow]] = [
     circle,
     one_wide_merge,
+    lambda: loops(**ONCE),
+    lambda: nested(20, EACH, **ONCE),
+    lambda: row_in_nested(3000, 45),
+    lambda: breaking_groups(NODES // 2 - 10),
+    lambda: groups_in_a_row(NODES // 2 - 10),
+    lambda: constants_in_a_row(NODES // 2 - 10),
     lambda: writers(NODES // 2, NODES // 2),
     lambda: scheduled(start=ports(MANY)),
     lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(SOME)]),

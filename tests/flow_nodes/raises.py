@@ -28,6 +28,7 @@ OURS: list[RayflowError] = [
     errors.FlowFormatError("not JSON"),
     errors.GraphBuildError("a cycle"),
     errors.NodeLoadError("a.B", "no such class"),
+    errors.LimitReachedError("stopped after 3 iterations"),
     errors.InvalidInputsError(["input 'a' is missing"]),
     errors.DataNotAvailableError("'n1'", "x", "its source was skipped"),
     errors.NodeExecutionError("n1", ValueError("no")),

@@ -7,13 +7,24 @@ values came), with one simplification that only ever adds runs: nothing fails un
 output is wired, and no RETURN ends a run early.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
+from rayflow_dagster.compiler.regions import ends_of
 from rayflow_dagster.compiler.resolved import Edge, ResolvedFlow
 from rayflow_dagster.types import ALWAYS, ERROR_PORT, ExecFires
 
 from .conditions import FALSE, TRUE, Condition, Conditions
+
+
+class _Inside(NamedTuple):
+    """What can happen in the body of a group, which runs once where the group does."""
+
+    live: "Liveness"
+    leaves: Mapping[str, tuple[str, str]]
+    """What leaves it, by its port of the group -> (node, output) in it."""
 
 
 @dataclass
@@ -21,6 +32,7 @@ class Liveness:
     """Conditions of an acyclic flow.
 
     ``runs``: node id -> when it runs. ``fires``: (node id, exec output) -> when that fires.
+    ``begins``: when the flow runs at all, if it is the body of a group.
     """
 
     conditions: Conditions = field(default_factory=Conditions)
@@ -31,8 +43,9 @@ class Liveness:
     """Nodes whose implicit ``error`` exec output is wired."""
     gives_error: set[str] = field(default_factory=set)
     """Nodes that declare a data output named ``error``."""
-    brought: dict[tuple[str, str], Condition] = field(default_factory=dict)
-    """(group, output) -> when its body brings the value, if the group runs."""
+    begins: Condition = TRUE
+    inside: dict[str, _Inside] = field(default_factory=dict)
+    """The bodies of groups that something else depends on."""
 
     @classmethod
     def of(
@@ -51,13 +64,17 @@ class Liveness:
 
     def present(self, edge: Edge) -> Condition:
         """When the data edge brings a value."""
-        own = self.brought.get((edge.source, edge.source_port))
-        came = self.succeeds[edge.source] if own is None else own
+        return self._comes(edge.source, edge.source_port)
+
+    def _comes(self, node_id: str, output: str) -> Condition:
+        inside = self.inside.get(node_id)
+        if inside is not None and output in inside.leaves:
+            return inside.live._comes(*inside.leaves[output])
+        came = self.succeeds[node_id]
         # A data output that the class itself calls so comes when the node succeeds.
-        is_own = edge.source in self.gives_error
-        if edge.source_port == ERROR_PORT and not is_own:
+        if output == ERROR_PORT and node_id not in self.gives_error:
             came = self.conditions.negate(came)
-        return self.conditions.both(self.runs[edge.source], came)
+        return self.conditions.both(self.runs[node_id], came)
 
     def any_present(self, edges: Iterable[Edge]) -> Condition:
         return self.conditions.any_of(self.present(edge) for edge in edges)
@@ -68,16 +85,19 @@ class Liveness:
     def _add(self, flow: ResolvedFlow, node_id: str) -> None:
         runs = self.conditions.attempt(lambda: self._runs(flow, node_id))
         self.runs[node_id] = runs
-        handles_error = flow.handles_error(node_id)
+        # The START of a body has the id of its region, whose failure is another matter.
+        handles_error = flow.handles_error(node_id) and not flow.nodes[node_id].is_start
         # What hangs on `always` runs also where a failure is not handled.
         may_fail = handles_error or ALWAYS in flow.nodes[node_id].exec_outputs
         self.succeeds[node_id] = self.conditions.choice() if may_fail else TRUE
         normal = self.conditions.both(runs, self.succeeds[node_id])
-        outputs = flow.nodes[node_id].exec_outputs
-        shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
-        for name, chosen in zip(outputs, shares, strict=True):
-            regardless = name == ALWAYS and flow.nodes[node_id].region_kind == "group"
-            self.fires[node_id, name] = runs if regardless else self.conditions.both(normal, chosen)
+        if flow.nodes[node_id].region_kind == "group" and flow.bodies[node_id].is_acyclic:
+            self._add_group(flow, node_id, normal)
+        else:
+            outputs = flow.nodes[node_id].exec_outputs
+            shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
+            for name, chosen in zip(outputs, shares, strict=True):
+                self.fires[node_id, name] = self.conditions.both(normal, chosen)
         node = flow.nodes[node_id]
         if ERROR_PORT in node.outputs and node.region_kind is None:
             self.gives_error.add(node_id)
@@ -85,23 +105,24 @@ class Liveness:
             self.handled.add(node_id)
             failed = self.conditions.negate(self.succeeds[node_id])
             self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
-        if node.region_kind == "group" and node_id in flow.bodies:
-            self._add_brought(flow, node_id)
 
-    def _add_brought(self, flow: ResolvedFlow, group: str) -> None:
-        """What the body of a group brings: for certain only if the group succeeds, and the body
-        always runs the node that it is from.
-        """
-        body, succeeds = flow.bodies[group], self.succeeds[group]
-        inside = Liveness.of(body)
-        ends_early = any(node.ends_body for node in body.nodes.values())
-        for name, (source, output) in flow.specs[group]["leaves"].items():
-            edge = Edge("", source, "", output, "", "data")
-            is_certain = not ends_early and inside.present(edge) == TRUE
-            may_come = self.conditions.choice()
-            self.brought[group, name] = (
-                self.conditions.either(succeeds, may_come) if is_certain else may_come
-            )
+    def _add_group(self, flow: ResolvedFlow, node_id: str, normal: Condition) -> None:
+        """A group fires ``always`` when it has run, and else ``done`` or what ended its body."""
+        conditions, body = self.conditions, flow.bodies[node_id]
+        inner = Liveness(conditions, begins=normal)
+        leaves, ends = flow.specs[node_id]["leaves"], ends_of(body)
+        if leaves or ends:
+            for each in _depth_first(body, reversed(body.order)):
+                inner._add(body, each)
+            self.inside[node_id] = _Inside(inner, leaves)
+        ended = FALSE
+        for output, ids in ends.items():
+            cases = [inner.runs[each] for each in ids]
+            fired = conditions.attempt(partial(conditions.any_of, cases))
+            self.fires[node_id, output] = fired
+            ended = conditions.attempt(partial(conditions.either, ended, fired))
+        done = conditions.attempt(partial(conditions.without, normal, ended))
+        self.fires |= {(node_id, "done"): done, (node_id, ALWAYS): self.runs[node_id]}
 
     def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
         if flow.nodes[node_id].is_disabled:
@@ -109,7 +130,7 @@ class Liveness:
         exec_edges = flow.exec_into(node_id)
         if exec_edges:
             return self.conditions.any_of(self.fired(edge) for edge in exec_edges)
-        runs = TRUE
+        runs = self.begins
         node = flow.nodes[node_id]
         for port, edges in flow.wired_inputs(node_id).items():
             if not node.has_value(port):

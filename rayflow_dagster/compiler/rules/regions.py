@@ -1,93 +1,121 @@
 """The rules about regions: which nodes a body has, what crosses its edge, and the settings."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rayflow_dagster.compiler.dialect import decorations
 from rayflow_dagster.compiler.findings import Finding
-from rayflow_dagster.compiler.ports import CARRY
-from rayflow_dagster.compiler.regions import BODY, Scopes
+from rayflow_dagster.compiler.ports import AGAIN, CARRY, ports_of_region
+from rayflow_dagster.compiler.regions import BODY, MAX_DEPTH, Scopes
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow, Scope
 from rayflow_dagster.suggest import listed
-from rayflow_dagster.types import ERROR_PORT
+from rayflow_dagster.types import BREAK_CLASS, ERROR_PORT
+
+from .options import REGION_OPTIONS, NodeOptions
+
+SHOWN = 3
+"""Nodes that a finding about many of them names."""
+LOOP_SETTINGS = {
+    key: [kind for kind, options in REGION_OPTIONS.items() if key in options.model_fields]
+    for options in REGION_OPTIONS.values()
+    for key in options.model_fields
+}
+"""Setting of regions -> the kinds of region that have it."""
 
 
 def check_regions(flow: ResolvedFlow) -> Iterator[Finding]:
     """Every rule about where regions and their bodies stand."""
-    if not flow.scopes:
-        yield from _outside_of_loops(flow, None)
-        return
-    scopes = Scopes(flow, flow.scopes)
-    for region in flow.regions:
-        yield from _body(scopes, flow.nodes[region])
-    for edge in flow.edges:
-        if edge.joins(flow.nodes):
-            yield from _exec_edge(scopes, edge) if edge.is_exec else _data_edge(scopes, edge)
-    for node in flow.returns:
-        if flow.scopes[node.id] is not None:
-            yield Finding(
-                "return_in_body",
-                f"node {node}: this RETURN is in the body of {_named(flow, flow.scopes[node.id])}; "
-                "leave a loop with a 'control.break' node, and wire RETURN behind 'done'",
-                node=node.id,
-            )
+    if flow.too_deep is not None:
+        yield Finding(
+            "nested_too_deep",
+            f"node {flow.nodes[flow.too_deep]}: it stands in the bodies of more than {MAX_DEPTH} "
+            "regions, each in the one before; no drawn flow needs that: draw fewer in each other",
+            node=flow.too_deep,
+        )
+    if flow.regions and not flow.scopes:
+        return  # bodies cannot be told, for a reason that another finding says
+    scopes = Scopes(flow, flow.scopes) if flow.regions else None
     yield from _outside_of_loops(flow, scopes)
+    if scopes is None:
+        return
+    yield from _bodies(scopes)
+    for node in flow.nodes.values():
+        yield from _sides(scopes, node)
+    for edge in flow.edges:
+        ends = {edge.source, edge.target}
+        if not edge.is_exec and edge.joins(flow.nodes) and flow.torn.isdisjoint(ends):
+            yield from _data_edge(scopes, edge)
     yield from _grouped(scopes)
     for node in flow.nodes.values():
-        if flow.scopes[node.id] is not None:
-            yield from _in_body(flow, node)
+        region = flow.scopes[node.id]
+        if region is not None:
+            yield from _in_body(node, flow.nodes[region])
 
 
-def _named(flow: ResolvedFlow, scope: Scope) -> str:
-    return "the drawing itself" if scope is None else f"region {flow.nodes[scope]}"
-
-
-def _body(scopes: Scopes, region: Node) -> Iterator[Finding]:
+def _bodies(scopes: Scopes) -> Iterator[Finding]:
+    """Every region has a body, and a loop that goes on while it is told to is told."""
     flow = scopes.flow
-    opens = [e for e in flow.edges_from[region.id] if e.is_exec and e.source_port == BODY]
-    if not opens:
-        yield Finding(
-            "region_without_body",
-            f"node {region}: nothing is wired to its exec output 'body', so it has nothing to run; "
-            "wire the nodes that it is to run behind 'body'",
-            node=region.id,
-            port=BODY,
-        )
-    if region.region_kind != "while":
-        return
-    asked = any(
-        edge.leads_back and edge.target_port == "again" for edge in flow.data_into(region.id)
-    )
-    breaks = any(
-        node.ends_body and _loop_of(scopes, node) == region.id and "break" in node.class_path
-        for node in flow.nodes.values()
-    )
-    if opens and not asked and not breaks:
-        yield Finding(
-            "loop_without_end",
-            f"node {region} input 'again': nothing of its body is wired into it, so the loop would "
-            "run once; wire a bool from its body into it, or end the loop with 'control.break'",
-            node=region.id,
-            port="again",
-        )
+    broken = {
+        _loop_of(scopes, node) for node in flow.nodes.values() if node.class_path == BREAK_CLASS
+    }
+    for region in (flow.nodes[node_id] for node_id in flow.regions):
+        if not any(e.is_exec and e.source_port == BODY for e in flow.edges_from[region.id]):
+            yield Finding(
+                "region_without_body",
+                f"node {region}: nothing is wired to its exec output 'body', so it has nothing to "
+                "run; wire the nodes that it is to run behind 'body'",
+                node=region.id,
+                port=BODY,
+            )
+        elif (
+            region.region_kind == "while"
+            and region.id not in broken
+            and AGAIN not in flow.wired_inputs(region.id)
+        ):
+            yield Finding(
+                "loop_without_end",
+                f"node {region} input 'again': nothing of its body is wired into it, so the loop "
+                "would run once; wire a bool from its body into it, or end the loop with "
+                "'control.break'",
+                node=region.id,
+                port=AGAIN,
+            )
 
 
-def _exec_edge(scopes: Scopes, edge: Edge) -> Iterator[Finding]:
+def _sides(scopes: Scopes, node: Node) -> Iterator[Finding]:
+    """What leads to a node comes from one side of each body's edge."""
     flow = scopes.flow
-    leaves, enters = scopes.source_side(edge), scopes.target_side(edge)
-    if leaves == enters:
-        return
-    target = flow.nodes[edge.target]
-    others = [e for e in flow.exec_into(target.id) if scopes.source_side(e) != leaves]
-    other = others[0] if others else edge
-    yield Finding(
-        "entered_from_two_sides",
-        f"node {target}: exec edge '{edge.id}' leads into it from {_inside(flow, leaves)} (node "
-        f"{flow.nodes[edge.source]}), and exec edge '{other.id}' from "
-        f"{_inside(flow, scopes.source_side(other))} (node {flow.nodes[other.source]}); a node is "
-        "in one body or in none: wire what goes on after a region behind its 'done'",
-        node=target.id,
-        edge=edge.id,
-    )
+    sides: dict[Scope, Edge] = {}
+    exec_edges = flow.exec_into(node.id)
+    for edge in exec_edges or flow.data_into(node.id):
+        if not (edge.leads_back or scopes.closes_circle(edge)):
+            sides.setdefault(scopes.source_side(edge), edge)
+    if exec_edges and len(sides) > 1:
+        (here, one), (there, other), *_ = sides.items()
+        yield Finding(
+            "entered_from_two_sides",
+            f"node {node}: exec edge '{one.id}' leads into it from {_inside(flow, here)} (node "
+            f"{flow.nodes[one.source]}), and exec edge '{other.id}' from {_inside(flow, there)} "
+            f"(node {flow.nodes[other.source]}); a node is in one body or in none: delete one of "
+            "the two, and wire what goes on after a region behind its 'done'",
+            node=node.id,
+            edge=other.id,
+        )
+    elif not exec_edges and node.id not in flow.torn:
+        around = scopes.chain(scopes.of[node.id])
+        apart = next((edge for side, edge in sides.items() if side not in around), None)
+        if apart is not None:
+            one = next(edge for side, edge in sides.items() if side == scopes.of[node.id])
+            yield Finding(
+                "between_bodies",
+                f"node {node}: no exec edge leads to it, and its values come from "
+                f"{_inside(flow, scopes.source_side(one))} (edge '{one.id}') and from "
+                f"{_inside(flow, scopes.source_side(apart))} (edge '{apart.id}'), so it is not "
+                "clear which of them it is in; wire an exec edge into it from where it is to run",
+                node=node.id,
+                edge=apart.id,
+            )
 
 
 def _inside(flow: ResolvedFlow, scope: Scope) -> str:
@@ -108,37 +136,44 @@ def _data_edge(scopes: Scopes, edge: Edge) -> Iterator[Finding]:
             edge=edge.id,
         )
         return
-    if source.region_kind is not None and edge.source_port in source.outputs:
-        inner = edge.source_port in source.inner_outputs
-        outer = edge.source_port in source.outer_outputs
+    if source.region_kind is not None:
         is_inside = scopes.is_within(scopes.target_side(edge), source.id)
-        if inner and not outer and not is_inside:
+        if scopes.is_inner(edge) and not is_inside:
             yield Finding(
                 "inner_output",
                 f"{where}: this value is there for the nodes of the body only, and node {target} "
-                "is not in it; wire what the body made of it instead, which comes as a list",
+                "is not in it; " + _INSTEAD[source.region_kind],
                 node=target.id,
                 edge=edge.id,
             )
-        if outer and not inner and is_inside:
+            return
+        outer = {*source.outer_outputs, ERROR_PORT} - source.inner_outputs.keys()
+        if is_inside and edge.source_port in outer:
             yield Finding(
                 "outer_output",
-                f"{where}: this value is there when the region is done, and node {target} is in "
-                "its body; read it behind 'done'",
+                f"{where}: this value is there when the region has ended, and node {target} is in "
+                "its body; read it in a node behind the region",
                 node=target.id,
                 edge=edge.id,
             )
     for region in scopes.left(edge):
-        if flow.nodes[region].region_kind == "while" and edge.source != region:
+        if flow.nodes[region].region_kind == "while":
             yield Finding(
                 "left_while",
                 f"{where} to node {target}: only carried values leave the body of "
-                f"{flow.nodes[region]}; declare one under data.carry and wire this into its "
-                "'next.' input",
+                f"{flow.nodes[region]}; declare one under data.carry, wire this into its 'next.' "
+                "input, and read it at the loop",
                 node=source.id,
                 port=edge.source_port,
                 edge=edge.id,
             )
+            return
+
+
+_INSTEAD = {
+    "for_each": "wire what a node of the body made of it instead, which comes as a list",
+    "while": "read a carried value (data.carry), or 'count'",
+}
 
 
 def _loop_of(scopes: Scopes, node: Node) -> str | None:
@@ -149,7 +184,10 @@ def _loop_of(scopes: Scopes, node: Node) -> str | None:
 
 
 def _outside_of_loops(flow: ResolvedFlow, scopes: Scopes | None) -> Iterator[Finding]:
+    """RETURN ends a flow, and stands in no body; what ends an iteration stands in a loop's."""
     for node in flow.nodes.values():
+        if node.id in flow.torn:
+            continue
         if node.ends_body and (scopes is None or _loop_of(scopes, node) is None):
             yield Finding(
                 "outside_of_loop",
@@ -157,72 +195,126 @@ def _outside_of_loops(flow: ResolvedFlow, scopes: Scopes | None) -> Iterator[Fin
                 "it behind the 'body' of a loop, or delete it",
                 node=node.id,
             )
+        elif node.is_return and scopes is not None and scopes.of[node.id] is not None:
+            yield Finding(
+                "return_in_body",
+                f"node {node}: this RETURN is in {_inside(flow, scopes.of[node.id])}; leave a loop "
+                "with a 'control.break' node, and wire RETURN behind 'done'",
+                node=node.id,
+            )
 
 
 def _grouped(scopes: Scopes) -> Iterator[Finding]:
     """A drawn group that is a region holds the nodes of its body and no others."""
     flow = scopes.flow
-    parents = {raw["id"]: raw.get("parentId") for raw in flow.data["nodes"]}
-    children: dict[str, list[str]] = {}
-    for node_id, parent in parents.items():
-        if isinstance(parent, str) and parent in flow.regions and node_id in flow.nodes:
-            children.setdefault(parent, []).append(node_id)
-    for region, drawn in children.items():
-        body = [node_id for node_id, scope in flow.scopes.items() if scope == region]
-        strange = [node_id for node_id in drawn if node_id not in body]
-        missing = [node_id for node_id in body if node_id not in drawn]
-        node = flow.nodes[region]
+    drawn_in = _drawn_in(flow)
+    children: defaultdict[str, list[str]] = defaultdict(list)
+    bodies: defaultdict[str, list[str]] = defaultdict(list)
+    for node_id, parent in drawn_in.items():
+        if parent is not None:
+            children[parent].append(node_id)
+        around = scopes.of[node_id]
+        if around is not None:
+            bodies[around].append(node_id)
+    for parent, drawn in children.items():
+        region = flow.nodes[parent]
+        # What has no source is drawn where it looks best.
+        strange = [
+            id_ for id_ in drawn if scopes.of[id_] != parent and flow.edges_into[id_]
+        ]  # fmt: skip
+        missing = [id_ for id_ in bodies[parent] if drawn_in[id_] is None and flow.edges_into[id_]]
         if strange:
             yield Finding(
                 "parent_and_body",
-                f"node {flow.nodes[strange[0]]}: it is drawn inside {node} (parentId), and only "
-                "what hangs on its exec output 'body' alone is in its body; wire it there, or "
+                f"node {_first_of(flow, strange)}: drawn inside {region} (parentId), and not in "
+                "its body, which is what only its exec output 'body' leads to; wire it there, or "
                 "draw it outside",
                 node=strange[0],
             )
-        elif missing:
-            names = listed([str(flow.nodes[node_id]) for node_id in missing[:3]])
+        if missing:
             yield Finding(
                 "parent_and_body",
-                f"node {node}: its body has {names}, drawn outside of it (parentId) while others "
-                "of its body are drawn inside; draw them inside as well",
+                f"node {region}: of its body, {_first_of(flow, missing)} stands outside of it in "
+                "the drawing (parentId), and others inside; draw the whole body inside, or none "
+                "of it",
                 node=missing[0],
             )
 
 
-def _in_body(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
+def _first_of(flow: ResolvedFlow, node_ids: list[str]) -> str:
+    names = ", ".join(str(flow.nodes[node_id]) for node_id in node_ids[:SHOWN])
+    return names + (f" and {len(node_ids) - SHOWN} more" if node_ids[SHOWN:] else "")
+
+
+def _drawn_in(flow: ResolvedFlow) -> dict[str, str | None]:
+    """Node id -> the region that it is drawn inside, through any boxes that are no nodes."""
+    boxes: dict[str, Mapping[str, Any]] = {box["id"]: box for box in decorations(flow.data)}
+    found: dict[str, str | None] = {}
+    for raw in flow.data["nodes"]:
+        parent: Any = raw.get("parentId")
+        seen: set[str] = set()
+        while isinstance(parent, str) and parent in boxes and parent not in seen:
+            seen.add(parent)
+            parent = boxes[parent].get("parentId")
+        is_region = isinstance(parent, str) and parent in flow.nodes
+        is_region = is_region and flow.nodes[parent].region_kind is not None
+        found[raw["id"]] = parent if is_region else None
+    return found
+
+
+def _in_body(node: Node, region: Node) -> Iterator[Finding]:
     """What makes no sense of a node in a body, which is no step of its own in Dagster."""
-    region = flow.nodes[flow.scopes[node.id] or ""]
-    for key, way_out in (
-        ("asset", f"give the asset to a node behind 'done' of {region}"),
-        ("pool", f"give the pool to {region}, whose step the body runs in"),
-    ):
-        if node.data.get(key) is not None:
-            yield Finding(
-                f"{key}_in_body",
-                f"node {node} data.{key}: the node is in the body of {region} and no step of its "
-                f"own in Dagster; {way_out}",
-                node=node.id,
-            )
+    why = f"the node is in the body of {region} and no step of its own in Dagster"
+    if node.data.get("asset") is not None:
+        yield Finding(
+            "asset_in_body",
+            f"node {node} data.asset: {why}; give the asset to a node behind 'done' of {region}",
+            node=node.id,
+        )
+    if node.data.get("pool") is not None:
+        yield Finding(
+            "pool_in_body",
+            f"node {node} data.pool: {why}; give the pool to {region}, whose step the body runs in",
+            node=node.id,
+        )
 
 
 def circle_through_region(flow: ResolvedFlow) -> Iterator[Finding]:
     """A region and a node outside of its body that need each other; ``flow`` is one level."""
     if flow.is_acyclic or not flow.bodies:
         return
-    behind = {region: flow.behind(region) for region in flow.bodies}
-    for region, nodes in behind.items():
-        for edge in flow.data_into(region):
-            if edge.source in nodes and edge.target_port in flow.specs[region]["seen"]:
+    import networkx as nx  # local: few flows have a circle, and it takes long to import
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_edges_from((source, id_) for id_, ids in flow.dependencies.items() for source in ids)
+    for component in nx.strongly_connected_components(graph):
+        regions = sorted(component & flow.bodies.keys())
+        for region, edge in ((r, e) for r in regions for e in flow.data_into(r)):
+            if edge.source in component and edge.target_port in flow.specs[region]["seen"]:
+                wire, reader = _reader(flow.bodies[region], region, edge.target_port)
                 yield Finding(
                     "circle_through_region",
-                    f"node {flow.nodes[edge.source]}: the body of {flow.nodes[region]} reads its "
-                    f"output '{edge.source_port}', and it runs after that region; hand the value "
-                    "from one iteration to the next under data.carry, or make it before the loop",
-                    node=edge.source,
-                    port=edge.source_port,
+                    f"node {reader}: it is in the body of {flow.nodes[region]}, and edge "
+                    f"'{wire.id}' brings it '{edge.target_port}', which waits for that region to "
+                    "end, so neither could start; make the value before the region, hand it from "
+                    "one iteration to the next under data.carry, or take the node out of the body "
+                    "by an exec edge from behind 'done'",
+                    node=reader.id,
+                    port=wire.target_port,
+                    edge=wire.id,
                 )
-                return
+                break
+
+
+def _reader(body: ResolvedFlow, region: str, port: str) -> tuple[Edge, Node]:
+    """A wire that brings a value from outside into a body, as drawn, and the node that it ends
+    at.
+    """
+    edge = next(e for e in body.edges_from[region] if e.source_port == port)
+    inner = body.bodies.get(edge.target)
+    if inner is not None and port in body.specs[edge.target]["seen"]:
+        return _reader(inner, edge.target, port)
+    return edge, body.nodes[edge.target]
 
 
 def region_settings(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -245,21 +337,35 @@ def region_settings(flow: ResolvedFlow) -> Iterator[Finding]:
                 "because each hands its carried values to the next; leave one of the two out",
                 node=node.id,
             )
+        yield from _foreign_settings(node)
         yield from _carried_names(node)
+
+
+def _foreign_settings(node: Node) -> Iterator[Finding]:
+    own = REGION_OPTIONS.get(node.region_kind or "", NodeOptions).model_fields
+    for key, kinds in LOOP_SETTINGS.items():
+        if key not in own and node.data.get(key) is not None:
+            names = " and ".join(f"'control.{kind}'" for kind in kinds)
+            yield Finding(
+                "foreign_setting",
+                f"node {node} data.{key}: this is a setting of {names}, and nothing follows it "
+                f"at a 'control.{node.region_kind}'; delete it",
+                "warning",
+                node=node.id,
+            )
 
 
 def _carried_names(node: Node) -> Iterator[Finding]:
     declared: Any = node.data.get(CARRY)
-    if not isinstance(declared, dict):
+    if not isinstance(declared, dict) or node.region_kind == "group":
         return
-    own = {*node.outputs, *node.inputs, ERROR_PORT} - set(node.carried)
+    own = ports_of_region(node.class_path)
     for name in declared:
         if not name.isidentifier() or name in own:
-            known = listed(sorted(own))
             yield Finding(
                 "carried_name",
                 f"node {node} data.carry '{name}': this cannot be the name of a carried value; use "
-                f"letters, digits and _, and none of {known}",
+                f"letters, digits and _, and none of {listed(sorted(own))}",
                 node=node.id,
                 port=name,
             )

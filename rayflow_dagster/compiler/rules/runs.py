@@ -12,6 +12,7 @@ from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
 from rayflow_dagster.compiler.variable_reads import variable_of
 from rayflow_dagster.suggest import listed
+from rayflow_dagster.types import ALWAYS
 
 from .conditions import FALSE, TRUE, Condition, Conditions
 from .liveness import Liveness
@@ -44,15 +45,15 @@ class Judge:
     def of(cls, flow: ResolvedFlow) -> "Judge":
         return cls(flow, Liveness.of(flow))
 
-    def judge(self, node: Node, condition: Callable[[Liveness], Condition]) -> Verdict:
-        """Whether some run meets a condition that depends on what leads to ``node``.
+    def judge(self, node_ids: Sequence[str], condition: Callable[[Liveness], Condition]) -> Verdict:
+        """Whether some run meets a condition that depends on what leads to some nodes.
 
-        What is too hard in the order of the whole flow may be easy in the node's own.
+        What is too hard in the order of the whole flow may be easy in the nodes' own.
         """
         verdict = _verdict(self.live, condition)
         if verdict.can_be is None and self.parts_left:
             self.parts_left -= 1
-            own = Liveness.of(self.flow, [node.id], Conditions(PART_STEPS))
+            own = Liveness.of(self.flow, node_ids, Conditions(PART_STEPS))
             verdict = _verdict(own, condition)
         return verdict
 
@@ -68,18 +69,20 @@ def _verdict(live: Liveness, condition: Callable[[Liveness], Condition]) -> Verd
 
 def two_data_edges(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """Several data edges into one input: no run may fire more than one of their sources."""
-    for node, port, wires in _wired_inputs(flow):
+    for node, port, wires in (*_wired_inputs(flow), *_inner_inputs(flow)):
         # The same wire drawn twice is what the rule repeated_edge reports.
         edges = list({(wire.source, wire.source_port): wire for wire in reversed(wires)}.values())
         edges.reverse()
         if len(edges) < 2:
             continue
-        verdict = judge.judge(node, partial(_several_come, edges))
+        sources = [edge.source for edge in edges]
+        verdict = judge.judge(sources, partial(_several_come, edges))
         if verdict.can_be is None:
-            yield _merge_finding(node, port, edges[0], edges[-1], proven=False)
+            pair = edges[0], edges[-1]
+            yield _merge_finding(flow, node, port, pair, proven=False)
         elif verdict.can_be:
             one, two = _first_overlap(verdict.live, _cases(verdict.live, edges))
-            yield _merge_finding(node, port, edges[one], edges[two], proven=True)
+            yield _merge_finding(flow, node, port, (edges[one], edges[two]), proven=True)
 
 
 def _several_come(edges: list[Edge], live: Liveness) -> Condition:
@@ -113,7 +116,10 @@ def _first_overlap(live: Liveness, cases: list[Condition]) -> tuple[int, int]:
     raise ValueError("no two of the cases overlap")
 
 
-def _merge_finding(node: Node, port: str, one: Edge, two: Edge, *, proven: bool) -> Finding:
+def _merge_finding(
+    flow: ResolvedFlow, node: Node, port: str, pair: tuple[Edge, Edge], *, proven: bool
+) -> Finding:
+    one, two = pair
     why = (
         "one run can fire both, and then it would not be clear which value counts"
         if proven
@@ -121,9 +127,10 @@ def _merge_finding(node: Node, port: str, one: Edge, two: Edge, *, proven: bool)
     )
     return Finding(
         "two_data_edges",
-        f"node {node} input '{port}': edges '{one.id}' (from '{one.source}') and '{two.id}' "
-        f"(from '{two.source}') both lead into it, and {why}; merge only the two sides of one "
-        "if/else (a node class whose exec outputs exclude each other says exec_exclusive = True)",
+        f"node {node} input '{port}': edges '{one.id}' (from '{_drawn_source(flow, one)}') and "
+        f"'{two.id}' (from '{_drawn_source(flow, two)}') both lead into it, and {why}; merge only "
+        "the two sides of one if/else (a node class whose exec outputs exclude each other says "
+        "exec_exclusive = True)",
         node=node.id,
         port=port,
         edge=two.id,
@@ -140,9 +147,18 @@ def skipped_source(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
             continue
         lacks = _lacks_value(judge, node, edges)
         if lacks is not False:
-            sources = listed([f"'{edge.source}'" for edge in edges])
+            sources = listed([f"'{_drawn_source(flow, edge)}'" for edge in edges])
             told = _skip_finding if lacks else _unchecked
             yield told(*user, sources, edges[0])
+
+
+def _drawn_source(flow: ResolvedFlow, edge: Edge) -> str:
+    """Where a wire begins in the drawing: of one from a region, the node in its body, if it is."""
+    source, port = edge.source, edge.source_port
+    while source in flow.bodies and port in flow.specs[source]["leaves"]:
+        inner, inner_port = flow.specs[source]["leaves"][port]
+        flow, source, port = flow.bodies[source], inner, inner_port
+    return source
 
 
 def _user(flow: ResolvedFlow, node: Node, port: str) -> tuple[Node, str] | None:
@@ -167,7 +183,7 @@ def _lacks_value(judge: Judge, node: Node, edges: list[Edge]) -> bool | None:
     def gap(live: Liveness) -> Condition:
         return live.conditions.without(live.runs[node.id], live.any_present(edges))
 
-    return judge.judge(node, gap).can_be
+    return judge.judge([node.id], gap).can_be
 
 
 def _skip_finding(node: Node, port: str, sources: str, edge: Edge) -> Finding:
@@ -286,7 +302,8 @@ def _loose_outputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str]]:
     """(node, exec output) for every one without an edge."""
     for node in flow.nodes.values():
         wired = {edge.source_port for edge in flow.edges_from[node.id] if edge.is_exec}
-        yield from ((node, port) for port in node.exec_outputs if port not in wired)
+        extra = {ALWAYS} if node.region_kind == "group" else set()  # fires beside another
+        yield from ((node, p) for p in node.exec_outputs if p not in wired and p not in extra)
 
 
 def variable_read_moment(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
@@ -338,6 +355,15 @@ def _wired_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
     for node in flow.nodes.values():
         for port, edges in flow.wired_inputs(node.id).items():
             yield node, port, edges
+
+
+def _inner_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
+    """(region, inner input, the data edges into it) for every one that a body hands something."""
+    by_port: dict[str, list[Edge]] = {}
+    for edge in flow.handed:
+        by_port.setdefault(edge.target_port, []).append(edge)
+    for port, edges in by_port.items():
+        yield flow.nodes[edges[0].target], port, edges
 
 
 ANYWHERE = (two_data_edges, skipped_source, variable_read_moment, variable_write_order)

@@ -11,6 +11,7 @@ from itertools import chain
 
 from rayflow_dagster.compiler.dialect import decorations
 from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.regions import Scopes
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
 from rayflow_dagster.suggest import Hints, listed
 from rayflow_dagster.types import ERROR_PORT, EXEC_IN
@@ -190,19 +191,38 @@ def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
         if len(component) > 1 or graph.has_edge(first, first):
             edges = nx.find_cycle(graph.subgraph(component), first)
             path = " -> ".join([*(source for source, _ in edges), edges[-1][1]])
-            region = next((source for source, _ in edges if source in flow.regions), None)
-            way_out = (
-                "delete one of these edges"
-                if region is None
-                else f"delete the edge that leads back into '{region}': a body ends where no exec "
-                "edge leads on, and its region then goes on by itself"
-            )
+            way_out = _back_into_region(flow, edges) or "delete one of these edges"
             yield Finding(
                 "no_cycles",
                 f"the nodes {path} wait for each other in a circle, so none could ever start; "
                 + way_out,
                 node=edges[0][0],
             )
+
+
+def _back_into_region(flow: ResolvedFlow, circle: list[tuple[str, str]]) -> str | None:
+    """What to do where a circle is closed by an edge from a body to its region."""
+    scopes = Scopes(flow, flow.scopes)
+    for pair in circle if flow.scopes else ():
+        for edge in flow.edges_into[pair[1]]:
+            if edge.source != pair[0] or not scopes.closes_circle(edge):
+                continue
+            region = flow.nodes[edge.target]
+            if edge.is_exec:
+                return (
+                    f"delete edge '{edge.id}', which leads back into {region}: a body ends where "
+                    "no exec edge leads on, and its region then goes on by itself"
+                )
+            if edge.target_port in region.carried:
+                return (
+                    f"wire edge '{edge.id}' into 'next.{edge.target_port}' of {region} instead, "
+                    "which takes what one iteration hands to the next"
+                )
+            return (
+                f"delete edge '{edge.id}': what one iteration of {region} hands to the next is "
+                "declared under data.carry and wired into its 'next.' inputs"
+            )
+    return None
 
 
 def all_nodes_reachable(flow: ResolvedFlow) -> Iterator[Finding]:

@@ -115,8 +115,8 @@ def _check_type(node: Node, name: str, word: Any) -> Iterator[Finding]:
 
 
 def declared_default(flow: ResolvedFlow) -> Iterator[Finding]:
-    """The defaults that START and RETURN declare fit their types."""
-    for node in [*flow.starts, *flow.returns]:
+    """The defaults that START, RETURN and loops (``carry``) declare fit their types."""
+    for node in [*flow.starts, *flow.returns, *(flow.nodes[region] for region in flow.regions)]:
         ports = node.outputs if node.is_start else node.inputs
         for name, default in node.defaults.items():
             kind = ports.get(name, "any")
