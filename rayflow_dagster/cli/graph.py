@@ -1,5 +1,5 @@
-"""``rayflow-dagster graph``: a flow as Mermaid text, exec edges solid and data edges dotted, or as
-an SVG document.
+"""``rayflow-dagster graph``: a flow as Mermaid text, exec edges solid, data edges dotted and bodies
+as subgraphs, or as an SVG document.
 """
 
 import re
@@ -32,7 +32,7 @@ def to_mermaid(picture: Picture) -> str:
     """The picture as a Mermaid flowchart."""
     names = {box.id: f"n{index}" for index, box in enumerate(picture.boxes)}
     lines = ["flowchart LR"]
-    lines += [f"    {_box(names[box.id], box)}" for box in picture.boxes]
+    lines += _boxes(picture, names)
     lines += [f"    {_wire(names, wire)}" for wire in picture.wires]
     missing = [names[box.id] for box in picture.boxes if box.kind == "missing"]
     if missing:
@@ -49,6 +49,27 @@ def escape(text: str) -> str:
         f"#{ord(character)};" if character in _UNSAFE or index == escaped else character
         for index, character in enumerate(text)
     )
+
+
+def _boxes(picture: Picture, names: dict[str, str]) -> list[str]:
+    """A line for each box, those of a body in a subgraph of the region's name."""
+    bodies = picture.bodies
+    lines: list[str] = []
+    opened: list[Box | int] = [*reversed(bodies[None])]
+    depth = 1
+    while opened:
+        box = opened.pop()
+        if isinstance(box, int):  # the end of a body
+            depth = box
+            lines.append(f"{'    ' * depth}end")
+            continue
+        lines.append(f"{'    ' * depth}{_box(names[box.id], box)}")
+        if box.id in bodies:
+            title = f'{names[box.id]}_body["{escape(box.label)}: body"]'
+            lines.append(f"{'    ' * depth}subgraph {title}")
+            opened += [depth, *reversed(bodies[box.id])]
+            depth += 1
+    return lines
 
 
 def _box(name: str, box: Box) -> str:

@@ -21,6 +21,8 @@ class Box:
     subtitle: str
     kind: str
     position: tuple[float, float] | None = None
+    inside: str | None = None
+    """The region in whose body it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Wire:
     target: str
     label: str
     is_exec: bool
+    leads_back: bool = False
+    """Whether it hands a region what its body has made for the next iteration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +45,38 @@ class Picture:
     boxes: list[Box]
     wires: list[Wire]
 
+    @property
+    def bodies(self) -> dict[str | None, list[Box]]:
+        """Region -> the boxes in its body, those of nested ones not among them; None has the rest.
+        A region of which another stands in the body comes before that.
+        """
+        found: dict[str | None, list[Box]] = {None: []}
+        for box in self.boxes:
+            found.setdefault(box.inside, []).append(box)
+        ordered: dict[str | None, list[Box]] = {}
+        queue: list[str | None] = [None]
+        while queue:
+            region = queue.pop(0)
+            ordered[region] = found[region]
+            queue += [box.id for box in found[region] if box.id in found]
+        return ordered
+
 
 def to_picture(flow: ResolvedFlow, title: str) -> Picture:
     """The boxes and wires of a flow."""
     positions = _positions(flow.data)
-    boxes = [_box(node, positions.get(node.id)) for node in flow.nodes.values()]
+    boxes = [
+        _box(node, positions.get(node.id), flow.scopes.get(node.id)) for node in flow.nodes.values()
+    ]
     ends = dict.fromkeys(end for edge in flow.edges for end in (edge.source, edge.target))
     boxes += [Box(end, end, "missing", "missing") for end in ends if end not in flow.nodes]
     return Picture(title, boxes, [_wire(edge) for edge in flow.edges])
 
 
-def _box(node: Node, position: tuple[float, float] | None) -> Box:
+def _box(node: Node, position: tuple[float, float] | None, inside: str | None) -> Box:
     subtitle = short_name(node.class_path).rpartition(".")[2]
     name = node.label or (node.metadata["name"] if node.metadata else node.id)
-    return Box(node.id, _short(name), _short(subtitle), _kind(node), position)
+    return Box(node.id, _short(name), _short(subtitle), _kind(node), position, inside)
 
 
 def _kind(node: Node) -> str:
@@ -70,7 +92,7 @@ def _wire(edge: Edge) -> Wire:
         label = edge.source_port
     else:
         label = f"{edge.source_port} \u2192 {edge.target_port}"
-    return Wire(edge.source, edge.target, _short(label), edge.is_exec)
+    return Wire(edge.source, edge.target, _short(label), edge.is_exec, edge.leads_back)
 
 
 def _positions(flow: FlowData) -> dict[str, tuple[float, float]]:

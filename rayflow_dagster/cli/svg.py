@@ -1,11 +1,12 @@
 """A flow as an SVG document, at the positions where its author drew the nodes.
 
 Where positions are missing, nodes stand in columns: each to the right of everything that leads to
-it; nodes of one cycle share a column.
+it, and of the bodies of regions that lead to it; nodes of one cycle share a column. A body has a frame.
 """
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 from xml.sax.saxutils import escape as escape_xml
 
 import networkx as nx
@@ -20,10 +21,14 @@ CHARACTER = 7.5
 
 Position = tuple[float, float, float]
 """Left, top and width of a box."""
+Frame = tuple[float, float, float, float]
+"""Left, top, width and height."""
+_END = "end of the body of "
 
 _COLOURS = {"end": "#d7f0dd", "branch": "#fdeec9", "step": "#e3ecfb", "missing": "#fbe0e0"}
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1c2430}"
+    ".body{fill:#8a94a6;fill-opacity:.08;stroke:#8a94a6}"
     ".small{font-size:10px;fill:#667085}"
     ".exec{fill:none;stroke:#1c2430;stroke-width:1.6}"
     ".data{fill:none;stroke:#7a869a;stroke-width:1.2;stroke-dasharray:3 4}"
@@ -37,8 +42,11 @@ _ARROW = (
 def to_svg(picture: Picture) -> str:
     """The picture as an SVG document."""
     positions = _positions(picture)
-    left, top, width, height = _frame(positions)
-    body = [_wire(wire, positions) for wire in picture.wires]
+    frames = _body_frames(picture, positions)
+    left, top, width, height = _frame([*positions.values()], [*frames.values()])
+    labels = {box.id: box.label for box in picture.boxes}
+    body = [_body_frame(labels[region], frame) for region, frame in frames.items()]
+    body += [_wire(wire, positions) for wire in picture.wires]
     body += [_box(box, positions[box.id]) for box in picture.boxes]
     return "\n".join(
         [
@@ -58,7 +66,21 @@ def ranks(picture: Picture) -> dict[str, int]:
     """Box -> its column: one more than the last of those that lead to it."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(box.id for box in picture.boxes)
-    graph.add_edges_from((wire.source, wire.target) for wire in picture.wires)
+    wires = [wire for wire in picture.wires if not wire.leads_back]
+    graph.add_edges_from((wire.source, wire.target) for wire in wires)
+    inside = {box.id: box.inside for box in picture.boxes}
+    for box in picture.boxes:
+        if box.inside is not None:
+            graph.add_edge(box.id, _END + box.inside)
+    for region in {*inside.values()} - {None}:
+        around = inside[str(region)]
+        graph.add_edges_from(
+            (f"{_END}{region}", wire.target)
+            for wire in wires
+            if wire.source == region and inside.get(wire.target) == around
+        )
+        if around is not None:
+            graph.add_edge(f"{_END}{region}", _END + around)
     condensed = nx.condensation(graph)
     columns: dict[int, int] = {}
     for component in nx.topological_sort(condensed):
@@ -68,6 +90,7 @@ def ranks(picture: Picture) -> dict[str, int]:
         box: columns[component]
         for component, data in condensed.nodes(data=True)
         for box in data["members"]
+        if box in inside
     }
 
 
@@ -97,12 +120,24 @@ def _in_columns(picture: Picture) -> dict[str, Position]:
     return positions
 
 
-def _frame(positions: dict[str, Position]) -> tuple[float, float, float, float]:
-    left = min(left for left, _, _ in positions.values()) - MARGIN
-    top = min(top for _, top, _ in positions.values()) - MARGIN
-    right = max(left + width for left, _, width in positions.values()) + MARGIN
-    bottom = max(top for _, top, _ in positions.values()) + HEIGHT + MARGIN
+def _frame(positions: Sequence[Position], frames: Sequence[Frame]) -> Frame:
+    """What is around boxes and frames, with a margin."""
+    all_ = [*((left, top, width, HEIGHT) for left, top, width in positions), *frames]
+    left = min(left for left, _, _, _ in all_) - MARGIN
+    top = min(top for _, top, _, _ in all_) - MARGIN
+    right = max(left + width for left, _, width, _ in all_) + MARGIN
+    bottom = max(top + height for _, top, _, height in all_) + MARGIN
     return left, top, right - left, bottom - top
+
+
+def _body_frames(picture: Picture, positions: dict[str, Position]) -> dict[str, Frame]:
+    """Region -> the frame of its body, those of outer ones first."""
+    found: dict[str, Frame] = {}
+    for region, boxes in reversed(picture.bodies.items()):
+        if region is not None:
+            inner = [found[box.id] for box in boxes if box.id in found]
+            found[region] = _frame([positions[box.id] for box in boxes], inner)
+    return dict(reversed(found.items()))
 
 
 def _width(box: Box) -> float:
@@ -112,6 +147,15 @@ def _width(box: Box) -> float:
 def _letters(text: str) -> int:
     """Length in Latin letters: characters of East Asian scripts take two."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _body_frame(label: str, frame: Frame) -> str:
+    left, top, width, height = frame
+    return (
+        f'<rect class="body" x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" '
+        f'rx="10"/><text class="small" x="{left + 10:g}" y="{top + 14:g}">{_text(label)}: body'
+        "</text>"
+    )
 
 
 def _box(box: Box, position: Position) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_flows import FIXTURE_FLOWS, flow_with_inputs, write_flow
+from drawing import draw, node
 
 from rayflow_dagster.cli.graph import escape
 from rayflow_dagster.cli.picture import Box, Picture, Wire
@@ -36,7 +37,7 @@ def test_a_flow_is_drawn_both_ways(typed, project: Path, name):
 
     assert (mermaid.exit_code, svg.exit_code) == (0, 0)
     boxes = ET.fromstring(svg.output).findall(f".//{SVG}g/{SVG}rect")
-    assert len(boxes) == len(re.findall(r"^    n\d+[(\[{]", mermaid.output, re.MULTILINE))
+    assert len(boxes) == len(re.findall(r"^ +n\d+[(\[{]", mermaid.output, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,80 @@ def test_a_flow_that_breaks_rules_is_drawn_all_the_same(typed, empty_folder: Pat
 
     assert "missing" in typed("graph", "f.json").output
     ET.fromstring(typed("graph", "f.json", "--svg").output)
+
+
+NESTED = draw(
+    {
+        "start": node("start", inputs={"xs": "list[list[int]]"}),
+        "outer": node("control.for_each", label="Each row"),
+        "inner": node(
+            "control.for_each", label="Each cell", carry={"n": {"type": "int", "default": 0}}
+        ),
+        "one": "math.add",
+        "after": "control.group",
+        "last": node("debug.log", values={"value": 1}),
+        "return": "return",
+    },
+    "start > outer, start.xs - outer.items, outer.body > inner, outer.item - inner.items,"
+    "inner.body > one, inner.item - one.x, inner.n - one.y, one.result - inner.next.n,"
+    "outer.done > after, after.body > last, after.done > return",
+)
+
+
+def test_a_body_is_a_subgraph_in_that_of_the_one_around_it(typed, empty_folder: Path):
+    write_flow(empty_folder / "f.json", NESTED)
+    lines = typed("graph", "f.json").output.splitlines()
+
+    assert lines[1:15] == [
+        '    n0(["Start<br/><small>start</small>"])',
+        '    n1{"Each row<br/><small>for_each</small>"}',
+        '    subgraph n1_body["Each row: body"]',
+        '        n2{"Each cell<br/><small>for_each</small>"}',
+        '        subgraph n2_body["Each cell: body"]',
+        '            n3["Add<br/><small>add</small>"]',
+        "        end",
+        "    end",
+        '    n4{"Group<br/><small>group</small>"}',
+        '    subgraph n4_body["Group: body"]',
+        '        n5["Log<br/><small>log</small>"]',
+        "    end",
+        '    n6(["Return<br/><small>return</small>"])',
+        "    n0 --> n1",
+    ]
+    assert '    n3 -.->|"result \u2192 next.n"| n2' in lines
+
+
+def test_a_body_has_a_frame_around_its_boxes_and_no_others(typed, empty_folder: Path):
+    write_flow(empty_folder / "f.json", NESTED)
+    drawn = ET.fromstring(typed("graph", "f.json", "--svg").output)
+    boxes = {
+        str(group[0].text): area(group[1])
+        for group in drawn.findall(f"{SVG}g") if group[1].tag == f"{SVG}rect"
+    }  # fmt: skip
+    frames = [area(rect) for rect in drawn.findall(f"{SVG}rect[@class='body']")]
+    names = [str(text.text) for text in drawn.findall(f"{SVG}text")]
+
+    inside = {
+        name: {box for box, place in boxes.items() if holds(frame, place)}
+        for name, frame in zip(names, frames, strict=True)
+    }
+    assert inside == {
+        "Each row: body": {"inner", "one"},
+        "Each cell: body": {"one"},
+        "Group: body": {"last"},
+    }
+    assert holds(frames[names.index("Each row: body")], frames[names.index("Each cell: body")])
+
+
+def area(rect: ET.Element) -> tuple[float, ...]:
+    """Left, top, right and bottom."""
+    left, top, width, height = (float(rect.get(k, "")) for k in ("x", "y", "width", "height"))
+    return left, top, left + width, top + height
+
+
+def holds(outer: tuple[float, ...], inner: tuple[float, ...]) -> bool:
+    starts = outer[0] <= inner[0] and outer[1] <= inner[1]
+    return starts and inner[2] <= outer[2] and inner[3] <= outer[3]
 
 
 def test_what_is_no_flow_at_all_is_one_message(typed, empty_folder: Path):
