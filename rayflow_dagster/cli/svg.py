@@ -1,7 +1,8 @@
 """A flow as an SVG document, at the positions where its author drew the nodes.
 
 Where positions are missing, nodes stand in columns: each to the right of everything that leads to
-it, and of the bodies of regions that lead to it; nodes of one cycle share a column. A body has a frame.
+it, and of the bodies of regions that lead to it; nodes of one cycle share a column. A body has a
+frame around it.
 """
 
 import unicodedata

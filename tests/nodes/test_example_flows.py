@@ -70,3 +70,19 @@ def test_daily_report_adds_up_and_sales_share_divides(run):
     report = run("daily_report")
     assert report["revenue"] == 7112.35
     assert run("sales_share", revenue=report["revenue"]) == {"share": pytest.approx(0.711235)}
+
+
+def test_order_pages_reads_until_a_page_is_empty(run):
+    result = run("order_pages")
+    assert (result["orders"], len(result["problems"]), result["pages"]) == (53, 8, 4)
+
+
+def test_file_check_goes_on_where_files_fail_and_tells_why(run, tmp_path):
+    assert run("file_check") == {"files": 4, "failed": {}, "words": 1122}
+    texts = tmp_path / "data" / "texts"
+    (texts / "empty.txt").write_text("")
+    (texts / "photo.txt").write_bytes(b"\xff\xd8\xff\xe0")
+    result = run("file_check")
+    assert (result["files"], result["words"]) == (6, 1122)
+    assert set(result["failed"]) == {"data/texts/empty.txt", "data/texts/photo.txt"}
+    assert result["failed"]["data/texts/empty.txt"] == "only 0 of at least 50 words"

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from nodes.files.check_text import CheckTextNode
 from nodes.files.list_files import ListFilesNode
+from nodes.files.report_checks import ReportChecksNode
 from nodes.files.split_in_three import SplitInThreeNode
+from nodes.orders.add_rows import AddRowsNode
 from nodes.orders.count_reasons import CountReasonsNode
 from nodes.orders.error_rate import ErrorRateNode
+from nodes.orders.order_page import OrderPageNode
 from nodes.orders.read_orders import ReadOrdersNode
 from nodes.orders.total_orders import TotalOrdersNode
 from nodes.orders.validate_orders import ValidateOrdersNode
@@ -152,3 +156,26 @@ def test_ranking_no_words_gives_a_top_count_of_zero():
 def test_the_report_is_a_table():
     report = run_node_locally(WriteRankingNode, ranking=[{"word": "bee", "count": 3}])["report"]
     assert report.endswith("| word | count |\n| --- | ---: |\n| bee | 3 |\n")
+
+
+def test_pages_of_orders_end_with_empty_ones():
+    path = str(DATA / "orders.csv")
+    pages = [run_node_locally(OrderPageNode, path=path, page=page) for page in (1, 3, 4)]
+    assert [(len(page["rows"]), page["has_rows"]) for page in pages] == [
+        (25, True), (11, True), (0, False),
+    ]  # fmt: skip
+    assert run_node_locally(AddRowsNode, so_far=[{"a": "1"}], rows=[{"a": "2"}]) == {
+        "rows": [{"a": "1"}, {"a": "2"}]
+    }
+
+
+def test_a_text_with_too_few_words_fails_its_check():
+    assert run_node_locally(CheckTextNode, text="a b", constants={"MIN_WORDS": 2}) == {"words": 2}
+    with pytest.raises(ValueError, match="only 1 of at least 2 words"):
+        run_node_locally(CheckTextNode, text="a", constants={"MIN_WORDS": 2})
+
+
+def test_a_report_of_checks_names_the_files_that_failed():
+    errors = [{"index": 1, "message": "too short"}]
+    report = run_node_locally(ReportChecksNode, paths=["a", "b", "c"], words=[3, 4], errors=errors)
+    assert report == {"failed": {"b": "too short"}, "words": 7}
