@@ -27,10 +27,13 @@ from docs_blocks import (
     with_commands,
 )
 from jsonschema import Draft202012Validator
+from running import execute
 
 from rayflow_dagster.cli import main
 from rayflow_dagster.compiler.schema import flow_schema
+from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project, ProjectSettings
+from rayflow_dagster.testing import in_process
 
 DRAWN = "mermaid"
 CHECKED = {"python", "json", "toml", "yaml", "graphql", DRAWN, *SHELL}  # graphql: tests/e2e
@@ -144,6 +147,29 @@ def part_problems(value: Any) -> list[str]:
         return [f"{sorted(value)} are no keys of a flow, a node, its data or an edge"]
     part = {"properties": fitting[0]["properties"], "$defs": SCHEMA["$defs"]}
     return [error.message for error in Draft202012Validator(part).iter_errors(value)]
+
+
+REGIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"prices": [1.0, 2.0, 4.0]}, {"taxed": [1.21, 2.42, 4.84], "count": 3}),
+    ({"debt": 100.0, "rate": 30.0}, {"years": 4}),
+    ({"path": "data/gone.json"}, {"error": {"type": "FileNotFoundError", "node_id": "read"}}),
+    ({"lines": ["a b", "", "c", "END", "d"]}, {"words": [["a", "b"], ["c"]]}),
+    ({"amounts": [1.0, 2.0, 3.0]}, {"total": 6.0, "steps": [1.0, 3.0, 6.0]}),
+]
+"""Inputs of the flows with regions on the page about control flow, in its order, and the result."""
+
+
+def test_the_regions_on_the_page_about_control_flow_do_what_it_says():
+    flows = [json.loads(block.text) for block in blocks(DOCS / "control-flow.md", "json")]
+    shown = [flow for flow in flows if '"sourceHandle": "body"' in json.dumps(flow)]
+    for flow, (inputs, expected) in zip(shown, REGIONS, strict=True):
+        orchestrator = FlowOrchestrator(Project.at(ROOT), connect=in_process)
+        outcome = execute(orchestrator, flow, **inputs)
+        assert outcome["error"] is None
+        result = outcome["result"]
+        if "error" in result:
+            result["error"].pop("message")
+        assert result == expected
 
 
 # Commands
