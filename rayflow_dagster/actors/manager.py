@@ -22,7 +22,7 @@ from rayflow_dagster.engine.iteration import Iteration, SomeIterations
 from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph, every_node
+from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph, GraphNode, every_node
 from rayflow_dagster.values.stored import StoredValue, boxed
 from rayflow_dagster.variables.store import GlobalVariableStore
 
@@ -287,12 +287,19 @@ class ActorManager:
             levels[node_id] = 1 + max(
                 (levels[before] for before in node["dependencies"]), default=0
             )
-            if "body" in node:  # several of its items may run at once
-                several = self.width if node["region"]["kind"] == "for_each" else 1
-                widths[levels[node_id]] += several * self._width(node["body"])
+            if "body" in node:
+                widths[levels[node_id]] += self._width_of_region(node)
             elif self._specs[node_id].runs_on == "worker" and self.needs_worker(node_id):
                 widths[levels[node_id]] += 1
         return max(widths.values(), default=0)
+
+    def _width_of_region(self, node: GraphNode) -> int:
+        """As ``_width``, of a region whose items may run side by side."""
+        spec = node["region"]
+        at_once = 1
+        if spec["kind"] == "for_each" and not spec["carry"]:
+            at_once = min(self.width, spec["parallel"] or self.width)
+        return at_once * (1 if spec["fused"] else self._width(node["body"]))
 
     def _end_all(self, error: ClusterError) -> None:
         handles = list(self._actors.values())

@@ -33,6 +33,10 @@ MAX_DEPTH = 20
 """How deep regions may stand in each other."""
 
 
+class _TooDeepError(Exception):
+    """A region stands in too many others; its text is the region's id."""
+
+
 @dataclass(frozen=True)
 class Scopes:
     """Where the nodes of a flow stand."""
@@ -142,7 +146,7 @@ class _Placing:
             if self.flow.nodes[node_id].region_kind is not None:
                 self.depth[node_id] = self.depth[self.of[node_id]] + 1
                 if self.depth[node_id] > MAX_DEPTH:
-                    raise RecursionError(node_id)
+                    raise _TooDeepError(node_id)
 
     def _of_exec_driven(self, node_id: str, edges: list[Edge]) -> Scope:
         """The innermost body that every exec path to it passes into."""
@@ -199,7 +203,7 @@ def placed(flow: ResolvedFlow) -> ResolvedFlow:
     try:
         placing.place(order, {})
         placing.place(order, placing.users(order))
-    except RecursionError as error:
+    except _TooDeepError as error:
         return replace(flow, too_deep=str(error))
     torn = placing.torn | (flow.nodes.keys() - set(flow.order))
     made = replace(flow, scopes=placing.of, torn=frozenset(torn))

@@ -195,8 +195,8 @@ def test_regions_stand_in_each_other_as_deep_as_people_draw(result, only):
         wires += ["s > n0", "n0.done > r", f"n{count}.value - r.x"]
         return flow({**nodes, f"n{count}": FIVE}, ",".join(wires))
 
-    found = result(nested(50))["x"]
-    for _ in range(50):
+    found = result(nested(20))["x"]
+    for _ in range(20):
         (found,) = found
     assert found == 5
     finding = only("nested_too_deep", nested(21))

@@ -72,7 +72,7 @@ class Liveness:
             return inside.live._comes(*inside.leaves[output])
         came = self.succeeds[node_id]
         # A data output that the class itself calls so comes when the node succeeds.
-        if output == ERROR_PORT and node_id not in self.gives_error:
+        if output == ERROR_PORT and came != TRUE and node_id not in self.gives_error:
             came = self.conditions.negate(came)
         return self.conditions.both(self.runs[node_id], came)
 
