@@ -140,7 +140,8 @@ class Region:
         if ALWAYS in self._node["metadata"].get("exec_outputs", ()):
             result["exec_fired"] = [*result.get("exec_fired", ()), ALWAYS]
             result["exec_next"] = None
-        self._details["iterations"] = [*self._failed_rows, *self._rows][:MAX_ROWS]
+        rows = [*sorted(self._failed_rows), *sorted(self._rows)]
+        self._details["iterations"] = rows[:MAX_ROWS]
         self._details["totals"] = self._totals
         result["details"] = {**self._details, **result.get("details", {})}
         return result
