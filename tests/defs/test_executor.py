@@ -164,6 +164,29 @@ def test_terminate_ends_running_nodes_and_starts_nothing_more(
     }  # fmt: skip
 
 
+def test_terminate_ends_a_loop_and_what_its_iterations_had_brought_is_kept(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    stop = tmp_path / "stop"
+    flow = draw(
+        {
+            "start": "start",
+            "loop": node("control.for_each", parallel=1, values={"items": list(range(1000))}),
+            "one": node("sleep", values={"SECONDS": 0.02}),
+            "seen": node("flow_nodes.meet.MeetNode", values={"MINE": str(stop), "THEIRS": "/"}),
+            "return": "return",
+        },
+        "start > loop, loop.body > one, one > seen, loop.item - one.value, loop.done > return",
+    )
+    job = build_job(flow, "test", project=PROJECT, connect=in_process)
+
+    run = run_and_interrupt(job, instance, stop.exists)
+
+    assert run.status == DagsterRunStatus.CANCELED
+    found = read_run(instance, run.run_id, compile_test_flow(flow))
+    assert found.statuses == {"start": "completed", "loop": "failed", "return": "pending"}
+
+
 def test_terminate_while_a_step_is_at_work_ends_the_others_too(
     instance: DagsterInstance, tmp_path: Path
 ) -> None:

@@ -34,10 +34,12 @@ def test_variables_and_outputs_cross_the_processes_of_a_run_and_assets_are_repor
             "count": node(
                 "flow_nodes.count_up.CountUpNode", values={"BY": 100}, asset={"key": "raw/count"}
             ),
+            "loop": node("control.for_each", values={"items": [1, 2, 3]}),
+            "more": node("flow_nodes.count_up.CountUpNode", values={"BY": 1}),
             "return_": node("return", asset={"key": "counted"}),
         },
-        "start > set, start.first - set.value, set > count, count > return_,"
-        "count.value - return_.counter",
+        "start > set, start.first - set.value, set > count, count > loop, loop.body > more,"
+        "loop.done > return_, count.value - return_.counter, loop.count - return_.more",
         variables={"counter": {"type": "int", "default": 0}},
     )
     job = build_reconstructable_job("test_multiprocess", "job_of", (json.dumps(flow),))
@@ -46,7 +48,7 @@ def test_variables_and_outputs_cross_the_processes_of_a_run_and_assets_are_repor
 
     run = read_run(instance, result.run_id, compile_test_flow(flow))
     assert run.success
-    assert run.result == {"counter": 1100}
+    assert run.result == {"counter": 1100, "more": 3}
     reported = [
         event.asset_key.to_user_string()
         for event in result.all_events

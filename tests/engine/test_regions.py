@@ -1,5 +1,6 @@
 """Regions in a direct run: what a body does, what it is handed, and what it hands on."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -357,6 +358,16 @@ def test_variables_and_log_lines_of_a_body_are_those_of_the_run():
     }
     wires = LOOP + "loop.body > one, read.value - end.total"
     assert run(nodes, wires, xs=[1, 2, 3]) == {"total": 3}
+
+
+def test_an_interval_lies_between_the_beginnings_of_two_iterations():
+    nodes = {
+        "loop": node("control.for_each", parallel=1, interval=0.05),
+        "one": node("flow_nodes.clock.ClockNode"),
+    }
+    wires = LOOP + "loop.body > one, one.seconds - end.out"
+    begun = run(nodes, wires, xs=[1, 2, 3])["out"]
+    assert all(later - earlier >= 0.045 for earlier, later in pairwise(begun))
 
 
 def test_a_time_limit_ends_a_loop():
