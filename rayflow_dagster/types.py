@@ -47,6 +47,7 @@ RETURN_CLASS = "rayflow_dagster.nodes.base.return_.ReturnNode"
 BREAK_CLASS = "rayflow_dagster.nodes.control.break_.BreakNode"
 CONTINUE_CLASS = "rayflow_dagster.nodes.control.continue_.ContinueNode"
 GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNode"
+SEQUENCE_CLASS = "rayflow_dagster.nodes.control.sequence.SequenceNode"
 SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
 
 IDLE_OPTION = "max_concurrency"

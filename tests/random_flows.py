@@ -14,6 +14,7 @@ wait for it).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from graphlib import CycleError, TopologicalSorter
 from keyword import iskeyword
 from operator import or_
 from random import Random
@@ -30,6 +31,7 @@ EVERY = 2**WORLDS - 1
 EXEC_OUTPUTS = {
     "branch": ("true", "false"), "choose": ("a", "b"), "switch": ("low", "high"),
     "logic.switch": (), "logic.choose": (), "control.parallel": (), "control.fail": (),
+    "control.sequence": (),
 }  # fmt: skip
 """Of the nodes that exec wires lead to; those of the built-ins follow from their constants."""
 PORTS: dict[str, tuple[str, ...]] = {
@@ -37,11 +39,12 @@ PORTS: dict[str, tuple[str, ...]] = {
     "boom": ("value",), "raises": ("value",), "sleep": ("value",), "add": ("x", "y"),
     "constant": (), "collect": ("a", "b", "c"), "branch": (), "choose": (), "switch": (),
     "logic.switch": (), "logic.choose": (), "logic.assert": (), "control.parallel": (),
-    "control.fail": (),
+    "control.fail": (), "control.sequence": (),
 }  # fmt: skip
 OUTPUT = {
     "add": "result", "collect": "values", "branch": None, "choose": None, "logic.switch": None,
     "logic.choose": None, "logic.assert": None, "control.parallel": None, "control.fail": None,
+    "control.sequence": None,
 }  # fmt: skip
 DEFAULTED = {"collect", "boom", "sleep"}
 FAILING = {"fragile", "boom", "raises", "logic.assert"}
@@ -146,7 +149,7 @@ class _Drawing:
 
     def pick_kind(self) -> str:
         kinds = ["identity", "identity", "async_identity", "add", "add", "constant", "collect"]
-        kinds.append("control.parallel")
+        kinds += ["control.parallel", "control.sequence", "control.sequence"]
         if not self.race_free:
             kinds.append("sleep")
         if self.choices + 2 < CHOICES:
@@ -192,6 +195,8 @@ class _Drawing:
                 return {"CASES": {n: self.rng.choice(EXPRESSIONS) for n in names}, "MATCH": match}
             case "control.parallel":
                 return {"BRANCHES": count}
+            case "control.sequence":
+                return {"THEN": count}
             case "logic.assert":
                 return {"CONDITION": self.rng.choice(EXPRESSIONS), "MESSAGE": "{n} is wrong"}
             case "control.fail":
@@ -328,8 +333,13 @@ class _Drawing:
                 self.add_outputs(handler, "identity", failed, is_handled=False)
         names = EXEC_OUTPUTS.get(kind, ("exec_out",))
         match kind:
-            case "logic.switch" | "logic.choose" | "control.parallel" | "control.fail":
-                names, shares = self.shares_of_cases(kind, good)
+            case "control.fail":
+                names, shares = (), []
+            case "control.parallel" | "control.sequence":
+                names = numbered_outputs(self.nodes[-1])
+                shares = [good] * len(names)
+            case "logic.switch" | "logic.choose":
+                names, shares = self.shares_of_cases(good)
             case "branch" | "switch":
                 side = self.choice()
                 shares = [good & side, good & ~side]
@@ -347,14 +357,9 @@ class _Drawing:
         if self.after_barrier is not None:
             self.after_barrier.add(node_id)
 
-    def shares_of_cases(self, kind: str, good: int) -> tuple[tuple[str, ...], list[int]]:
+    def shares_of_cases(self, good: int) -> tuple[tuple[str, ...], list[int]]:
         """The exec outputs of the built-in that was drawn last, each with its worlds."""
         values = self.nodes[-1]["data"]["constantValues"]
-        if kind == "control.fail":
-            return (), []
-        if kind == "control.parallel":
-            count = values["BRANCHES"]
-            return tuple(f"branch_{number + 1}" for number in range(count)), [good] * count
         names = (*map(str, values["CASES"]), "default")
         one, other = self.choice(), self.choice()
         shares = [good & one & other, good & one & ~other, good & ~one & other]
@@ -434,7 +439,74 @@ def make_flow(
         "on_error": drawing.on_error, "variables": drawing.variables,
         "settings": drawing.settings,
     }  # fmt: skip
+    if not can_wait(flow):
+        unordered(flow)
     return RandomFlow(flow, drawing.inputs)
+
+
+def numbered_outputs(node: dict[str, Any]) -> tuple[str, ...]:
+    """The exec outputs of a ``control.parallel`` or ``control.sequence``."""
+    ((constant, count),) = node["data"]["constantValues"].items()
+    word = {"BRANCHES": "branch", "THEN": "then"}[constant]
+    return tuple(f"{word}_{number + 1}" for number in range(count))
+
+
+def waits_of_sequences(flow: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(earlier, later): what only one output of a sequence leads to, and what a later one does."""
+    into = {node["id"]: 0 for node in flow["nodes"]}
+    for edge in flow["edges"]:
+        into[edge["target"]] += edge["type"] == "exec"
+    roots = {node_id for node_id, count in into.items() if not count}
+    every = exec_reached(flow, roots, [])
+    for node in flow["nodes"]:
+        if node["type"] != class_path("control.sequence"):
+            continue
+        wires = [
+            [e for e in flow["edges"] if (e["source"], e["sourceHandle"]) == (node["id"], output)]
+            for output in numbered_outputs(node)
+        ]
+        for number, own in enumerate(wires):
+            earlier = every - exec_reached(flow, roots, own)
+            later = {edge["target"] for after in wires[number + 1 :] for edge in after}
+            yield from ((one, other) for one in earlier for other in later)
+
+
+def exec_reached(flow: dict[str, Any], roots: set[str], cut: list[dict[str, Any]]) -> set[str]:
+    """The nodes that exec edges lead to from ``roots``, where some edges are cut."""
+    found, queue = set(roots), list(roots)
+    while queue:
+        here = queue.pop()
+        for edge in flow["edges"]:
+            leads = edge["type"] == "exec" and edge["source"] == here and edge not in cut
+            if leads and edge["target"] not in found:
+                found.add(edge["target"])
+                queue.append(edge["target"])
+    return found
+
+
+def can_wait(flow: dict[str, Any]) -> bool:
+    """Whether no sequence makes its nodes wait in a circle."""
+    sources: dict[str, set[str]] = {node["id"]: set() for node in flow["nodes"]}
+    wires = [(edge["source"], edge["target"]) for edge in flow["edges"]]
+    for source, target in (*wires, *waits_of_sequences(flow)):
+        sources[target].add(source)
+    try:
+        TopologicalSorter(sources).prepare()
+    except CycleError:
+        return False
+    return True
+
+
+def unordered(flow: dict[str, Any]) -> None:
+    """Make each sequence a node that fires all of its outputs at the same time."""
+    for node in flow["nodes"]:
+        if node["type"] == class_path("control.sequence"):
+            node["type"] = class_path("control.parallel")
+            values = node["data"]["constantValues"]
+            values["BRANCHES"] = values.pop("THEN")
+            for edge in flow["edges"]:
+                if edge["source"] == node["id"]:
+                    edge["sourceHandle"] = edge["sourceHandle"].replace("then", "branch")
 
 
 @st.composite

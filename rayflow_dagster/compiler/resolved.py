@@ -1,12 +1,12 @@
 """A canonical flow with every name looked up: what rules and graph passes read."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.suggest import Hints
@@ -171,9 +171,22 @@ class Node:
         return f"'{self.id}' ({self.label})" if self.label not in ("", self.id) else f"'{self.id}'"
 
 
+class Misordered(NamedTuple):
+    """A node that an output of a sequence leads to, and that waits for one of a later output."""
+
+    sequence: str
+    output: str
+    """The later one."""
+    node: str
+    waits_for: str
+    """A node that the later one leads to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When variable nodes that no exec edge leads to read and write."""
+    """What the outputs of sequences wait for, and when variable nodes that no exec edge leads to
+    read and write.
+    """
 
     after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Node id -> the nodes that it waits for though no edge leads from them."""
@@ -183,6 +196,10 @@ class Timing:
     """A read -> the nodes at whose moments it happens; one where it has one moment."""
     circle: tuple[str, ...] = ()
     """Nodes that would wait for each other in a circle, each for the one before it."""
+    misordered: tuple[Misordered, ...] = ()
+    """What makes such a circle of a sequence."""
+    crowded: tuple[tuple[str, str], ...] = ()
+    """Outputs of sequences (node, exec output) where too many nodes would wait for too many."""
 
 
 @dataclass(frozen=True)
@@ -358,6 +375,19 @@ def topological_order(dependencies: Mapping[Key, Sequence[Key]]) -> list[Key]:
             if not missing[dependent]:
                 heappush(ready, position[dependent])
     return order
+
+
+def circle_of(dependencies: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Nodes that wait for each other, each for the one before it."""
+    known = {node_id: list(sources) for node_id, sources in dependencies.items()}
+    free = set(topological_order(known))
+    here = next(node_id for node_id in known if node_id not in free)
+    path: dict[str, None] = {}
+    while here not in path:
+        path[here] = None
+        here = next(source for source in known[here] if source not in free)
+    circle = list(path)
+    return tuple(reversed(circle[circle.index(here) :]))
 
 
 def merged_settings(flow: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ it. What waits without a wire only waits: it runs whether or not what it waits f
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -19,9 +19,9 @@ from .resolved import (
     Node,
     ResolvedFlow,
     Timing,
+    circle_of,
     is_variable_node,
     named_variable,
-    topological_order,
 )
 
 Waits = dict[str, list[str]]
@@ -58,7 +58,7 @@ def schedule_variables(flow: ResolvedFlow) -> ResolvedFlow:
     if scheduled.is_acyclic:
         scheduled = _order_unneeded(scheduled, uses)
     if not scheduled.is_acyclic:
-        return replace(flow, timing=Timing(circle=_circle(scheduled.dependencies)))
+        return replace(flow, timing=Timing(circle=circle_of(scheduled.dependencies)))
     return replace(scheduled, timing=replace(scheduled.timing, writes=tuple(pairs)))
 
 
@@ -274,16 +274,3 @@ def _named(flow: ResolvedFlow, nodes: int) -> Iterator[str]:
         at = nodes.bit_length() - 1
         yield flow.order[at]
         nodes ^= 1 << at
-
-
-def _circle(dependencies: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Nodes that wait for each other, each for the one before it."""
-    known = {node_id: list(sources) for node_id, sources in dependencies.items()}
-    free = set(topological_order(known))
-    here = next(node_id for node_id in known if node_id not in free)
-    path: dict[str, None] = {}
-    while here not in path:
-        path[here] = None
-        here = next(source for source in known[here] if source not in free)
-    circle = list(path)
-    return tuple(reversed(circle[circle.index(here) :]))

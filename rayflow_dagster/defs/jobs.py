@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,7 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     if waits:
         # Dagster skips a step of whose fan-in nothing came, so START, which always runs, is in it.
         sources = dict.fromkeys((flow.graph["start_node"], *waits))
-        ends = [_some_output(flow, source) for source in sources]
+        ends = list(dict.fromkeys(end for source in sources for end in _settling(flow, source)))
         dependencies[AFTER_INPUT] = MultiDependencyDefinition(ends)
     for port, wires in flow.wires[node_id].items():
         ends = [
@@ -186,11 +187,20 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     return dependencies
 
 
-def _some_output(flow: CompiledFlow, node_id: str) -> DependencyDefinition:
-    """An output of a node, for a step that only waits for it."""
+def _settling(flow: CompiledFlow, node_id: str) -> list[DependencyDefinition]:
+    """What a step that only waits for a node depends on: an output of the node or, of one that has
+    none, all that it depends on itself.
+    """
     ports = flow.ports[node_id]
-    name = next(iter((*ports.exec_outputs.values(), *ports.outputs.values())))
-    return DependencyDefinition(flow.steps[node_id], name)
+    names = (*ports.exec_outputs.values(), *ports.outputs.values())
+    if names:
+        return [DependencyDefinition(flow.steps[node_id], names[0])]
+    ends = [*flow.exec_wires[node_id], *chain.from_iterable(flow.wires[node_id].values())]
+    return [
+        end
+        for source in dict.fromkeys(source for source, _ in ends)
+        for end in _settling(flow, source)
+    ]
 
 
 def _title(raw: Any, file: Path | None) -> str:

@@ -159,6 +159,42 @@ def skipped() -> Flow:
     return flow(nodes, [*edges, *(exec_edge("b", f"n{at}", "false") for at in range(half - 5))])
 
 
+def in_sequence(*wires: Flow) -> Flow:
+    """Half of the nodes behind each output of a sequence."""
+    half = NODES // 2
+    nodes = [node("q", "control.sequence")]
+    nodes += [node(f"{name}{at}", IDENTITY) for name in "ab" for at in range(half - 5)]
+    edges = [exec_edge("q", f"a{at}", "then_1") for at in range(half - 5)]
+    return flow(nodes, [*edges, *wires])
+
+
+def misordered() -> Flow:
+    """Nodes behind the first output that need a value each of one behind the second."""
+    half = NODES // 2 - 5
+    edges = [exec_edge("q", f"b{at}", "then_2") for at in range(half)]
+    return in_sequence(*edges, *(data_edge(f"b{at}", f"a{at}") for at in range(half)))
+
+
+def crowded() -> Flow:
+    return in_sequence(*(exec_edge("q", f"b{at}", "then_2") for at in range(NODES // 2 - 5)))
+
+
+def wide_sequence() -> Flow:
+    """One node waits for all those before it, and all others behind it wait for that one."""
+    first, *others = (f"b{at}" for at in range(NODES // 2 - 5))
+    return in_sequence(exec_edge("q", first, "then_2"), *(exec_edge(first, to) for to in others))
+
+
+def long_sequences() -> Flow:
+    """A chain of sequences, each behind the last output of the one before it."""
+    nodes, edges = [], []
+    for at in range(NODES // 3):
+        nodes += [node(f"q{at}", "control.sequence"), node(f"a{at}"), node(f"b{at}")]
+        edges += [exec_edge(f"q{at}", f"a{at}", "then_1"), exec_edge(f"q{at}", f"b{at}", "then_2")]
+        edges += [exec_edge(f"q{at}", f"q{at + 1}", "then_2")] if at + 1 < NODES // 3 else []
+    return flow(nodes, edges)
+
+
 def undecided() -> Flow:
     """A condition that is too hard, and inputs that depend on it."""
     from test_wide_flows import too_hard
@@ -322,6 +358,8 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         lambda: flow([], [], ports(MANY, kind={"type": "any", "default": {"$env": "a=b"}})),
         MANY,
     ),
+    "sequence_order": (misordered, NODES // 2 - 5),
+    "sequence_width": (crowded, 1),
     "several_returns": (returns, 1),
     "sensor_files": (lambda: sensors(type="file", path="flows/*.json"), MANY),
     "single_start": (lambda: each_node("start"), 1),
@@ -371,6 +409,8 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
 SHAPES: list[Callable[[], Flow]] = [
     circle,
     one_wide_merge,
+    wide_sequence,
+    long_sequences,
     lambda: writers(NODES // 2, NODES // 2),
     lambda: scheduled(start=ports(MANY)),
     lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(SOME)]),

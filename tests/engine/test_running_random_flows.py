@@ -8,7 +8,7 @@ from typing import Any
 from engine.in_any_order import AnyOrderActors
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from random_flows import RandomFlow, make_flow, random_flows
+from random_flows import RandomFlow, make_flow, random_flows, waits_of_sequences
 from reference import interpret
 from shapes import TESTS, test_loader
 
@@ -136,6 +136,16 @@ def test_nothing_settles_before_its_sources_unless_a_return_ended_the_flow(drawn
             assert position[source] < position[result["node_id"]]
 
 
+@given(random_flows(12), SEEDS)
+@settings(max_examples=150)
+def test_what_an_output_of_a_sequence_leads_to_waits_for_the_outputs_before_it(drawn, seed):
+    run = Run(drawn, seed)
+    position = {result["node_id"]: at for at, result in enumerate(run.settled)}
+    for earlier, later in waits_of_sequences(drawn.flow):
+        if later in position:
+            assert position[earlier] < position[later]
+
+
 @given(random_flows(10, race_free=False), SEEDS)
 @quick
 def test_what_depends_on_a_failed_node_stays_pending(drawn, seed):
@@ -225,4 +235,5 @@ def test_random_flows_have_all_that_they_are_to_have():
     for name in ("SwitchNode", "ChooseNode", "ParallelNode", "AssertNode"):
         assert {(name, "completed"), (name, "skipped")} <= outcomes
     assert {("AssertNode", "failed"), ("FailNode", "failed"), ("FailNode", "skipped")} <= outcomes
+    assert any([*waits_of_sequences(flow.flow)] for flow in drawn)
     assert any(sum("Return" in node["type"] for node in f.flow["nodes"]) > 1 for f in drawn)
