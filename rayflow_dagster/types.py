@@ -175,6 +175,9 @@ class GraphNode(TypedDict):
     description: NotRequired[str]
     handles_error: NotRequired[bool]
     """True when the node's ``error`` exec output is wired."""
+    join: NotRequired[int]
+    """How many of its exec edges have to fire, and that it waits for no more; absent where it waits
+    for all of them and runs if one fired."""
     resident: NotRequired[bool]
     """True when the node's actor outlives the run: what ``data.resident`` says, else the class."""
     resident_ttl: NotRequired[float]

@@ -86,6 +86,8 @@ class _Drawing:
     fires: list[_Output] = field(default_factory=list)
     brings: list[_Output] = field(default_factory=list)
     after_barrier: set[str] | None = None
+    early: set[str] = field(default_factory=set)
+    """The joins that do not wait for all that leads to them by exec edges."""
     choices: int = 0
     on_error: str = "stop"
     settings: dict[str, Any] = field(default_factory=dict)
@@ -229,14 +231,26 @@ class _Drawing:
         self.add_outputs(node_id, kind, runs, is_handled=False)
 
     def exec_into(self, node_id: str) -> int:
-        """Draw exec edges into a node; the worlds in which one of them fires."""
-        runs = 0
-        for output in self.rng.sample(
-            self.fires, min(len(self.fires), self.rng.choice([1, 1, 2, 3]))
-        ):
+        """Draw exec edges into a node, which may be a join of some of them; the worlds in which it
+        runs.
+        """
+        outputs = self.rng.sample(self.fires, min(len(self.fires), self.rng.choice([1, 1, 2, 3])))
+        for output in outputs:
             self.exec_wire(output, node_id)
-            runs |= output.worlds
-        return runs
+        met = [EVERY, *[0] * len(outputs)]
+        """By number: the worlds in which so many of them fire, or more."""
+        for output in outputs:
+            for number in range(len(outputs), 0, -1):
+                met[number] |= met[number - 1] & output.worlds
+        possible = [number for number in range(1, len(met)) if met[number]]
+        if not possible or self.maybe(0.6):
+            return met[1]
+        count = self.rng.choice(possible)
+        join = "any" if count == 1 and self.maybe(0.7) else {"at_least": count}
+        next(node for node in self.nodes if node["id"] == node_id)["data"]["join"] = join
+        if len(outputs) > 1 or count > 1:
+            self.early.add(node_id)
+        return met[count]
 
     def fill_ports(self, node_id: str, kind: str, values: dict[str, Any], runs: int | None) -> int:
         """Give every input a wire, a value or its default; the worlds in which the node runs."""
@@ -372,9 +386,12 @@ class _Drawing:
 
     def ends(self) -> Iterator[str]:
         """The nodes that nothing waits for, though it can."""
-        sources = {edge["source"] for edge in self.edges} | {
-            node["id"] for node in self.nodes if node["type"] == class_path("control.fail")
+        sources = {
+            edge["source"]
+            for edge in self.edges
+            if edge["type"] != "exec" or edge["target"] not in self.early
         }
+        sources |= {n["id"] for n in self.nodes if n["type"] == class_path("control.fail")}
         return (node["id"] for node in self.nodes if node["id"] not in sources)
 
     def give_ends_a_value(self) -> None:

@@ -26,7 +26,7 @@ Where the documentation says nothing, this is meant:
   what a failed group brought; what another node that failed should bring, they wait for in vain.
 - ``on_error: continue`` holds in a body as it does in the flow.
 
-Not here: subflows, ``join``, timeouts, variables read or written without exec
+Not here: subflows, timeouts, variables read or written without exec
 wires, classes with an output ``error`` of their own.
 """
 
@@ -198,11 +198,16 @@ class FlowMeaning:
         self, node_id: str, into: list[tuple[str | None, Edge]], awaited: set[str], run: Ended
     ) -> bool:
         """Whether all that leads to a node is settled, and nothing forbids it to start."""
-        for source, edge in into:
+        for _, edge in into:
             if is_exec(edge) and (edge["source"] in run.late or self.is_last(edge, run)):
                 run.late.add(node_id)
-            if source is not None and source not in run.statuses:
-                return False
+        join = self.join(node_id)
+        if join is not None:
+            into = [end for end in into if end[1]["target"] != node_id or not is_exec(end[1])]
+        if any(source is not None and source not in run.statuses for source, _ in into):
+            return False
+        if join is not None and not self.is_decided(node_id, join, run):
+            return False
         if any(run.statuses.get(source) in (None, "failed") for source in awaited):
             return False
         is_late = node_id in run.late
@@ -213,6 +218,26 @@ class FlowMeaning:
             if not (is_late and is_group and (self.is_last(edge, run) or not is_exec(edge))):
                 return False
         return is_late or not (run.left or (run.failure and self.stops))
+
+    def join(self, node_id: str) -> int | None:
+        """How many exec edges have to fire, of a node that waits for no more than those."""
+        match self.data(node_id).get("join"):
+            case "any":
+                return 1
+            case {"at_least": int(count)}:
+                return count
+        return None
+
+    def is_decided(self, node_id: str, join: int, run: Ended) -> bool:
+        """Whether so many exec edges into a node have fired, or cannot fire any more."""
+        execs = [e for e in self.edges if e["target"] == node_id and is_exec(e)]
+        fired = sum((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+        settled = {n for n, status in run.statuses.items() if status != "failed"}
+        may_fire = sum(
+            e["source"] not in settled and (e["source"], e["sourceHandle"]) not in run.fired
+            for e in execs
+        )
+        return fired >= join or fired + may_fire < join
 
     def is_last(self, edge: Edge, run: Ended) -> bool:
         """Whether it is an ``always`` that has fired."""
@@ -226,7 +251,8 @@ class FlowMeaning:
             return False
         execs = [e for e in self.edges if e["target"] == node_id and is_exec(e)]
         if execs:
-            return any((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+            fired = sum((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+            return fired >= (self.join(node_id) or 1)
         return not self.absent(node_id, self.given(node_id, run.values))
 
     # --- sequences ---

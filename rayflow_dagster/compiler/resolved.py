@@ -157,6 +157,15 @@ class Node:
         is_general = not self.is_start and not self.is_return
         return is_general and bool(self.exec_outputs) and ERROR_PORT not in self.exec_outputs
 
+    @property
+    def join(self) -> int | None:
+        """How many exec edges have to fire; None where it waits for all and one is enough."""
+        said = self.data.get("join")
+        if said == "any":
+            return 1
+        count = said.get("at_least") if isinstance(said, Mapping) else None
+        return count if type(count) is int and count > 0 else None
+
     def output_type(self, port: str) -> str | None:
         """The type of an output, the implicit ``error`` included; None where there is none."""
         if port == ERROR_PORT and self.can_handle_error:
@@ -245,6 +254,11 @@ class ResolvedFlow:
             by_port.setdefault(edge.target_port, []).append(edge)
         return by_port
 
+    def join_of(self, node_id: str) -> int | None:
+        """How many exec edges have to fire, of a node that waits for no more than those."""
+        count = self.nodes[node_id].join
+        return None if count == 1 and len(self.exec_into(node_id)) == 1 else count
+
     def handles_error(self, node_id: str) -> bool:
         """Whether the implicit ``error`` exec output of the node is wired."""
         return node_id in self.error_handlers
@@ -281,6 +295,17 @@ class ResolvedFlow:
         }
 
     @cached_property
+    def awaited(self) -> Mapping[str, list[str]]:
+        """``dependencies`` without those whose exec edges a join may not wait for."""
+        awaited = dict(self.dependencies)
+        for node_id in self.nodes:
+            if self.join_of(node_id) is not None:
+                data = (e.source for e in self.data_into(node_id) if not e.leads_back)
+                waits = self.timing.after.get(node_id, ())
+                awaited[node_id] = list(dict.fromkeys((*data, *waits)))
+        return awaited
+
+    @cached_property
     def order(self) -> list[str]:
         """Node ids, sources first, drawing order where free. Nodes of a circle, and those behind
         one, are left out.
@@ -313,7 +338,8 @@ class ResolvedFlow:
     def _led_to_only_by(self, off: set[str], node_id: str) -> bool:
         exec_edges = self.exec_into(node_id)
         if exec_edges:
-            return all(edge.source in off for edge in exec_edges)
+            left = sum(edge.source not in off for edge in exec_edges)
+            return left < min(self.join_of(node_id) or 1, len(exec_edges))
         return any(
             all(edge.source in off for edge in edges)
             for port, edges in self.wired_inputs(node_id).items()

@@ -5,7 +5,7 @@ wire, for the last nodes of what only ``then_1`` leads to, and so on. What sever
 is a join as any other, and no output waits for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -128,7 +128,7 @@ class _Sequences:
     def _last(self, nodes: int) -> tuple[str, ...]:
         """Those of the nodes that none of the others waits for."""
         return tuple(
-            node_id for node_id in _names(self.flow, nodes) if not self._behind[node_id] & nodes
+            node_id for node_id in _names(self.flow, nodes) if not self._awaiting[node_id] & nodes
         )
 
     @cached_property
@@ -137,10 +137,18 @@ class _Sequences:
 
     @cached_property
     def _behind(self) -> Bits:
-        """All that waits for a node, directly or not."""
+        """All that edges and waits lead to from a node."""
+        return self._followers(self.flow.dependencies)
+
+    @cached_property
+    def _awaiting(self) -> Bits:
+        """All that settles only after a node has: a join may not wait for it."""
+        return self._followers(self.flow.awaited)
+
+    def _followers(self, sources: Mapping[str, list[str]]) -> Bits:
         behind = dict.fromkeys(self.flow.order, 0)
         for node_id in reversed(self.flow.order):
-            for source in self.flow.dependencies[node_id]:
+            for source in sources[node_id]:
                 behind[source] |= behind[node_id] | self._bits[node_id]
         return behind
 

@@ -24,6 +24,7 @@ from rayflow_dagster.compiler.graph import GraphBuilder
 from rayflow_dagster.compiler.rules.runs import uncertain_inputs
 from rayflow_dagster.compiler.starts.assets import declared_assets
 from rayflow_dagster.compiler.starts.triggers import declared_triggers
+from rayflow_dagster.errors import ValidationError
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
@@ -113,7 +114,13 @@ def compile_flow(
 def build_compiled_job(
     flow: CompiledFlow, raw: Mapping[str, Any], executor_def: ExecutorDefinition
 ) -> JobDefinition:
-    """The job of a compiled flow."""
+    """The job of a compiled flow.
+
+    Raises:
+        ValidationError: another executor than ours cannot run it.
+    """
+    if executor_def.executor_creation_fn is not flow_executor.executor_creation_fn:
+        _refuse_joins(flow)
     ops = {node_id: build_op(flow, node_id) for node_id in flow.graph["execution_order"]}
     _make_room_for_recursion(len(ops))
     graph = GraphDefinition(
@@ -141,6 +148,17 @@ def build_compiled_job(
         },
         metadata=_job_metadata(flow),
     )
+
+
+def _refuse_joins(flow: CompiledFlow) -> None:
+    problems = [
+        f"node '{node_id}' data.join: it starts before all that leads to it has settled, which "
+        "only the executor of rayflow_dagster can do; leave out executor_def"
+        for node_id, node in flow.graph["nodes"].items()
+        if "join" in node
+    ]
+    if problems:
+        raise ValidationError(problems, flow.name)
 
 
 def _make_room_for_recursion(nodes: int) -> None:

@@ -195,6 +195,24 @@ def long_sequences() -> Flow:
     return flow(nodes, edges)
 
 
+def joins_of_both_sides() -> Flow:
+    """Joins that ask for both sides of one branch."""
+    nodes = [node("b", "logic.branch", constantValues={"condition": True})]
+    nodes += [node(f"n{at}", join={"at_least": 2}) for at in range(NODES - 1)]
+    sides = [
+        exec_edge("b", f"n{at}", side) for at in range(NODES - 1) for side in ("true", "false")
+    ]
+    return flow(nodes, sides)
+
+
+def wide_joins() -> Flow:
+    """Joins of hundreds of branches each."""
+    names = [f"n{at}" for at in range(300)]
+    nodes = [node(name, "logic.branch", constantValues={"condition": True}) for name in names]
+    nodes += [node(f"j{at}", join={"at_least": 150}) for at in range(100)]
+    return flow(nodes, [exec_edge(a, b["id"], "true") for a in names for b in nodes[300:]])
+
+
 def undecided() -> Flow:
     """A condition that is too hard, and inputs that depend on it."""
     from test_wide_flows import too_hard
@@ -337,6 +355,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "loose_exec_output": (loose, NODES // 2 - 10),
     "misspelled_option": (badly_optioned, NODES),
     "no_cycles": (pairs_in_circles, NODES // 2),
+    "join": (joins_of_both_sides, NODES - 1),
     "node_class": (
         lambda: flow([node(f"n{at}", f"nodes.no{at}.NoNode{at}") for at in range(NODES)], []),
         NODES,
@@ -410,6 +429,7 @@ SHAPES: list[Callable[[], Flow]] = [
     circle,
     one_wide_merge,
     wide_sequence,
+    wide_joins,
     long_sequences,
     lambda: writers(NODES // 2, NODES // 2),
     lambda: scheduled(start=ports(MANY)),
