@@ -110,7 +110,9 @@ class _Sequences:
 
     @cached_property
     def _nodes(self) -> list[Node]:
-        return [node for node in self.flow.nodes.values() if _is_sequence(node)]
+        """Sources first."""
+        nodes = (self.flow.nodes[node_id] for node_id in self.flow.order)
+        return [node for node in nodes if _is_sequence(node)]
 
     def _targets(self, node_id: str, output: str) -> list[str]:
         edges = self.flow.edges_from[node_id]
@@ -154,7 +156,7 @@ class _Sequences:
 
     @cached_property
     def _outputs(self) -> dict[tuple[str, str], int]:
-        """A bit for each output of a sequence."""
+        """A bit for each output of a sequence, higher than those that it hangs on."""
         outputs = [(node.id, output) for node in self._nodes for output in node.exec_outputs]
         return {output: 1 << at for at, output in enumerate(outputs)}
 
@@ -179,11 +181,21 @@ class _Sequences:
                 for edge in self.flow.data_into(node_id):
                     found |= through[edge.source]
             through[node_id] = found
-        nodes = dict.fromkeys(self._outputs, 0)
         outputs = list(self._outputs)
-        for node_id, left in through.items():
-            for at in _places(left):
-                nodes[outputs[at]] |= self._bits[node_id]
+        around = [through[node_id] | 1 << at for at, (node_id, _) in enumerate(outputs)]
+        """By number of an output: all that hangs on it hangs on these, too."""
+        nodes = dict.fromkeys(outputs, 0)
+
+        def add(found: int, hanging: int) -> None:
+            while found:
+                innermost = found.bit_length() - 1
+                nodes[outputs[innermost]] |= hanging
+                found &= ~around[innermost]
+
+        for node_id, found in through.items():
+            add(found, self._bits[node_id])
+        for output in reversed(outputs):  # inner ones first: the outer ones have all of theirs
+            add(through[output[0]], nodes[output])
         return nodes
 
 

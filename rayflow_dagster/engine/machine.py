@@ -267,12 +267,12 @@ class FlowMachine:
         """Start and skip what can be, of these nodes and of what depends on the skipped ones."""
         plan = self._planner.plan(self._state, candidates, settled, self._counts)
         skips = [self._skip(node_id, NOTHING_FIRED) for node_id in plan.skipped]
-        # A join may have begun when the last of what leads to it settles.
-        ready = [id_ for id_ in plan.ready if id_ not in self._open and id_ not in self._returns]
-        return [*skips, *self._start_all(ready)]
+        return [*skips, *self._start_all(plan.ready)]
 
     def _start_all(self, node_ids: Iterable[str]) -> Iterable[Instruction]:
         for node_id in node_ids:
+            if node_id in self._open or node_id in self._returns:
+                continue  # a join that has had its turn, when the last of what leads to it settles
             if node_id in self._planner.returns:
                 self._returns.append(node_id)
                 if self._returns[0] != node_id:

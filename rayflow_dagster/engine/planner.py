@@ -174,20 +174,21 @@ class ExecutionPlanner:
     ) -> Plan:
         ready: dict[str, None] = {}
         skipped: dict[str, None] = {}
-        queue = deque((node_id, settled) for node_id in candidates)
+        nodes, states = self._graph["nodes"], state["node_states"]
+        queue = deque([(settled, candidates)])
         while queue:
-            node_id, source = queue.popleft()
-            is_decided = node_id in ready or results.get(node_id) is not None
-            if is_decided or state["node_states"][node_id]["status"] == "running":
-                continue
-            match self._decide(node_id, results, source, counts):
-                case "run":
-                    ready[node_id] = None
-                case "skip":
-                    skipped[node_id] = None
-                    results.add(skipped_result(node_id))
-                    dependents = self._graph["nodes"][node_id]["dependents"]
-                    queue.extend((dependent, node_id) for dependent in dependents)
+            source, dependents = queue.popleft()
+            for node_id in dependents:
+                is_decided = node_id in ready or results.get(node_id) is not None
+                if is_decided or states[node_id]["status"] == "running":
+                    continue
+                match self._decide(node_id, results, source, counts):
+                    case "run":
+                        ready[node_id] = None
+                    case "skip":
+                        skipped[node_id] = None
+                        results.add(skipped_result(node_id))
+                        queue.append((node_id, nodes[node_id]["dependents"]))
         return Plan(tuple(sorted(ready, key=self._rank.__getitem__)), tuple(skipped))
 
     def _ends_flow(self, result: NodeResult | None) -> bool:
