@@ -37,35 +37,45 @@ def findings(flow: dict[str, Any], *rules: str) -> list[str]:
     return [each.message for each in found]
 
 
-@pytest.mark.parametrize("join", ["any", {"at_least": 2}])
-@pytest.mark.parametrize("engine", ["direct", "dagster"])
-def test_a_join_starts_while_what_it_needs_no_more_is_at_work(
-    join: Any, engine: str, tmp_path: Path
-) -> None:
+def meeting(join: Any, folder: Path) -> dict[str, Any]:
     """``late`` ends only once ``after``, which is behind the join, has begun."""
 
     def meet(mine: str, theirs: str) -> dict[str, Any]:
-        files = {"MINE": str(tmp_path / mine), "THEIRS": str(tmp_path / theirs)}
+        files = {"MINE": str(folder / mine), "THEIRS": str(folder / theirs)}
         return node("flow_nodes.meet.MeetNode", values=files)
 
-    flow = draw(
-        {"start": "start", "late": meet("late", "after"), "one": "identity", "two": "identity",
+    given = node("identity", values={"value": 1})
+    return draw(
+        {"start": "start", "late": meet("late", "after"), "one": given, "two": given,
          "join": node("sleep", join=join), "after": meet("after", "late"), "r": "return"},
         "start > late, start > one, start > two, one > join, two > join, late > join, "
         "join > after, after > r, late > r",
     )  # fmt: skip
-    for each in flow["nodes"][2:4]:
-        each["data"]["constantValues"] = {"value": 1}
-    if engine == "direct":
-        orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
-        assert execute(orchestrator, flow)["error"] is None
-        assert set(outcomes(orchestrator).values()) == {"completed"}
-        return
+
+
+@pytest.mark.parametrize("join", ["any", {"at_least": 2}])
+def test_a_join_starts_while_what_it_needs_no_more_is_at_work(join: Any, tmp_path: Path) -> None:
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    assert execute(orchestrator, meeting(join, tmp_path))["error"] is None
+    assert set(outcomes(orchestrator).values()) == {"completed"}
+
+
+@pytest.mark.parametrize("join", ["any", {"at_least": 2}])
+def test_a_join_starts_early_in_dagster(join: Any, tmp_path: Path) -> None:
     with DagsterInstance.ephemeral() as instance:
-        run = run_in_dagster(flow, {}, instance, None, in_process)
+        run = run_in_dagster(meeting(join, tmp_path), {}, instance, None, in_process)
     assert run.success
     assert set(run.statuses.values()) == {"completed"}
     assert run.of_step("join").count("STEP_START") == 1
+
+
+@pytest.mark.ray
+def test_a_join_starts_early_on_ray_actors(
+    ray_session: None, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    run = run_in_dagster(meeting("any", tmp_path), {}, instance)
+    assert run.success
+    assert set(run.statuses.values()) == {"completed"}
 
 
 def voting(join: Any) -> dict[str, Any]:
