@@ -204,11 +204,11 @@ class FlowMeaning:
         join = self.join(node_id)
         if join is not None:
             into = [end for end in into if end[1]["target"] != node_id or not is_exec(end[1])]
-        if any(source is not None and source not in run.statuses for source, _ in into):
-            return False
-        if join is not None and not self.is_decided(node_id, join, run):
-            return False
-        if any(run.statuses.get(source) in (None, "failed") for source in awaited):
+            if not self.is_decided(node_id, join, run):
+                return False
+        sources = {source for source, _ in into if source is not None}
+        failed = any(run.statuses.get(source) == "failed" for source in awaited)
+        if failed or not run.statuses.keys() >= sources | awaited:
             return False
         is_late = node_id in run.late
         for source, edge in into:
@@ -217,7 +217,10 @@ class FlowMeaning:
             is_group = self.kind(source) == "control.group"
             if not (is_late and is_group and (self.is_last(edge, run) or not is_exec(edge))):
                 return False
-        return is_late or not (run.left or (run.failure and self.stops))
+        if is_late or not (run.left or (run.failure and self.stops)):
+            return True
+        is_skipped = run.left in ("break", "continue") and not run.failure
+        return is_skipped and not self.lives(node_id, run)
 
     def join(self, node_id: str) -> int | None:
         """How many exec edges have to fire, of a node that waits for no more than those."""

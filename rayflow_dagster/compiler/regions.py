@@ -264,7 +264,8 @@ def _pass_on_ends(group: _Level, around: _Level, region: str) -> None:
     for node in list(group.nodes.values()):
         if ends_body(node):
             group.ends[node.class_path] = output = BREAK_WORDS[node.class_path]
-            end = replace(node, id=f"{region}.{output}", label="")
+            data = {key: value for key, value in node.data.items() if key != "join"}
+            end = replace(node, id=f"{region}.{output}", label="", data=data)
             around.nodes[end.id] = end
             edge = Edge(f"{region} {output}", region, end.id, output, EXEC_IN, "exec")
             around.edges[edge.id] = edge

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from rayflow_dagster.types import SEQUENCE_CLASS
+from rayflow_dagster.types import ALWAYS, SEQUENCE_CLASS
 
 from .flow_form import MAX_EDGES
 from .resolved import Misordered, Node, ResolvedFlow, circle_of
@@ -103,7 +103,7 @@ class _Sequences:
             for at, output in enumerate(node.exec_outputs):
                 for later in node.exec_outputs[at + 1 :]:
                     for target in self._targets(node.id, later):
-                        wrong = self._led_to[node.id, output] & self._behind[target]
+                        wrong = self._led_to[node.id, output] & self._wired[target]
                         if wrong:
                             first = next(_names(self.flow, wrong))
                             yield Misordered(node.id, later, first, target)
@@ -143,14 +143,27 @@ class _Sequences:
         return self._followers(self.flow.dependencies)
 
     @cached_property
+    def _wired(self) -> Bits:
+        """All that edges lead to from a node."""
+        edges = self.flow.edges_into
+        return self._followers({id_: [edge.source for edge in edges[id_]] for id_ in edges})
+
+    @cached_property
     def _awaiting(self) -> Bits:
-        """All that settles only after a node has: a join may not wait for it."""
-        return self._followers(self.flow.awaited)
+        """All that settles only after a node has, and well: a join may not wait for it, and what
+        hangs on the ``always`` of a group runs where that has failed, too.
+        """
+        edges = self.flow.edges
+        always = {(e.source, e.target) for e in edges if e.is_exec and e.source_port == ALWAYS}
+        awaited = self.flow.awaited.items()
+        return self._followers(
+            {to: [f for f in ids if (f, to) not in always] for to, ids in awaited}
+        )
 
     def _followers(self, sources: Mapping[str, list[str]]) -> Bits:
         behind = dict.fromkeys(self.flow.order, 0)
         for node_id in reversed(self.flow.order):
-            for source in sources[node_id]:
+            for source in sources.get(node_id, ()):
                 behind[source] |= behind[node_id] | self._bits[node_id]
         return behind
 

@@ -29,7 +29,7 @@ from rayflow_dagster.types import ALWAYS, ExecutionGraph, NodeResult
 
 from .error_handler import ErrorHandler
 from .failures import error_of, is_tried_again, retry_delay
-from .planner import Counts, ExecutionPlanner, ends_at_return, skipped_result
+from .planner import Counts, ExecutionPlanner, Plan, ends_at_return, skipped_result
 from .tracker import StateTracker
 
 AFTER_RETURN = "a RETURN was reached first"
@@ -232,7 +232,7 @@ class FlowMachine:
         if ALWAYS in result.get("exec_fired", ()):
             self._regardless |= self._planner.behind(self._planner.led_to(node_id, ALWAYS))
         dependents = self._graph["nodes"][node_id]["dependents"]
-        return self._follow(each for each in dependents if each in self._regardless)
+        return self._obey(self._planner.plan(self._state, dependents, among=self._regardless))
 
     def _may_start(self, node_id: str) -> bool:
         if self._closing == "failed":
@@ -265,7 +265,9 @@ class FlowMachine:
 
     def _follow(self, candidates: Iterable[str], settled: str | None = None) -> list[Instruction]:
         """Start and skip what can be, of these nodes and of what depends on the skipped ones."""
-        plan = self._planner.plan(self._state, candidates, settled, self._counts)
+        return self._obey(self._planner.plan(self._state, candidates, settled, self._counts))
+
+    def _obey(self, plan: Plan) -> list[Instruction]:
         skips = [self._skip(node_id, NOTHING_FIRED) for node_id in plan.skipped]
         return [*skips, *self._start_all(plan.ready)]
 

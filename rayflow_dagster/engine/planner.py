@@ -10,7 +10,7 @@ but for the ``always`` of a group, which fires then too.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -95,9 +95,11 @@ class ExecutionPlanner:
         candidates: Iterable[str],
         settled: str | None = None,
         counts: Counts | None = None,
+        among: Container[str] | None = None,
     ) -> Plan:
         """What can be said now of these nodes: which start, which will never run, and then the same
-        of what depends on those. Whether the flow is over is not asked.
+        of what depends on those; only of nodes ``among`` some, where that is given. Whether the
+        flow is over is not asked.
 
         ``settled``: the node on which the candidates depend, and ``counts`` those of the run, empty
         at first. Whoever names it names each node that settles in the run, once it has, and all
@@ -105,8 +107,8 @@ class ExecutionPlanner:
         """
         results = _Results(current_state)
         if settled is None or counts is None:
-            return self._plan(current_state, results, candidates)
-        return self._plan(current_state, results, candidates, settled, counts)
+            return self._plan(current_state, results, candidates, among=among)
+        return self._plan(current_state, results, candidates, settled, counts, among)
 
     def leftovers(self, current_state: ExecutionState) -> list[str]:
         """The nodes that have not started."""
@@ -129,14 +131,18 @@ class ExecutionPlanner:
         )
 
     def behind(self, node_ids: Iterable[str]) -> set[str]:
-        """These nodes and all that edges of any kind lead to from them."""
+        """These nodes and all that wires lead to from them."""
+        targets: dict[str, list[str]] = {}
+        for edge in self._graph["edges"].values():
+            if edge["edge_type"] != "order":
+                targets.setdefault(edge["source"], []).append(edge["target"])
         found: set[str] = set()
         queue = list(node_ids)
         while queue:
             node_id = queue.pop()
             if node_id not in found:
                 found.add(node_id)
-                queue.extend(self._graph["nodes"][node_id]["dependents"])
+                queue.extend(targets.get(node_id, ()))
         return found
 
     def led_to(self, node_id: str, exec_output: str) -> list[str]:
@@ -171,6 +177,7 @@ class ExecutionPlanner:
         candidates: Iterable[str],
         settled: str = "",
         counts: Counts | None = None,
+        among: Container[str] | None = None,
     ) -> Plan:
         ready: dict[str, None] = {}
         skipped: dict[str, None] = {}
@@ -180,7 +187,8 @@ class ExecutionPlanner:
             source, dependents = queue.popleft()
             for node_id in dependents:
                 is_decided = node_id in ready or results.get(node_id) is not None
-                if is_decided or states[node_id]["status"] == "running":
+                is_asked = among is None or node_id in among
+                if is_decided or not is_asked or states[node_id]["status"] == "running":
                     continue
                 match self._decide(node_id, results, source, counts):
                     case "run":

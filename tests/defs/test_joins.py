@@ -288,3 +288,38 @@ def test_a_stock_executor_is_refused_where_a_join_does_not_wait_for_all() -> Non
         build_job(branched("all"), project=PROJECT, executor_def=executor)
     ours = flow_executor.configured({"max_concurrent": 1}, name="one_at_a_time")
     build_job(branched("any"), project=PROJECT, executor_def=ours)
+
+
+def in_a_body(nodes: dict[str, Any], wires: str) -> dict[str, Any]:
+    loop = {"start": "start", "loop": "control.for_each", "r": "return"}
+    loop["loop"] = node("control.for_each", values={"items": [1, 2]})
+    return draw({**loop, **nodes}, f"start > loop, loop.done > r, {wires}")
+
+
+def test_what_cannot_be_in_a_body_is_told() -> None:
+    nodes = {"both": "control.parallel", "a": "sleep", "j": node("sleep", join={"at_least": 3})}
+    wires = "loop.body > both, both.branch_1 > a, a > j, both.branch_2 > j"
+    (text,) = findings(in_a_body(nodes, wires), "join")
+    assert "asks for 3 exec edges to fire, and 2 lead to it" in text
+    nodes = {"it": "control.sequence", "a": "identity", "b": node("constant", values={"VALUE": 1})}
+    wires = "loop.body > it, it.then_1 > a, it.then_2 > b, b.value - a.value"
+    (text,) = findings(in_a_body(nodes, wires), "sequence_order")
+    assert text.startswith("node 'it' exec output 'then_2': it leads to node 'b'")
+
+
+def test_a_body_with_a_join_is_fused_only_where_nothing_could_run_beside_it() -> None:
+    short = node("text.split", values={"text": "x"})
+    nodes = {"both": "control.parallel", "a": "sleep", "b": short, "j": "sleep"}
+    wires = (
+        "loop.body > both, both.branch_1 > a, both.branch_2 > b, a > j, b > j, loop.item - j.value"
+    )
+    loop = in_a_body(nodes, wires)
+    next(each for each in loop["nodes"] if each["id"] == "loop")["data"]["parallel"] = 1
+    assert is_fused(loop)
+    next(each for each in loop["nodes"] if each["id"] == "j")["data"]["join"] = "any"
+    assert not is_fused(loop)
+
+
+def is_fused(flow: dict[str, Any]) -> bool:
+    graph = FlowOrchestrator(PROJECT).load(flow)
+    return graph["nodes"]["loop"]["region"]["fused"]

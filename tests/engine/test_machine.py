@@ -308,3 +308,24 @@ def test_an_event_of_a_node_that_does_not_run_is_refused():
     for event in (Due("start2"), Dropped("return"), ran("return")):
         with pytest.raises(RayflowError, match="neither runs nor waits"):
             run.machine.handle(event)
+
+
+def test_what_waits_without_a_wire_for_what_hangs_on_always_does_not_start_with_it():
+    """``last`` waits for ``tidy``, which runs though the run is about to fail."""
+    nodes = {
+        "start": "start", "bad": "boom", "steps": "control.sequence", "group": "control.group",
+        "one": "sleep", "tidy": "sleep", "more": "sleep", "last": "sleep", "r": "return",
+    }  # fmt: skip
+    wires = (
+        "start > bad, start > steps, steps.then_1 > group, group.body > one, group.always > tidy,"
+        "tidy > more, steps.then_2 > last, more > r, last > r, bad > r"
+    )
+    graph = FlowOrchestrator(PROJECT).load(draw(nodes, wires))
+    machine = FlowMachine(graph, ExecutionPlanner(graph), StateTracker(graph), ErrorHandler("stop"))
+    machine.handle(Begun())
+    machine.handle(ran("start"))
+    assert starts(machine.handle(ran("steps", "then_1", "then_2"))) == [("group", 0)]
+    machine.handle(failed("bad"))
+    assert starts(machine.handle(ran("group", "done", "always"))) == [("tidy", 0)]
+    assert starts(machine.handle(ran("tidy"))) == [("more", 0)]
+    assert machine.handle(ran("more"))[1:] == [End("failed")]
