@@ -11,6 +11,7 @@ from .nodes.control.fail import FailNode
 from .nodes.control.for_each import ForEachNode
 from .nodes.control.group import GroupNode
 from .nodes.control.parallel import ParallelNode
+from .nodes.control.sequence import SequenceNode
 from .nodes.control.while_ import WhileNode
 from .nodes.logic.assert_ import AssertNode
 from .nodes.logic.choose import ChooseNode
@@ -22,7 +23,7 @@ CONTROL_NODES: Mapping[str, type[ControlNode]] = {
     f"{each.__module__}.{each.__qualname__}": each
     for each in (
         AssertNode, BreakNode, ChooseNode, ContinueNode, FailNode, ForEachNode, GroupNode,
-        ParallelNode, SwitchNode, WhileNode,
+        ParallelNode, SequenceNode, SwitchNode, WhileNode,
     )
 }  # fmt: skip
 """By class path. A test finds those that were forgotten here."""

@@ -47,6 +47,7 @@ RETURN_CLASS = "rayflow_dagster.nodes.base.return_.ReturnNode"
 BREAK_CLASS = "rayflow_dagster.nodes.control.break_.BreakNode"
 CONTINUE_CLASS = "rayflow_dagster.nodes.control.continue_.ContinueNode"
 GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNode"
+SEQUENCE_CLASS = "rayflow_dagster.nodes.control.sequence.SequenceNode"
 SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
 
 IDLE_OPTION = "max_concurrency"
@@ -174,6 +175,9 @@ class GraphNode(TypedDict):
     description: NotRequired[str]
     handles_error: NotRequired[bool]
     """True when the node's ``error`` exec output is wired."""
+    join: NotRequired[int]
+    """How many of its exec edges have to fire, and that it waits for no more; absent where it waits
+    for all of them and runs if one fired."""
     resident: NotRequired[bool]
     """True when the node's actor outlives the run: what ``data.resident`` says, else the class."""
     resident_ttl: NotRequired[float]

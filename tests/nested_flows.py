@@ -95,7 +95,7 @@ class _Nesting:
     def statement(self, block: _Block) -> str:
         kinds = ["work", "work", "collect", "driven", "branch"]
         if block.depth < 3:
-            kinds += ["for_each", "for_each", "while_", "group", "parallel"]
+            kinds += ["for_each", "for_each", "while_", "group", "parallel", "sequence", "join"]
         if block.may_fail:
             kinds += ["risky", "flaky"]
         if block.may_leave:
@@ -179,6 +179,39 @@ class _Nesting:
             *self.block(one, [(both, "branch_1")], 2),
             *self.block(other, [(both, "branch_2")], 2),
         ]
+
+    def sequence(self, block: _Block, tail: list[Ref]) -> list[Ref]:
+        """Blocks one after another, of which one may be empty."""
+        count = self.rng.choice([2, 2, 3])
+        each = self.node("control.sequence", tail, {}, constantValues={"THEN": count})
+        return [
+            end
+            for number in range(count)
+            for end in self.block(
+                block.side(), [(each, f"then_{number + 1}")], self.rng.randint(0, 2)
+            )
+        ]
+
+    def join(self, block: _Block, tail: list[Ref]) -> list[Ref]:
+        """A node that starts when some of what leads to it has ended, and one that waits for all.
+
+        A side of those that it hangs on may fail or not be run, and so it may be skipped.
+        """
+        self.has_parallel |= block.may_fail
+        both = self.node("control.parallel", tail, {}, constantValues={"BRANCHES": 2})
+        one, other = block.side(may_leave=False), block.side(may_leave=False, may_fail=False)
+        choose = self.choice(block, [(both, "branch_2")])
+        ends = [
+            *self.block(one, [(both, "branch_1")], 2),
+            *self.block(other, [(choose, "yes")], 1),
+        ]
+        join = self.rng.choice(["any", {"at_least": 1}, {"at_least": 2}])
+        early = self.node(
+            "add", ends, {"x": self.number(block), "y": self.number(block)}, join=join
+        )
+        block.values.append((early, "result"))
+        last = self.node("collect", [*ends, (early, "exec_out"), (choose, "default")], {})
+        return [(last, "exec_out")]
 
     # --- regions ---
 

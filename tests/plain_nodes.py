@@ -71,6 +71,10 @@ def _parallel(values: Values, _: Values) -> Values:
     return {"exec_next": [f"branch_{number + 1}" for number in range(values["BRANCHES"])]}
 
 
+def _sequence(values: Values, _: Values) -> Values:
+    return {"exec_next": [f"then_{number + 1}" for number in range(values["THEN"])]}
+
+
 def _assert(values: Values, _: Values) -> Values:
     if _holds(values["CONDITION"], values):
         return {}
@@ -131,6 +135,7 @@ PLAIN: Mapping[str, Plain] = {
     "logic.choose": Plain(_choose, {"MATCH": "first"}),
     "logic.assert": Plain(_assert, {"MESSAGE": ""}),
     "control.parallel": Plain(_parallel, {"BRANCHES": 2}),
+    "control.sequence": Plain(_sequence, {"THEN": 2}),
     "control.fail": Plain(_fail),
     "variables.get_variable": Plain(
         lambda values, variables: {"value": variables[values["VARIABLE"]]}

@@ -14,6 +14,7 @@ wait for it).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from graphlib import CycleError, TopologicalSorter
 from keyword import iskeyword
 from operator import or_
 from random import Random
@@ -30,6 +31,7 @@ EVERY = 2**WORLDS - 1
 EXEC_OUTPUTS = {
     "branch": ("true", "false"), "choose": ("a", "b"), "switch": ("low", "high"),
     "logic.switch": (), "logic.choose": (), "control.parallel": (), "control.fail": (),
+    "control.sequence": (),
 }  # fmt: skip
 """Of the nodes that exec wires lead to; those of the built-ins follow from their constants."""
 PORTS: dict[str, tuple[str, ...]] = {
@@ -37,11 +39,12 @@ PORTS: dict[str, tuple[str, ...]] = {
     "boom": ("value",), "raises": ("value",), "sleep": ("value",), "add": ("x", "y"),
     "constant": (), "collect": ("a", "b", "c"), "branch": (), "choose": (), "switch": (),
     "logic.switch": (), "logic.choose": (), "logic.assert": (), "control.parallel": (),
-    "control.fail": (),
+    "control.fail": (), "control.sequence": (),
 }  # fmt: skip
 OUTPUT = {
     "add": "result", "collect": "values", "branch": None, "choose": None, "logic.switch": None,
     "logic.choose": None, "logic.assert": None, "control.parallel": None, "control.fail": None,
+    "control.sequence": None,
 }  # fmt: skip
 DEFAULTED = {"collect", "boom", "sleep"}
 FAILING = {"fragile", "boom", "raises", "logic.assert"}
@@ -83,6 +86,8 @@ class _Drawing:
     fires: list[_Output] = field(default_factory=list)
     brings: list[_Output] = field(default_factory=list)
     after_barrier: set[str] | None = None
+    early: set[str] = field(default_factory=set)
+    """The joins that do not wait for all that leads to them by exec edges."""
     choices: int = 0
     on_error: str = "stop"
     settings: dict[str, Any] = field(default_factory=dict)
@@ -146,7 +151,7 @@ class _Drawing:
 
     def pick_kind(self) -> str:
         kinds = ["identity", "identity", "async_identity", "add", "add", "constant", "collect"]
-        kinds.append("control.parallel")
+        kinds += ["control.parallel", "control.sequence", "control.sequence"]
         if not self.race_free:
             kinds.append("sleep")
         if self.choices + 2 < CHOICES:
@@ -192,6 +197,8 @@ class _Drawing:
                 return {"CASES": {n: self.rng.choice(EXPRESSIONS) for n in names}, "MATCH": match}
             case "control.parallel":
                 return {"BRANCHES": count}
+            case "control.sequence":
+                return {"THEN": count}
             case "logic.assert":
                 return {"CONDITION": self.rng.choice(EXPRESSIONS), "MESSAGE": "{n} is wrong"}
             case "control.fail":
@@ -224,14 +231,26 @@ class _Drawing:
         self.add_outputs(node_id, kind, runs, is_handled=False)
 
     def exec_into(self, node_id: str) -> int:
-        """Draw exec edges into a node; the worlds in which one of them fires."""
-        runs = 0
-        for output in self.rng.sample(
-            self.fires, min(len(self.fires), self.rng.choice([1, 1, 2, 3]))
-        ):
+        """Draw exec edges into a node, which may be a join of some of them; the worlds in which it
+        runs.
+        """
+        outputs = self.rng.sample(self.fires, min(len(self.fires), self.rng.choice([1, 1, 2, 3])))
+        for output in outputs:
             self.exec_wire(output, node_id)
-            runs |= output.worlds
-        return runs
+        met = [EVERY, *[0] * len(outputs)]
+        """By number: the worlds in which so many of them fire, or more."""
+        for output in outputs:
+            for number in range(len(outputs), 0, -1):
+                met[number] |= met[number - 1] & output.worlds
+        possible = [number for number in range(1, len(met)) if met[number]]
+        if not possible or self.maybe(0.6):
+            return met[1]
+        count = self.rng.choice(possible)
+        join = "any" if count == 1 and self.maybe(0.7) else {"at_least": count}
+        next(node for node in self.nodes if node["id"] == node_id)["data"]["join"] = join
+        if len(outputs) > 1 or count > 1:
+            self.early.add(node_id)
+        return met[count]
 
     def fill_ports(self, node_id: str, kind: str, values: dict[str, Any], runs: int | None) -> int:
         """Give every input a wire, a value or its default; the worlds in which the node runs."""
@@ -328,8 +347,13 @@ class _Drawing:
                 self.add_outputs(handler, "identity", failed, is_handled=False)
         names = EXEC_OUTPUTS.get(kind, ("exec_out",))
         match kind:
-            case "logic.switch" | "logic.choose" | "control.parallel" | "control.fail":
-                names, shares = self.shares_of_cases(kind, good)
+            case "control.fail":
+                names, shares = (), []
+            case "control.parallel" | "control.sequence":
+                names = numbered_outputs(self.nodes[-1])
+                shares = [good] * len(names)
+            case "logic.switch" | "logic.choose":
+                names, shares = self.shares_of_cases(good)
             case "branch" | "switch":
                 side = self.choice()
                 shares = [good & side, good & ~side]
@@ -347,14 +371,9 @@ class _Drawing:
         if self.after_barrier is not None:
             self.after_barrier.add(node_id)
 
-    def shares_of_cases(self, kind: str, good: int) -> tuple[tuple[str, ...], list[int]]:
+    def shares_of_cases(self, good: int) -> tuple[tuple[str, ...], list[int]]:
         """The exec outputs of the built-in that was drawn last, each with its worlds."""
         values = self.nodes[-1]["data"]["constantValues"]
-        if kind == "control.fail":
-            return (), []
-        if kind == "control.parallel":
-            count = values["BRANCHES"]
-            return tuple(f"branch_{number + 1}" for number in range(count)), [good] * count
         names = (*map(str, values["CASES"]), "default")
         one, other = self.choice(), self.choice()
         shares = [good & one & other, good & one & ~other, good & ~one & other]
@@ -367,9 +386,12 @@ class _Drawing:
 
     def ends(self) -> Iterator[str]:
         """The nodes that nothing waits for, though it can."""
-        sources = {edge["source"] for edge in self.edges} | {
-            node["id"] for node in self.nodes if node["type"] == class_path("control.fail")
+        sources = {
+            edge["source"]
+            for edge in self.edges
+            if edge["type"] != "exec" or edge["target"] not in self.early
         }
+        sources |= {n["id"] for n in self.nodes if n["type"] == class_path("control.fail")}
         return (node["id"] for node in self.nodes if node["id"] not in sources)
 
     def give_ends_a_value(self) -> None:
@@ -434,7 +456,74 @@ def make_flow(
         "on_error": drawing.on_error, "variables": drawing.variables,
         "settings": drawing.settings,
     }  # fmt: skip
+    if not can_wait(flow):
+        unordered(flow)
     return RandomFlow(flow, drawing.inputs)
+
+
+def numbered_outputs(node: dict[str, Any]) -> tuple[str, ...]:
+    """The exec outputs of a ``control.parallel`` or ``control.sequence``."""
+    ((constant, count),) = node["data"]["constantValues"].items()
+    word = {"BRANCHES": "branch", "THEN": "then"}[constant]
+    return tuple(f"{word}_{number + 1}" for number in range(count))
+
+
+def waits_of_sequences(flow: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(earlier, later): what only one output of a sequence leads to, and what a later one does."""
+    into = {node["id"]: 0 for node in flow["nodes"]}
+    for edge in flow["edges"]:
+        into[edge["target"]] += edge["type"] == "exec"
+    roots = {node_id for node_id, count in into.items() if not count}
+    every = exec_reached(flow, roots, [])
+    for node in flow["nodes"]:
+        if node["type"] != class_path("control.sequence"):
+            continue
+        wires = [
+            [e for e in flow["edges"] if (e["source"], e["sourceHandle"]) == (node["id"], output)]
+            for output in numbered_outputs(node)
+        ]
+        for number, own in enumerate(wires):
+            earlier = every - exec_reached(flow, roots, own)
+            later = {edge["target"] for after in wires[number + 1 :] for edge in after}
+            yield from ((one, other) for one in earlier for other in later)
+
+
+def exec_reached(flow: dict[str, Any], roots: set[str], cut: list[dict[str, Any]]) -> set[str]:
+    """The nodes that exec edges lead to from ``roots``, where some edges are cut."""
+    found, queue = set(roots), list(roots)
+    while queue:
+        here = queue.pop()
+        for edge in flow["edges"]:
+            leads = edge["type"] == "exec" and edge["source"] == here and edge not in cut
+            if leads and edge["target"] not in found:
+                found.add(edge["target"])
+                queue.append(edge["target"])
+    return found
+
+
+def can_wait(flow: dict[str, Any]) -> bool:
+    """Whether no sequence makes its nodes wait in a circle."""
+    sources: dict[str, set[str]] = {node["id"]: set() for node in flow["nodes"]}
+    wires = [(edge["source"], edge["target"]) for edge in flow["edges"]]
+    for source, target in (*wires, *waits_of_sequences(flow)):
+        sources[target].add(source)
+    try:
+        TopologicalSorter(sources).prepare()
+    except CycleError:
+        return False
+    return True
+
+
+def unordered(flow: dict[str, Any]) -> None:
+    """Make each sequence a node that fires all of its outputs at the same time."""
+    for node in flow["nodes"]:
+        if node["type"] == class_path("control.sequence"):
+            node["type"] = class_path("control.parallel")
+            values = node["data"]["constantValues"]
+            values["BRANCHES"] = values.pop("THEN")
+            for edge in flow["edges"]:
+                if edge["source"] == node["id"]:
+                    edge["sourceHandle"] = edge["sourceHandle"].replace("then", "branch")
 
 
 @st.composite

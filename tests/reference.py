@@ -26,7 +26,7 @@ Where the documentation says nothing, this is meant:
   what a failed group brought; what another node that failed should bring, they wait for in vain.
 - ``on_error: continue`` holds in a body as it does in the flow.
 
-Not here: subflows, ``join``, ``control.sequence``, timeouts, variables read or written without exec
+Not here: subflows, timeouts, variables read or written without exec
 wires, classes with an output ``error`` of their own.
 """
 
@@ -34,6 +34,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from plain_nodes import PLAIN, Plain
@@ -47,9 +48,12 @@ from rayflow_dagster.errors import (
 )
 
 Edge = Mapping[str, Any]
+Incoming = Mapping[str, list[tuple[str | None, Edge]]]
+"""Node of a level -> the edges that lead to it or into its body, with where each of them comes from
+on this level; None where it comes from outside."""
 REGIONS = ("control.for_each", "control.while", "control.group")
 INLINE = ("start", "return", "logic.switch", "logic.choose", "logic.assert", "control.fail",
-          "control.parallel", "control.break", "control.continue")  # fmt: skip
+          "control.parallel", "control.sequence", "control.break", "control.continue")  # fmt: skip
 """What runs in the run's own process, once."""
 ONCE = {
     "DataNotAvailableError", "SecretError", "VariableError", "ExpressionError",
@@ -122,6 +126,7 @@ class FlowMeaning:
         self.stops = flow.get("on_error", "stop") == "stop"
         self.variables = {n: spec["default"] for n, spec in flow.get("variables", {}).items()}
         self.kind, self.regions_of = cache(self._kind), cache(self._regions_of)
+        self.into, self.waits = cache(self._into), cache(self._waits)
 
     # --- who is in a body ---
 
@@ -155,15 +160,12 @@ class FlowMeaning:
 
     def run_level(self, level: str | None, values: Mapping[tuple[str, str], Any]) -> Ended:
         run = Ended(values=dict(values), fired={(level or "", "body")})
-        waiting = [node_id for node_id in self.nodes if self.region_of(node_id) == level]
-        into: dict[str, list[tuple[str | None, Edge]]] = {node_id: [] for node_id in waiting}
-        for edge in self.edges:
-            source, target = (self.seen_from(level, edge[end]) for end in ("source", "target"))
-            if target in into and source != target:
-                into[target].append((source, edge))
+        into = self.into(level)
+        waiting = [*into]
         started: list[str] = []
         while waiting or started:
-            settled = [n for n in waiting if self.may_settle(n, into[n], run)]
+            awaited = self.waits(level)
+            settled = [n for n in waiting if self.may_settle(n, into[n], awaited[n], run)]
             dead = [n for n in settled if not self.lives(n, run)]
             run.statuses |= dict.fromkeys(dead, "skipped")
             starting = [] if dead else settled
@@ -179,17 +181,35 @@ class FlowMeaning:
         run.statuses |= dict.fromkeys(waiting, "skipped" if run.left else "pending")
         return run
 
+    def _into(self, level: str | None) -> Incoming:
+        nodes = [node_id for node_id in self.nodes if self.region_of(node_id) == level]
+        into: dict[str, list[tuple[str | None, Edge]]] = {node_id: [] for node_id in nodes}
+        for edge in self.edges:
+            source, target = (self.seen_from(level, edge[end]) for end in ("source", "target"))
+            if target in into and source != target:
+                into[target].append((source, edge))
+        return into
+
     def turn(self, node_id: str) -> tuple[bool, int]:
         needs_worker = self.kind(node_id) not in INLINE
         return needs_worker, -self.data(node_id).get("priority", 0) if needs_worker else 0
 
-    def may_settle(self, node_id: str, into: list[tuple[str | None, Edge]], run: Ended) -> bool:
+    def may_settle(
+        self, node_id: str, into: list[tuple[str | None, Edge]], awaited: set[str], run: Ended
+    ) -> bool:
         """Whether all that leads to a node is settled, and nothing forbids it to start."""
-        for source, edge in into:
+        for _, edge in into:
             if is_exec(edge) and (edge["source"] in run.late or self.is_last(edge, run)):
                 run.late.add(node_id)
-            if source is not None and source not in run.statuses:
+        join = self.join(node_id)
+        if join is not None:
+            into = [end for end in into if end[1]["target"] != node_id or not is_exec(end[1])]
+            if not self.is_decided(node_id, join, run):
                 return False
+        sources = {source for source, _ in into if source is not None}
+        failed = any(run.statuses.get(source) == "failed" for source in awaited)
+        if failed or not run.statuses.keys() >= sources | awaited:
+            return False
         is_late = node_id in run.late
         for source, edge in into:
             if source is None or run.statuses[source] != "failed":
@@ -197,7 +217,30 @@ class FlowMeaning:
             is_group = self.kind(source) == "control.group"
             if not (is_late and is_group and (self.is_last(edge, run) or not is_exec(edge))):
                 return False
-        return is_late or not (run.left or (run.failure and self.stops))
+        if is_late or not (run.left or (run.failure and self.stops)):
+            return True
+        is_skipped = run.left in ("break", "continue") and not run.failure
+        return is_skipped and not self.lives(node_id, run)
+
+    def join(self, node_id: str) -> int | None:
+        """How many exec edges have to fire, of a node that waits for no more than those."""
+        match self.data(node_id).get("join"):
+            case "any":
+                return 1
+            case {"at_least": int(count)}:
+                return count
+        return None
+
+    def is_decided(self, node_id: str, join: int, run: Ended) -> bool:
+        """Whether so many exec edges into a node have fired, or cannot fire any more."""
+        execs = [e for e in self.edges if e["target"] == node_id and is_exec(e)]
+        fired = sum((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+        settled = {n for n, status in run.statuses.items() if status != "failed"}
+        may_fire = sum(
+            e["source"] not in settled and (e["source"], e["sourceHandle"]) not in run.fired
+            for e in execs
+        )
+        return fired >= join or fired + may_fire < join
 
     def is_last(self, edge: Edge, run: Ended) -> bool:
         """Whether it is an ``always`` that has fired."""
@@ -211,8 +254,40 @@ class FlowMeaning:
             return False
         execs = [e for e in self.edges if e["target"] == node_id and is_exec(e)]
         if execs:
-            return any((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+            fired = sum((e["source"], e["sourceHandle"]) in run.fired for e in execs)
+            return fired >= (self.join(node_id) or 1)
         return not self.absent(node_id, self.given(node_id, run.values))
+
+    # --- sequences ---
+
+    def _waits(self, level: str | None) -> dict[str, set[str]]:
+        """Node of a level -> what earlier outputs of sequences have started, which it waits for.
+        Without what is driven by data, where with that some would wait for each other."""
+        into = self.into(level)
+        for with_data in (True, False):
+            waits: dict[str, set[str]] = {node_id: set() for node_id in into}
+            for sequence in into:
+                if self.kind(sequence) == "control.sequence":
+                    self.add_waits(sequence, into, waits, with_data=with_data)
+            if not is_circular(into, waits):
+                break
+        return waits
+
+    def add_waits(
+        self, sequence: str, into: Incoming, waits: dict[str, set[str]], *, with_data: bool
+    ) -> None:
+        given = self.given(sequence, {})
+        outputs = self.plain["control.sequence"].run(given, {})["exec_next"]
+        targets = [
+            {n for n in into for _, e in into[n] if is_from(e, sequence, output)}
+            for output in outputs
+        ]
+        started: set[str] = set()
+        for number, output in enumerate(outputs):
+            late = behind(into, set().union(*targets[number:]))
+            for target in targets[number]:
+                waits[target] |= started - late
+            started |= started_by(into, sequence, output, with_data=with_data)
 
     # --- one node ---
 
@@ -394,13 +469,49 @@ class FlowMeaning:
 
     def is_wired(self, node_id: str, output: str) -> bool:
         """Whether an exec wire goes out of an exec output."""
-        return any(
-            is_exec(e) and (e["source"], e["sourceHandle"]) == (node_id, output) for e in self.edges
-        )
+        return any(is_from(edge, node_id, output) for edge in self.edges)
 
 
 class _BodyError(Exception):
     """A body has failed; its argument is the ``Failure``."""
+
+
+def is_circular(into: Incoming, waits: Mapping[str, set[str]]) -> bool:
+    """Whether some nodes of a level would wait for each other."""
+    sources = {n: {source for source, _ in into[n] if source} | waits[n] for n in into}
+    try:
+        TopologicalSorter(sources).prepare()
+    except CycleError:
+        return True
+    return False
+
+
+def behind(into: Incoming, node_ids: set[str]) -> set[str]:
+    """These nodes of a level, and all that edges lead to from them."""
+    found = set(node_ids)
+    while fresh := {n for n in into if any(source in found for source, _ in into[n])} - found:
+        found |= fresh
+    return found
+
+
+def started_by(into: Incoming, sequence: str, output: str, *, with_data: bool) -> set[str]:
+    """What exec edges lead to through this output alone; ``with_data`` also what is driven by the
+    data of that."""
+
+    @cache
+    def is_started(node_id: str | None) -> bool:
+        edges = into.get(node_id or "", [])
+        execs = [(source, edge) for source, edge in edges if is_exec(edge)]
+        if execs:
+            return all(is_from(e, sequence, output) or is_started(source) for source, e in execs)
+        return with_data and any(is_started(source) for source, _ in edges)
+
+    return {node_id for node_id in into if is_started(node_id)}
+
+
+def is_from(edge: Edge, node_id: str, output: str) -> bool:
+    """Whether it is an exec edge out of this exec output."""
+    return is_exec(edge) and (edge["source"], edge["sourceHandle"]) == (node_id, output)
 
 
 def is_exec(edge: Edge) -> bool:

@@ -78,6 +78,16 @@ def test_random_nested_flows_have_all_that_they_are_to_have() -> None:
     }
     assert wanted <= seen
     assert {("BreakNode", "completed"), ("ContinueNode", "completed")} <= seen
+    in_bodies = {
+        (str(node["data"].get("join", node["type"].rpartition(".")[2])), run.statuses[node["id"]])
+        for flow, end in zip(drawn, ended, strict=True)
+        for run in levels(end)
+        for node in flow.flow["nodes"]
+        if run is not end and node["id"] in run.statuses
+    }
+    assert {("SequenceNode", "completed"), ("SequenceNode", "skipped")} <= in_bodies
+    assert {("any", "completed"), ("{'at_least': 2}", "completed")} <= in_bodies
+    assert {("any", "pending"), ("{'at_least': 2}", "skipped")} <= in_bodies
     handles = {edge["sourceHandle"] for each in drawn for edge in each.flow["edges"]}
     assert {"exhausted", "always", "error", "errors", "count", "item", "index"} <= handles
     for key, values in {

@@ -33,13 +33,16 @@ def _may_be_fused(node: GraphNode) -> bool:
 
 
 def _most_side_by_side(body: ExecutionGraph) -> int:
-    """How many of the nodes that may take long can be ready at the same time, at the most."""
+    """How many of the nodes that may take long can be ready at the same time, at the most. Behind
+    a join all of them may be: it starts while what leads to it is at work.
+    """
     levels: dict[str, int] = {}
     widths: dict[int, int] = {}
+    has_joins = any("join" in node for node in body["nodes"].values())
     for node_id in body["execution_order"]:
         node = body["nodes"][node_id]
         before = (levels[source] for source in node["dependencies"])
-        levels[node_id] = 1 + max(before, default=0)
+        levels[node_id] = 0 if has_joins else 1 + max(before, default=0)
         if "body" in node or not node["class_path"].startswith(f"{BUILTIN_PACKAGE}."):
             widths[levels[node_id]] = widths.get(levels[node_id], 0) + 1
     return max(widths.values(), default=0)

@@ -227,6 +227,7 @@ def _graph_node(
     metadata = cast(NodeMetadata, node.metadata)
     constants = {name: spec["value"] for name, spec in node.constants.items()}
     constants |= {name: value for name, value in node.values.items() if name in constants}
+    join = flow.join_of(node.id)
     values = {name: node.values[name] for name in node.inputs if name in node.values}
     with_secrets = {k: v for k, v in node.defaults.items() if has_secret(secrets_in(v))}
     return {
@@ -240,6 +241,7 @@ def _graph_node(
         "values": secrets_in({**with_secrets, **values}),
         "description": node.data.get("description") or metadata.get("description", ""),
         "handles_error": flow.handles_error(node.id),
+        **cast(GraphNode, {} if join is None else {"join": join}),
         **node_options(node, flow.settings),
     }
 

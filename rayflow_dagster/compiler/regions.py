@@ -23,6 +23,7 @@ from rayflow_dagster.types import (
 )
 
 from .resolved import ENDS_OF_BODY, Edge, Node, ResolvedFlow, Scope, Timing
+from .sequences import order_sequences
 from .variable_reads import schedule_variables
 
 BODY = "body"
@@ -192,10 +193,10 @@ class _Placing:
 
 def placed(flow: ResolvedFlow) -> ResolvedFlow:
     """``flow`` with its bodies, as far as they can be told where it breaks rules, and with the
-    types of its loops' items. One without regions has the times of its variable nodes.
+    types of its loops' items. One without regions has what waits without a wire.
     """
     if not flow.regions:
-        return schedule_variables(flow)
+        return _timed(flow)
     if len(flow.starts) != 1:
         return flow
     order = flow.order if flow.is_acyclic else _order_of_cyclic(flow)
@@ -421,7 +422,12 @@ def _made(flow: ResolvedFlow, levels: Mapping[Scope, _Level], scope: Scope) -> R
         timing=Timing(after=level.after),
         handed=tuple(level.handed),
     )
-    return schedule_variables(made)
+    return _timed(made)
+
+
+def _timed(flow: ResolvedFlow) -> ResolvedFlow:
+    """One level of a flow with what waits without a wire in it."""
+    return schedule_variables(order_sequences(flow))
 
 
 def _outside(flow: ResolvedFlow, node: Node, level: _Level) -> Node:

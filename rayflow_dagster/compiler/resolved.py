@@ -1,12 +1,12 @@
 """A canonical flow with every name looked up: what rules and graph passes read."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.suggest import Hints
@@ -166,6 +166,15 @@ class Node:
         is_general = not self.is_start and not self.is_return
         return is_general and bool(self.exec_outputs) and ERROR_PORT not in self.exec_outputs
 
+    @property
+    def join(self) -> int | None:
+        """How many exec edges have to fire; None where it waits for all and one is enough."""
+        said = self.data.get("join")
+        if said == "any":
+            return 1
+        count = said.get("at_least") if isinstance(said, Mapping) else None
+        return count if type(count) is int and count > 0 else None
+
     def output_type(self, port: str) -> str | None:
         """The type of an output, the implicit ``error`` included; None where there is none."""
         if port == ERROR_PORT and self.can_handle_error:
@@ -180,9 +189,22 @@ class Node:
         return f"'{self.id}' ({self.label})" if self.label not in ("", self.id) else f"'{self.id}'"
 
 
+class Misordered(NamedTuple):
+    """A node that an output of a sequence leads to, and that waits for one of a later output."""
+
+    sequence: str
+    output: str
+    """The later one."""
+    node: str
+    waits_for: str
+    """A node that the later one leads to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When variable nodes that no exec edge leads to read and write."""
+    """What the outputs of sequences wait for, and when variable nodes that no exec edge leads to
+    read and write.
+    """
 
     after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Node id -> the nodes that it waits for though no edge leads from them."""
@@ -192,6 +214,10 @@ class Timing:
     """A read -> the nodes at whose moments it happens; one where it has one moment."""
     circle: tuple[str, ...] = ()
     """Nodes that would wait for each other in a circle, each for the one before it."""
+    misordered: tuple[Misordered, ...] = ()
+    """What makes such a circle of a sequence."""
+    crowded: tuple[tuple[str, str], ...] = ()
+    """Outputs of sequences (node, exec output) where too many nodes would wait for too many."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +271,11 @@ class ResolvedFlow:
             by_port.setdefault(edge.target_port, []).append(edge)
         return by_port
 
+    def join_of(self, node_id: str) -> int | None:
+        """How many exec edges have to fire, of a node that waits for no more than those."""
+        count = self.nodes[node_id].join
+        return None if count == 1 and len(self.exec_into(node_id)) == 1 else count
+
     def handles_error(self, node_id: str) -> bool:
         """Whether the implicit ``error`` exec output of the node is wired."""
         return node_id in self.error_handlers
@@ -281,6 +312,17 @@ class ResolvedFlow:
         }
 
     @cached_property
+    def awaited(self) -> Mapping[str, list[str]]:
+        """``dependencies`` without those whose exec edges a join may not wait for."""
+        awaited = dict(self.dependencies)
+        for node_id in self.nodes:
+            if self.join_of(node_id) is not None:
+                data = (e.source for e in self.data_into(node_id) if not e.leads_back)
+                waits = self.timing.after.get(node_id, ())
+                awaited[node_id] = list(dict.fromkeys((*data, *waits)))
+        return awaited
+
+    @cached_property
     def order(self) -> list[str]:
         """Node ids, sources first, drawing order where free. Nodes of a circle, and those behind
         one, are left out.
@@ -313,7 +355,8 @@ class ResolvedFlow:
     def _led_to_only_by(self, off: set[str], node_id: str) -> bool:
         exec_edges = self.exec_into(node_id)
         if exec_edges:
-            return all(edge.source in off for edge in exec_edges)
+            left = sum(edge.source not in off for edge in exec_edges)
+            return left < min(self.join_of(node_id) or 1, len(exec_edges))
         return any(
             all(edge.source in off for edge in edges)
             for port, edges in self.wired_inputs(node_id).items()
@@ -375,6 +418,19 @@ def topological_order(dependencies: Mapping[Key, Sequence[Key]]) -> list[Key]:
             if not missing[dependent]:
                 heappush(ready, position[dependent])
     return order
+
+
+def circle_of(dependencies: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Nodes that wait for each other, each for the one before it."""
+    known = {node_id: list(sources) for node_id, sources in dependencies.items()}
+    free = set(topological_order(known))
+    here = next(node_id for node_id in known if node_id not in free)
+    path: dict[str, None] = {}
+    while here not in path:
+        path[here] = None
+        here = next(source for source in known[here] if source not in free)
+    circle = list(path)
+    return tuple(reversed(circle[circle.index(here) :]))
 
 
 def merged_settings(flow: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,8 @@ class FlowValidator:
 
     def _check_level(self, flow: ResolvedFlow, region: str | None = None) -> Iterator[Finding]:
         """The rules about what can happen in a run, of one level of a flow and those in it."""
+        for rule in control.SEQUENCES:
+            yield from rule(flow)
         yield from values.variable_circle(flow)
         yield from regions.circle_through_region(flow)
         if flow.is_acyclic:

@@ -7,7 +7,7 @@ it. What waits without a wire only waits: it runs whether or not what it waits f
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -19,9 +19,9 @@ from .resolved import (
     Node,
     ResolvedFlow,
     Timing,
+    circle_of,
     is_variable_node,
     named_variable,
-    topological_order,
 )
 
 Waits = dict[str, list[str]]
@@ -58,7 +58,7 @@ def schedule_variables(flow: ResolvedFlow) -> ResolvedFlow:
     if scheduled.is_acyclic:
         scheduled = _order_unneeded(scheduled, uses)
     if not scheduled.is_acyclic:
-        return replace(flow, timing=Timing(circle=_circle(scheduled.dependencies)))
+        return replace(flow, timing=Timing(circle=circle_of(scheduled.dependencies)))
     return replace(scheduled, timing=replace(scheduled.timing, writes=tuple(pairs)))
 
 
@@ -80,17 +80,17 @@ def _order_writes(
     """
     waits: Waits = {}
     pairs: list[tuple[str, str]] = []
-    bits, before = _bits(flow), _before(flow)
+    bits, before, settled = _bits(flow), _before(flow), _settled(flow)
     for ids in uses.values():
         so_far = 0
         writes = [id_ for id_ in ids if not _reads_only(flow, id_) and not flow.exec_into(id_)]
         for write in writes:
-            unordered = _named(flow, so_far & ~before[write])
+            unordered = _named(flow, so_far & ~settled[write])
             pairs += [(earlier, write) for earlier in islice(unordered, MAX_WRITES)]
             so_far |= bits[write]
         for other in ids:
             if not so_far & bits[other]:
-                late = _named(flow, so_far & ~before[other])
+                late = _named(flow, so_far & ~settled[other])
                 free = (write for write in late if not before[write] & bits[other])
                 waits[other] = list(islice(free, MAX_WRITES))
     return _with_waits(flow, waits), pairs
@@ -100,9 +100,11 @@ def _unordered(flow: ResolvedFlow, pairs: list[tuple[str, str]]) -> list[tuple[s
     """The pairs of which neither waits for the other."""
     if not pairs:
         return pairs
-    bits, before = _bits(flow), _before(flow)
+    bits, settled = _bits(flow), _settled(flow)
     return [
-        (one, two) for one, two in pairs if not (before[one] & bits[two] or before[two] & bits[one])
+        (one, two)
+        for one, two in pairs
+        if not (settled[one] & bits[two] or settled[two] & bits[one])
     ]
 
 
@@ -111,13 +113,13 @@ def _order_unneeded(flow: ResolvedFlow, uses: Mapping[str, list[str]]) -> Resolv
     the exec-driven writes that nothing orders with it.
     """
     waits: Waits = {}
-    bits, before = _bits(flow), _before(flow)
+    bits, before, settled = _bits(flow), _before(flow), _settled(flow)
     for ids in uses.values():
         reads = [id_ for id_ in ids if _reads_only(flow, id_) and not flow.exec_into(id_)]
         for write in ids if reads else ():
             if not _reads_only(flow, write) and flow.exec_into(write):
                 free = [id_ for id_ in reads if not before[id_] & bits[write]]
-                waits[write] = [id_ for id_ in free if not before[write] & bits[id_]]
+                waits[write] = [id_ for id_ in free if not settled[write] & bits[id_]]
     return _with_waits(flow, waits)
 
 
@@ -134,11 +136,15 @@ class _Reads:
         edges: list[Edge] = []
         waits: Waits = {}
         moments: dict[str, tuple[str, ...]] = {}
+        nodes = dict(self.flow.nodes)
         for node in self.flow.nodes.values():
             if self._is_read(node):
                 moments[node.id], found, waits[node.id] = self._moments(node.id)
                 edges += found
-        timed = replace(self.flow, edges=(*self.flow.edges, *edges))
+                joins = [self.flow.nodes[id_].data.get("join") for id_ in moments[node.id]]
+                if any(joins):  # of several moments one only is right, and a rule tells
+                    nodes[node.id] = replace(node, data={**node.data, "join": joins[0]})
+        timed = replace(self.flow, nodes=nodes, edges=(*self.flow.edges, *edges))
         return _with_waits(replace(timed, timing=replace(timed.timing, reads=moments)), waits)
 
     def _moments(self, read: str) -> tuple[tuple[str, ...], list[Edge], list[str]]:
@@ -169,8 +175,9 @@ class _Reads:
         if node_id in self._known:
             return self._known[node_id]
         settled = 0
-        for edge in self.flow.exec_into(node_id):
-            settled |= self._bits[edge.source] | self._before[edge.source]
+        waits_for_all = self.flow.join_of(node_id) is None
+        for edge in self.flow.exec_into(node_id) if waits_for_all else ():
+            settled |= self._bits[edge.source] | self._settled[edge.source]
         found, queue = {node_id}, [node_id]
         others = []
         while queue:
@@ -200,6 +207,10 @@ class _Reads:
     @cached_property
     def _before(self) -> Bits:
         return _before(self.flow)
+
+    @cached_property
+    def _settled(self) -> Bits:
+        return _settled(self.flow)
 
     @cached_property
     def _lazy(self) -> set[str]:
@@ -259,11 +270,20 @@ def _bits(flow: ResolvedFlow) -> Bits:
 
 
 def _before(flow: ResolvedFlow) -> Bits:
-    """All that a node waits for, directly or not."""
+    """All that leads to a node, directly or not."""
+    return _gathered(flow, flow.dependencies)
+
+
+def _settled(flow: ResolvedFlow) -> Bits:
+    """All that has settled before a node runs: a join may not wait for what leads to it."""
+    return _gathered(flow, flow.awaited)
+
+
+def _gathered(flow: ResolvedFlow, sources: Mapping[str, list[str]]) -> Bits:
     bits, before = _bits(flow), Bits()
     for node_id in flow.order:
         before[node_id] = 0
-        for source in flow.dependencies[node_id]:
+        for source in sources[node_id]:
             before[node_id] |= before[source] | bits[source]
     return before
 
@@ -274,16 +294,3 @@ def _named(flow: ResolvedFlow, nodes: int) -> Iterator[str]:
         at = nodes.bit_length() - 1
         yield flow.order[at]
         nodes ^= 1 << at
-
-
-def _circle(dependencies: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Nodes that wait for each other, each for the one before it."""
-    known = {node_id: list(sources) for node_id, sources in dependencies.items()}
-    free = set(topological_order(known))
-    here = next(node_id for node_id in known if node_id not in free)
-    path: dict[str, None] = {}
-    while here not in path:
-        path[here] = None
-        here = next(source for source in known[here] if source not in free)
-    circle = list(path)
-    return tuple(reversed(circle[circle.index(here) :]))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from rayflow_dagster.compiler.graph import GraphBuilder
 from rayflow_dagster.compiler.rules.runs import uncertain_inputs
 from rayflow_dagster.compiler.starts.assets import declared_assets
 from rayflow_dagster.compiler.starts.triggers import declared_triggers
+from rayflow_dagster.errors import ValidationError
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import FlowData
@@ -112,7 +114,13 @@ def compile_flow(
 def build_compiled_job(
     flow: CompiledFlow, raw: Mapping[str, Any], executor_def: ExecutorDefinition
 ) -> JobDefinition:
-    """The job of a compiled flow."""
+    """The job of a compiled flow.
+
+    Raises:
+        ValidationError: another executor than ours cannot run it.
+    """
+    if executor_def.executor_creation_fn is not flow_executor.executor_creation_fn:
+        _refuse_joins(flow)
     ops = {node_id: build_op(flow, node_id) for node_id in flow.graph["execution_order"]}
     _make_room_for_recursion(len(ops))
     graph = GraphDefinition(
@@ -140,6 +148,17 @@ def build_compiled_job(
         },
         metadata=_job_metadata(flow),
     )
+
+
+def _refuse_joins(flow: CompiledFlow) -> None:
+    problems = [
+        f"node '{node_id}' data.join: it starts before all that leads to it has settled, which "
+        "only the executor of rayflow_dagster can do; leave out executor_def"
+        for node_id, node in flow.graph["nodes"].items()
+        if "join" in node
+    ]
+    if problems:
+        raise ValidationError(problems, flow.name)
 
 
 def _make_room_for_recursion(nodes: int) -> None:
@@ -171,7 +190,7 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     if waits:
         # Dagster skips a step of whose fan-in nothing came, so START, which always runs, is in it.
         sources = dict.fromkeys((flow.graph["start_node"], *waits))
-        ends = [_some_output(flow, source) for source in sources]
+        ends = list(dict.fromkeys(end for source in sources for end in _settling(flow, source)))
         dependencies[AFTER_INPUT] = MultiDependencyDefinition(ends)
     for port, wires in flow.wires[node_id].items():
         ends = [
@@ -186,11 +205,20 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     return dependencies
 
 
-def _some_output(flow: CompiledFlow, node_id: str) -> DependencyDefinition:
-    """An output of a node, for a step that only waits for it."""
+def _settling(flow: CompiledFlow, node_id: str) -> list[DependencyDefinition]:
+    """What a step that only waits for a node depends on: an output of the node or, of one that has
+    none, all that it depends on itself.
+    """
     ports = flow.ports[node_id]
-    name = next(iter((*ports.exec_outputs.values(), *ports.outputs.values())))
-    return DependencyDefinition(flow.steps[node_id], name)
+    names = (*ports.exec_outputs.values(), *ports.outputs.values())
+    if names:
+        return [DependencyDefinition(flow.steps[node_id], names[0])]
+    ends = [*flow.exec_wires[node_id], *chain.from_iterable(flow.wires[node_id].values())]
+    return [
+        end
+        for source in dict.fromkeys(source for source, _ in ends)
+        for end in _settling(flow, source)
+    ]
 
 
 def _title(raw: Any, file: Path | None) -> str:

@@ -29,7 +29,7 @@ from rayflow_dagster.types import ALWAYS, ExecutionGraph, NodeResult
 
 from .error_handler import ErrorHandler
 from .failures import error_of, is_tried_again, retry_delay
-from .planner import ExecutionPlanner, ends_at_return, skipped_result
+from .planner import Counts, ExecutionPlanner, Plan, ends_at_return, skipped_result
 from .tracker import StateTracker
 
 AFTER_RETURN = "a RETURN was reached first"
@@ -139,6 +139,8 @@ class FlowMachine:
         """How often a node that is tried again has failed."""
         self._returns: deque[str] = deque()
         """RETURNs that are ready. The first of them runs, and no other overtakes it."""
+        self._counts: Counts = {}
+        """How far the joins have been counted, of those that may start in the usual way."""
         self._closing: Outcome | None = None
         """Set once nothing may start any more."""
         self._regardless: set[str] = set()
@@ -220,7 +222,7 @@ class FlowMachine:
             self._returns.popleft()  # it was none after all: the next one's turn
             if self._returns:
                 following.append(self._start(self._returns[0]))
-        return following + self._follow(self._graph["nodes"][node_id]["dependents"])
+        return following + self._follow(self._graph["nodes"][node_id]["dependents"], node_id)
 
     def _follow_regardless(self, result: NodeResult) -> list[Instruction]:
         """Start what hangs on ``always``, in a run that is about to fail."""
@@ -230,7 +232,7 @@ class FlowMachine:
         if ALWAYS in result.get("exec_fired", ()):
             self._regardless |= self._planner.behind(self._planner.led_to(node_id, ALWAYS))
         dependents = self._graph["nodes"][node_id]["dependents"]
-        return self._follow(each for each in dependents if each in self._regardless)
+        return self._obey(self._planner.plan(self._state, dependents, among=self._regardless))
 
     def _may_start(self, node_id: str) -> bool:
         if self._closing == "failed":
@@ -261,14 +263,18 @@ class FlowMachine:
         self.errors.append(self._error_handler.format_error_message(told))
         return not self._error_handler.should_continue(told)
 
-    def _follow(self, candidates: Iterable[str]) -> list[Instruction]:
+    def _follow(self, candidates: Iterable[str], settled: str | None = None) -> list[Instruction]:
         """Start and skip what can be, of these nodes and of what depends on the skipped ones."""
-        plan = self._planner.plan(self._state, candidates)
+        return self._obey(self._planner.plan(self._state, candidates, settled, self._counts))
+
+    def _obey(self, plan: Plan) -> list[Instruction]:
         skips = [self._skip(node_id, NOTHING_FIRED) for node_id in plan.skipped]
         return [*skips, *self._start_all(plan.ready)]
 
     def _start_all(self, node_ids: Iterable[str]) -> Iterable[Instruction]:
         for node_id in node_ids:
+            if node_id in self._open or node_id in self._returns:
+                continue  # a join that has had its turn, when the last of what leads to it settles
             if node_id in self._planner.returns:
                 self._returns.append(node_id)
                 if self._returns[0] != node_id:

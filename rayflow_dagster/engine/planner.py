@@ -2,14 +2,15 @@
 
 Every exec edge ends *fired* or *dead*. A node waits until every exec edge into it and the source
 of every data edge into it are settled; then it runs if at least one exec edge fired, and is
-skipped if all are dead. A node without exec edges is data-driven: it is skipped only if a wired
-value did not come and the input has no constant or default. The edges of a failed node are
-neither fired nor dead, so what depends on it stays pending; but for the ``always`` of a group,
-which fires then too.
+skipped if all are dead. A join that asks for a number of exec edges waits for no more of them: it
+runs when so many have fired, and is skipped when so many cannot. A node without exec edges is
+data-driven: it is skipped only if a wired value did not come and the input has no constant or
+default. The edges of a failed node are neither fired nor dead, so what depends on it stays pending;
+but for the ``always`` of a group, which fires then too.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -32,13 +33,31 @@ class _Incoming:
     """The edges into one node: (source, handle) of exec edges, and of data edges by input."""
 
     sources: tuple[str, ...]
-    """The nodes that edges of any kind come from, each once."""
+    """The nodes that it waits for until they have settled, each once."""
     exec_edges: tuple[tuple[str, str], ...]
+    join: int | None
+    """How many of them have to fire; None where it waits until all are settled."""
     data_edges: Mapping[str, tuple[tuple[str, str], ...]]
     always: frozenset[str]
     """Those of ``sources`` whose ``always`` leads to it."""
     needed: tuple[str, ...]
     """Wired inputs that have neither a constant nor a default."""
+
+
+class Count:
+    """How far the exec edges into a join have been counted."""
+
+    def __init__(self, exec_edges: tuple[tuple[str, str], ...]) -> None:
+        self.fired = 0
+        self.still_open = len(exec_edges)
+        self.left: dict[str, list[str]] = {}
+        """The sources that have not settled, and their exec outputs."""
+        for source, handle in exec_edges:
+            self.left.setdefault(source, []).append(handle)
+
+
+Counts = dict[str, Count]
+"""Node id -> how far a run has counted the exec edges into it, of joins."""
 
 
 class ExecutionPlanner:
@@ -70,11 +89,26 @@ class ExecutionPlanner:
         returned = any(_is_success(results.get(node_id)) for node_id in self.returns)
         return [node_id for node_id in ready if not (returned and node_id in self.returns)]
 
-    def plan(self, current_state: ExecutionState, candidates: Iterable[str]) -> Plan:
+    def plan(
+        self,
+        current_state: ExecutionState,
+        candidates: Iterable[str],
+        settled: str | None = None,
+        counts: Counts | None = None,
+        among: Container[str] | None = None,
+    ) -> Plan:
         """What can be said now of these nodes: which start, which will never run, and then the same
-        of what depends on those. Whether the flow is over is not asked.
+        of what depends on those; only of nodes ``among`` some, where that is given. Whether the
+        flow is over is not asked.
+
+        ``settled``: the node on which the candidates depend, and ``counts`` those of the run, empty
+        at first. Whoever names it names each node that settles in the run, once it has, and all
+        that depends on it.
         """
-        return self._plan(current_state, _Results(current_state), candidates)
+        results = _Results(current_state)
+        if settled is None or counts is None:
+            return self._plan(current_state, results, candidates, among=among)
+        return self._plan(current_state, results, candidates, settled, counts, among)
 
     def leftovers(self, current_state: ExecutionState) -> list[str]:
         """The nodes that have not started."""
@@ -97,14 +131,18 @@ class ExecutionPlanner:
         )
 
     def behind(self, node_ids: Iterable[str]) -> set[str]:
-        """These nodes and all that edges of any kind lead to from them."""
+        """These nodes and all that wires lead to from them."""
+        targets: dict[str, list[str]] = {}
+        for edge in self._graph["edges"].values():
+            if edge["edge_type"] != "order":
+                targets.setdefault(edge["source"], []).append(edge["target"])
         found: set[str] = set()
         queue = list(node_ids)
         while queue:
             node_id = queue.pop()
             if node_id not in found:
                 found.add(node_id)
-                queue.extend(self._graph["nodes"][node_id]["dependents"])
+                queue.extend(targets.get(node_id, ()))
         return found
 
     def led_to(self, node_id: str, exec_output: str) -> list[str]:
@@ -132,22 +170,33 @@ class ExecutionPlanner:
                 found.append(node_id)
         return found
 
-    def _plan(self, state: ExecutionState, results: "_Results", candidates: Iterable[str]) -> Plan:
+    def _plan(
+        self,
+        state: ExecutionState,
+        results: "_Results",
+        candidates: Iterable[str],
+        settled: str = "",
+        counts: Counts | None = None,
+        among: Container[str] | None = None,
+    ) -> Plan:
         ready: dict[str, None] = {}
         skipped: dict[str, None] = {}
-        queue = deque(candidates)
+        nodes, states = self._graph["nodes"], state["node_states"]
+        queue = deque([(settled, candidates)])
         while queue:
-            node_id = queue.popleft()
-            settled = node_id in ready or results.get(node_id) is not None
-            if settled or state["node_states"][node_id]["status"] == "running":
-                continue
-            match self._decide(node_id, results):
-                case "run":
-                    ready[node_id] = None
-                case "skip":
-                    skipped[node_id] = None
-                    results.add(skipped_result(node_id))
-                    queue.extend(self._graph["nodes"][node_id]["dependents"])
+            source, dependents = queue.popleft()
+            for node_id in dependents:
+                is_decided = node_id in ready or results.get(node_id) is not None
+                is_asked = among is None or node_id in among
+                if is_decided or not is_asked or states[node_id]["status"] == "running":
+                    continue
+                match self._decide(node_id, results, source, counts):
+                    case "run":
+                        ready[node_id] = None
+                    case "skip":
+                        skipped[node_id] = None
+                        results.add(skipped_result(node_id))
+                        queue.append((node_id, nodes[node_id]["dependents"]))
         return Plan(tuple(sorted(ready, key=self._rank.__getitem__)), tuple(skipped))
 
     def _ends_flow(self, result: NodeResult | None) -> bool:
@@ -159,10 +208,14 @@ class ExecutionPlanner:
         is_reached = _is_success(result) and result["node_id"] in self.returns
         return is_reached and ends_at_return(self._graph)
 
-    def _decide(self, node_id: str, results: "_Results") -> Decision:
+    def _decide(
+        self, node_id: str, results: "_Results", settled: str = "", counts: Counts | None = None
+    ) -> Decision:
         if self._is_waiting(node_id, results):
             return "wait"
         incoming = self._incoming[node_id]
+        if incoming.join is not None:
+            return self._decide_join(node_id, results, settled, counts)
         if incoming.exec_edges:
             return (
                 "run" if any(self._fired(*end, results) for end in incoming.exec_edges) else "skip"
@@ -172,6 +225,36 @@ class ExecutionPlanner:
             for port in incoming.needed
         )
         return "run" if came else "skip"
+
+    def _decide_join(
+        self, node_id: str, results: "_Results", settled: str, counts: Counts | None
+    ) -> Decision:
+        """Counts the exec edges anew, or from the last time on, where it is known which one of
+        their sources has settled since: a join of a thousand is looked at a thousand times.
+        """
+        asked = self._incoming[node_id].join or 1
+        count = None if counts is None else counts.get(node_id)
+        if count is None:
+            count = Count(self._incoming[node_id].exec_edges)
+            for source in [*count.left]:
+                self._count(count, source, results)
+            if counts is not None:
+                counts[node_id] = count
+        elif settled in count.left:
+            self._count(count, settled, results)
+        if count.fired >= asked:
+            return "run"
+        return "wait" if count.fired + count.still_open >= asked else "skip"
+
+    def _count(self, count: Count, source: str, results: "_Results") -> None:
+        """Count the edges of a source that has settled; of a failed one those that fired."""
+        result = results.get(source)
+        if result is None:
+            return
+        for handle in count.left.pop(source):
+            fired = self._fired(source, handle, results)
+            count.fired += fired
+            count.still_open -= fired or not _is_open(result)
 
     def _is_waiting(self, node_id: str, results: "_Results") -> bool:
         """Whether a source is still open.
@@ -278,6 +361,7 @@ def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
     exec_edges: dict[str, list[tuple[str, str]]] = {node_id: [] for node_id in graph["nodes"]}
     data_edges: dict[str, dict[str, list[tuple[str, str]]]] = {id_: {} for id_ in graph["nodes"]}
     always: dict[str, set[str]] = {node_id: set() for node_id in graph["nodes"]}
+    awaited = awaited_sources(graph)
     for edge in graph["edges"].values():
         end = (edge["source"], edge["source_handle"])
         if edge["edge_type"] == "exec" and edge["source_handle"] == ALWAYS:
@@ -288,14 +372,29 @@ def _incoming_edges(graph: ExecutionGraph) -> dict[str, _Incoming]:
             data_edges[edge["target"]].setdefault(edge["target_handle"], []).append(end)
     return {
         node_id: _Incoming(
-            tuple(graph["nodes"][node_id]["dependencies"]),
+            awaited[node_id],
             tuple(exec_edges[node_id]),
+            graph["nodes"][node_id].get("join"),
             {port: tuple(ends) for port, ends in data_edges[node_id].items()},
             frozenset(always[node_id]),
             tuple(port for port in data_edges[node_id] if not has_fallback(graph, node_id, port)),
         )
         for node_id in graph["nodes"]
     }
+
+
+def awaited_sources(graph: ExecutionGraph) -> dict[str, tuple[str, ...]]:
+    """Node id -> the nodes that it waits for until they have settled: all that it depends on, but
+    for those of which a join needs no more than that some of their exec edges fire.
+    """
+    others: dict[str, dict[str, None]] = {
+        node_id: {} if "join" in node else dict.fromkeys(node["dependencies"])
+        for node_id, node in graph["nodes"].items()
+    }
+    for edge in graph["edges"].values():
+        if edge["edge_type"] != "exec":
+            others[edge["target"]][edge["source"]] = None
+    return {node_id: tuple(sources) for node_id, sources in others.items()}
 
 
 def has_fallback(graph: ExecutionGraph, node_id: str, port: str) -> bool:

@@ -65,6 +65,21 @@ def test_conditions_agree_with_their_truth_tables(one, two):
     assert conditions.any_of([a, b]) == conditions.any_of([b, a]) == conditions.either(a, b)
 
 
+@given(st.lists(EXPRESSIONS, max_size=5), st.integers(1, 6))
+def test_at_least_so_many_agree_with_their_truth_table(expressions, count):
+    conditions = Conditions()
+    choices = [conditions.choice() for _ in range(VARIABLES)]
+    made = conditions.at_least(
+        count, (condition_of(conditions, choices, each) for each in expressions)
+    )
+    for row in product([False, True], repeat=VARIABLES):
+        chosen = TRUE
+        for choice, value in zip(choices, row, strict=True):
+            chosen = conditions.both(chosen, choice if value else conditions.negate(choice))
+        met = sum(value_of(each, row) for each in expressions) >= count
+        assert (conditions.both(chosen, made) != FALSE) == met
+
+
 def test_any_of_nothing_is_false():
     assert Conditions().any_of([]) == FALSE
 

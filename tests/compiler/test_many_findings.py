@@ -159,6 +159,60 @@ def skipped() -> Flow:
     return flow(nodes, [*edges, *(exec_edge("b", f"n{at}", "false") for at in range(half - 5))])
 
 
+def in_sequence(*wires: Flow) -> Flow:
+    """Half of the nodes behind each output of a sequence."""
+    half = NODES // 2
+    nodes = [node("q", "control.sequence")]
+    nodes += [node(f"{name}{at}", IDENTITY) for name in "ab" for at in range(half - 5)]
+    edges = [exec_edge("q", f"a{at}", "then_1") for at in range(half - 5)]
+    return flow(nodes, [*edges, *wires])
+
+
+def misordered() -> Flow:
+    """Nodes behind the first output that need a value each of one behind the second."""
+    half = NODES // 2 - 5
+    edges = [exec_edge("q", f"b{at}", "then_2") for at in range(half)]
+    return in_sequence(*edges, *(data_edge(f"b{at}", f"a{at}") for at in range(half)))
+
+
+def crowded() -> Flow:
+    return in_sequence(*(exec_edge("q", f"b{at}", "then_2") for at in range(NODES // 2 - 5)))
+
+
+def wide_sequence() -> Flow:
+    """One node waits for all those before it, and all others behind it wait for that one."""
+    first, *others = (f"b{at}" for at in range(NODES // 2 - 5))
+    return in_sequence(exec_edge("q", first, "then_2"), *(exec_edge(first, to) for to in others))
+
+
+def long_sequences() -> Flow:
+    """A chain of sequences, each behind the last output of the one before it."""
+    nodes, edges = [], []
+    for at in range(NODES // 3):
+        nodes += [node(f"q{at}", "control.sequence"), node(f"a{at}"), node(f"b{at}")]
+        edges += [exec_edge(f"q{at}", f"a{at}", "then_1"), exec_edge(f"q{at}", f"b{at}", "then_2")]
+        edges += [exec_edge(f"q{at}", f"q{at + 1}", "then_2")] if at + 1 < NODES // 3 else []
+    return flow(nodes, edges)
+
+
+def joins_of_both_sides() -> Flow:
+    """Joins that ask for both sides of one branch."""
+    nodes = [node("b", "logic.branch", constantValues={"condition": True})]
+    nodes += [node(f"n{at}", join={"at_least": 2}) for at in range(NODES - 1)]
+    sides = [
+        exec_edge("b", f"n{at}", side) for at in range(NODES - 1) for side in ("true", "false")
+    ]
+    return flow(nodes, sides)
+
+
+def wide_joins() -> Flow:
+    """Joins of hundreds of branches each."""
+    names = [f"n{at}" for at in range(300)]
+    nodes = [node(name, "logic.branch", constantValues={"condition": True}) for name in names]
+    nodes += [node(f"j{at}", join={"at_least": 150}) for at in range(100)]
+    return flow(nodes, [exec_edge(a, b["id"], "true") for a in names for b in nodes[300:]])
+
+
 def undecided() -> Flow:
     """A condition that is too hard, and inputs that depend on it."""
     from test_wide_flows import too_hard
@@ -451,6 +505,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "loose_exec_output": (loose, NODES // 2 - 10),
     "misspelled_option": (badly_optioned, NODES),
     "no_cycles": (pairs_in_circles, NODES // 2),
+    "join": (joins_of_both_sides, NODES - 1),
     "node_class": (
         lambda: flow([node(f"n{at}", f"nodes.no{at}.NoNode{at}") for at in range(NODES)], []),
         NODES,
@@ -472,6 +527,8 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         lambda: flow([], [], ports(MANY, kind={"type": "any", "default": {"$env": "a=b"}})),
         MANY,
     ),
+    "sequence_order": (misordered, NODES // 2 - 5),
+    "sequence_width": (crowded, 1),
     "several_returns": (returns, 1),
     "sensor_files": (lambda: sensors(type="file", path="flows/*.json"), MANY),
     "single_start": (lambda: each_node("start"), 1),
@@ -527,6 +584,9 @@ SHAPES: list[Callable[[], Flow]] = [
     lambda: breaking_groups(NODES // 2 - 10),
     lambda: groups_in_a_row(NODES // 2 - 10),
     lambda: constants_in_a_row(NODES // 2 - 10),
+    wide_sequence,
+    wide_joins,
+    long_sequences,
     lambda: writers(NODES // 2, NODES // 2),
     lambda: scheduled(start=ports(MANY)),
     lambda: flow([], [], schedules=[{"cron": "0 0 * * *"} for _ in range(SOME)]),

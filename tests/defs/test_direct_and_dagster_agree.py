@@ -148,6 +148,8 @@ def test_stock_executors_agree_where_no_node_fails_and_one_return_is_reached(
     outcome, statuses = _direct(drawn)
     if not outcome["success"]:
         return
+    for each in drawn.flow["nodes"]:  # a stock executor waits for all
+        assume(each["data"].get("join") is None)
 
     run = _in_dagster(drawn, in_process_executor)
 

@@ -450,3 +450,33 @@ def test_a_rerun_goes_on_behind_the_iterations_of_a_run_that_was_killed(
     ran = _items(rerun)
     assert ran == set(range(min(ran), 100))
     assert min(ran) > 1
+
+
+def test_a_join_of_the_first_that_came_is_there_for_a_rerun(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    """``keep`` starts the join, which does not wait for ``mended``; RETURN waits for both."""
+    marker = tmp_path / "mended"
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "any"}),
+            "keep": "identity",
+            "mended": node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}),
+            "join": node("sleep", join="any"),
+            "return": node("return", join={"at_least": 2}),
+        },
+        "start > keep, start > mended, start.value - keep.value, start.value - mended.value, "
+        "keep > join, mended > join, keep.value - join.value, join > return, mended > return, "
+        "join.value - return.value",
+        on_error="continue",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    failed = _execute(flow, instance)
+    assert failed.statuses["join"] == "completed"
+    assert (failed.statuses["mended"], failed.statuses["return"]) == ("failed", "pending")
+
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed)
+
+    assert rerun.success
+    assert rerun.result == {"value": 7}

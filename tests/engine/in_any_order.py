@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from random import Random
 from typing import Any
 
+from rayflow_dagster.engine.planner import awaited_sources
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.testing import InProcessActors
@@ -27,7 +28,7 @@ class AnyOrderActors(InProcessActors):
     ) -> "Future[NodeReply]":
         assert self._orchestrator.state_tracker is not None
         states = self._orchestrator.state_tracker.get_state()["node_states"]
-        for source in self._graph["nodes"][node_id]["dependencies"]:
+        for source in awaited_sources(self._graph)[node_id]:
             assert states[source]["result"] is not None, f"{node_id} ran before {source}"
         self.dispatched.append(node_id)
         return self._later(lambda: self._run(node_id, inputs, store_in))

@@ -16,6 +16,7 @@ from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.engine.error_handler import ErrorHandler
 from rayflow_dagster.engine.executor import error_result, success_result
 from rayflow_dagster.engine.machine import (
+    AFTER_RETURN,
     Begun,
     Drop,
     Dropped,
@@ -31,7 +32,7 @@ from rayflow_dagster.engine.machine import (
     Start,
     Wait,
 )
-from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
+from rayflow_dagster.engine.planner import ExecutionPlanner, awaited_sources, skipped_result
 from rayflow_dagster.engine.tracker import StateTracker
 from rayflow_dagster.errors import RayflowError
 from rayflow_dagster.orchestrator import FlowOrchestrator
@@ -43,6 +44,7 @@ class Checked:
 
     def __init__(self, graph: ExecutionGraph, before: tuple[NodeResult, ...] = ()) -> None:
         self.graph = graph
+        self.awaited = awaited_sources(graph)
         self.tracker = StateTracker(graph)
         self.errors = ErrorHandler(graph.get("on_error", "stop"))
         for result in before:
@@ -81,7 +83,9 @@ class Checked:
             case Start(node_id, attempt):
                 assert not self.dropped, "nothing starts once something is not wanted any more"
                 assert node_id not in self.settled | self.running.keys() | self.waiting
-                assert self.settled >= set(self.graph["nodes"][node_id]["dependencies"])
+                assert self.settled >= set(self.awaited[node_id])
+                asked = self.graph["nodes"][node_id].get("join")
+                assert asked is None or self._fired(node_id) >= asked
                 self.running[node_id] = attempt
             case Keep(result):
                 assert isinstance(event, Settled)
@@ -89,6 +93,9 @@ class Checked:
                 self._settle(result)
             case Skip(result):
                 assert result["error"]
+                asked = self.graph["nodes"][result["node_id"]].get("join")
+                if asked is not None and result["error"] != AFTER_RETURN:
+                    assert self._fired(result["node_id"], open_too=True) < asked
                 self._settle(result)
             case Wait(node_id, seconds):
                 assert isinstance(event, Settled)
@@ -102,6 +109,18 @@ class Checked:
                 self.dropped.add(node_id)
             case End(outcome):
                 self.outcome = outcome
+
+    def _fired(self, node_id: str, *, open_too: bool = False) -> int:
+        """How many exec edges into a node have fired, or else may still."""
+        count = 0
+        states = self.tracker.get_state()["node_states"]
+        for edge in self.graph["edges"].values():
+            if (edge["target"], edge["edge_type"]) == (node_id, "exec"):
+                result = states[edge["source"]]["result"]
+                is_open = result is None or result["status"] == "error"
+                fired = result is not None and edge["source_handle"] in result.get("exec_fired", ())
+                count += fired or (is_open and open_too)
+        return count
 
     def _settle(self, result: NodeResult) -> None:
         assert result["node_id"] not in self.settled, "a node settles once"
@@ -289,3 +308,24 @@ def test_an_event_of_a_node_that_does_not_run_is_refused():
     for event in (Due("start2"), Dropped("return"), ran("return")):
         with pytest.raises(RayflowError, match="neither runs nor waits"):
             run.machine.handle(event)
+
+
+def test_what_waits_without_a_wire_for_what_hangs_on_always_does_not_start_with_it():
+    """``last`` waits for ``tidy``, which runs though the run is about to fail."""
+    nodes = {
+        "start": "start", "bad": "boom", "steps": "control.sequence", "group": "control.group",
+        "one": "sleep", "tidy": "sleep", "more": "sleep", "last": "sleep", "r": "return",
+    }  # fmt: skip
+    wires = (
+        "start > bad, start > steps, steps.then_1 > group, group.body > one, group.always > tidy,"
+        "tidy > more, steps.then_2 > last, more > r, last > r, bad > r"
+    )
+    graph = FlowOrchestrator(PROJECT).load(draw(nodes, wires))
+    machine = FlowMachine(graph, ExecutionPlanner(graph), StateTracker(graph), ErrorHandler("stop"))
+    machine.handle(Begun())
+    machine.handle(ran("start"))
+    assert starts(machine.handle(ran("steps", "then_1", "then_2"))) == [("group", 0)]
+    machine.handle(failed("bad"))
+    assert starts(machine.handle(ran("group", "done", "always"))) == [("tidy", 0)]
+    assert starts(machine.handle(ran("tidy"))) == [("more", 0)]
+    assert machine.handle(ran("more"))[1:] == [End("failed")]

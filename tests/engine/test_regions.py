@@ -350,6 +350,114 @@ def test_break_and_always_in_a_group_in_a_loop():
     assert found == {"out": [1], "after": [1], "tidy": [1, 2]}
 
 
+def test_a_sequence_in_a_body_goes_on_one_output_after_another():
+    """Each iteration adds its item to the total, and then reads what that has become."""
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "steps": "control.sequence",
+        "read": "identity",
+        "total": node("variables.get_variable", values={"VARIABLE": "total"}),
+        "slow": node("sleep", values={"SECONDS": 0.02}),
+        "count": node("count_up", values={"NAME": "total"}),
+    }
+    wires = LOOP + (
+        "loop.body > steps, steps.then_2 > read, total.value - read.value, steps.then_1 > slow,"
+        "slow > count, read.value - end.out"
+    )
+    assert run(nodes, wires, xs=[1, 2, 3]) == {"out": [1, 2, 3]}
+
+
+def test_a_sequence_waits_for_a_loop_as_for_any_node():
+    nodes = {
+        "steps": "control.sequence",
+        "loop": node("control.for_each", parallel=1),
+        "one": node("count_up", values={"NAME": "total"}),
+        "last": node("count_up", values={"NAME": "total"}),
+    }
+    wires = (
+        "start > steps, steps.then_2 > last, steps.then_1 > loop, start.xs - loop.items,"
+        "loop.body > one, one.value - end.out, last.value - end.last, loop.done > end, last > end"
+    )
+    assert run(nodes, wires, xs=[1, 2]) == {"out": [1, 2], "last": 3}
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_sequence_does_not_go_on_behind_a_failed_group_whose_always_did(on_error):
+    nodes = {
+        "steps": "control.sequence",
+        "group": "control.group",
+        "one": "boom",
+        "tidy": "sleep",
+        "last": "sleep",
+    }
+    wires = (
+        "start > steps, steps.then_1 > group, group.body > one, group.always > tidy,"
+        "steps.then_2 > last, tidy > end, last > end"
+    )
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    execute(orchestrator, {**drawn(nodes, wires), "on_error": on_error}, xs=[])
+    found = outcomes(orchestrator)
+    assert (found["group"], found["tidy"], found["last"]) == ("failed", "completed", "pending")
+
+
+def test_each_iteration_counts_for_itself_what_leads_to_a_join():
+    """Items side by side, of which each third fires two of three edges and the others one."""
+    when = node(WHEN, values={"CASES": {"third": "item % 3 == 0"}})
+    nodes = {
+        "loop": node("control.for_each", parallel=8),
+        "both": "control.parallel",
+        "when": when,
+        "one": node("sleep", values={"SECONDS": 0.01}),
+        "two": "identity",
+        "join": node("identity", join={"at_least": 2}),
+        "first": node("identity", join="any"),
+    }
+    wires = LOOP + (
+        "loop.body > both, both.branch_1 > one, loop.item - one.value, both.branch_2 > when,"
+        "loop.item - when.item, when.third > two, loop.item - two.value, one > join, two > join,"
+        "one > first, two > first, loop.item - join.value, loop.item - first.value,"
+        "join.value - end.joined, first.value - end.first"
+    )
+    items = list(range(30))
+    assert run(nodes, wires, xs=items) == {"joined": items[::3], "first": items}
+
+
+def test_a_break_that_is_a_join_ends_the_loop_around_its_group():
+    when = node(WHEN, values={"CASES": {"stop": "item == 2"}})
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "group": "control.group",
+        "when": when,
+        "both": "control.parallel",
+        "one": "identity",
+        "two": "identity",
+        "stop": node("control.break", join={"at_least": 2}),
+        "after": "identity",
+    }
+    wires = LOOP + (
+        "loop.body > group, group.body > when, loop.item - when.item, when.stop > both,"
+        "both.branch_1 > one, both.branch_2 > two, loop.item - one.value, loop.item - two.value,"
+        "one > stop, two > stop, group.done > after, loop.item - after.value,"
+        "after.value - end.out, loop.count - end.count"
+    )
+    assert run(nodes, wires, xs=[1, 2, 3]) == {"out": [1], "count": 2}
+
+
+def test_a_break_in_a_group_of_a_sequence_whose_always_leads_on_is_no_circle():
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "steps": "control.sequence",
+        "group": "control.group",
+        "stop": "control.break",
+        "tidy": "identity",
+    }
+    wires = LOOP + (
+        "loop.body > steps, steps.then_1 > group, group.body > stop, steps.then_2 > tidy,"
+        "group.always > tidy, loop.item - tidy.value, tidy.value - end.out"
+    )
+    assert run(nodes, wires, xs=[1, 2]) == {"out": [1]}
+
+
 def test_variables_and_log_lines_of_a_body_are_those_of_the_run():
     nodes = {
         "loop": node("control.for_each", parallel=1),

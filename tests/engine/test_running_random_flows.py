@@ -8,13 +8,13 @@ from typing import Any
 from engine.in_any_order import AnyOrderActors
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from random_flows import RandomFlow, make_flow, random_flows
+from random_flows import RandomFlow, make_flow, random_flows, waits_of_sequences
 from reference import interpret
 from shapes import TESTS, test_loader
 
 from rayflow_dagster.compiler.validator import FlowValidator
 from rayflow_dagster.engine.executor import error_result, success_result
-from rayflow_dagster.engine.planner import ExecutionPlanner, skipped_result
+from rayflow_dagster.engine.planner import ExecutionPlanner, awaited_sources, skipped_result
 from rayflow_dagster.engine.tracker import StateTracker
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
@@ -132,8 +132,18 @@ def test_nothing_settles_before_its_sources_unless_a_return_ended_the_flow(drawn
     for result in run.settled:
         if result["error"] == "a RETURN was reached first":
             continue
-        for source in run.graph["nodes"][result["node_id"]]["dependencies"]:
+        for source in awaited_sources(run.graph)[result["node_id"]]:
             assert position[source] < position[result["node_id"]]
+
+
+@given(random_flows(12), SEEDS)
+@settings(max_examples=150)
+def test_what_an_output_of_a_sequence_leads_to_waits_for_the_outputs_before_it(drawn, seed):
+    run = Run(drawn, seed)
+    position = {result["node_id"]: at for at, result in enumerate(run.settled)}
+    for earlier, later in waits_of_sequences(drawn.flow):
+        if later in position:
+            assert position[earlier] < position[later]
 
 
 @given(random_flows(10, race_free=False), SEEDS)
@@ -143,7 +153,8 @@ def test_what_depends_on_a_failed_node_stays_pending(drawn, seed):
     for node_id, status in run.statuses.items():
         if status == "failed":
             for dependent in run.graph["nodes"][node_id]["dependents"]:
-                assert run.statuses[dependent] == "pending"
+                if node_id in awaited_sources(run.graph)[dependent]:
+                    assert run.statuses[dependent] == "pending"
 
 
 @given(random_flows(10, race_free=False), SEEDS)
@@ -225,4 +236,7 @@ def test_random_flows_have_all_that_they_are_to_have():
     for name in ("SwitchNode", "ChooseNode", "ParallelNode", "AssertNode"):
         assert {(name, "completed"), (name, "skipped")} <= outcomes
     assert {("AssertNode", "failed"), ("FailNode", "failed"), ("FailNode", "skipped")} <= outcomes
+    joins = [node["data"].get("join") for flow in drawn for node in flow.flow["nodes"]]
+    assert all(join in joins for join in ("any", {"at_least": 1}, {"at_least": 2}))
+    assert any([*waits_of_sequences(flow.flow)] for flow in drawn)
     assert any(sum("Return" in node["type"] for node in f.flow["nodes"]) > 1 for f in drawn)

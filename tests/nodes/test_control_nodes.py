@@ -357,6 +357,141 @@ def test_a_number_of_branches_that_cannot_be_is_told(count):
     assert f"is {count}; set it to 1 up to 100" in findings(flow, "branches")[0]
 
 
+# --- sequence -------------------------------------------------------------------------------------
+
+
+def sequence(nodes: dict[str, Any], wires: str, count: int = 2, **keys: Any) -> dict[str, Any]:
+    kinds = {"start": node("start", inputs={"flag": {"type": "bool", "default": False}})}
+    kinds["it"] = node("control.sequence", values={"THEN": count})
+    return draw({**kinds, **nodes}, f"start > it, {wires}", **keys)
+
+
+def order_of(flow: dict[str, Any], **inputs: Any) -> list[str]:
+    """The nodes that run in the order in which they start, which both engines and a stock executor
+    agree on, and so on what becomes of each node.
+    """
+    settled: list[str] = []
+    orchestrator = FlowOrchestrator(
+        PROJECT, connect=in_process, on_settled=lambda result: settled.append(result["node_id"])
+    )
+    outcome = execute(orchestrator, flow, **inputs)
+    assert outcome["error"] is None
+    statuses = outcomes(orchestrator)
+    ran = [node_id for node_id in settled if statuses[node_id] == "completed"]
+    for executor in (None, in_process_executor):
+        with DagsterInstance.ephemeral() as instance:
+            run = run_in_dagster(flow, inputs, instance, executor, in_process)
+        assert (run.success, run.result) == (True, outcome["result"])
+        assert run.statuses == statuses
+        started = [each.step_key for each in run.events if each.is_step_start]
+        assert started == ran
+    return ran
+
+
+def test_a_sequence_goes_on_where_what_went_before_has_settled():
+    """The first output leads to a chain, the third to one node, and the second to nothing."""
+    flow = sequence(
+        {"d": "sleep", "a": "sleep", "b": "sleep", "r": "return"},
+        "it.then_3 > d, it.then_1 > a, a > b, b > r, d > r",
+        count=3,
+    )
+    assert order_of(flow) == ["start", "it", "a", "b", "d", "r"]
+
+
+def test_what_is_skipped_or_switched_off_in_a_sequence_holds_nothing_up():
+    nodes = {"br": node("logic.branch"), "a": "sleep", "b": "sleep", "f": "control.fail",
+             "off": node("sleep", disabled=True), "c": "sleep", "r": "return"}  # fmt: skip
+    wires = (
+        "start.flag - br.condition, it.then_1 > br, br.true > a, a > f, a > b, it.then_2 > off, "
+        "it.then_3 > c, c > r, br.false > r"
+    )
+    assert order_of(sequence(nodes, wires, count=3)) == ["start", "it", "br", "c", "r"]
+    nodes["it"] = node("control.sequence", values={"THEN": 3}, disabled=True)
+    flow = sequence(nodes, f"{wires}, start > r", count=3)
+    assert order_of(flow) == ["start", "r"]
+
+
+def test_a_handled_failure_in_a_sequence_is_gone_on_after():
+    flow = sequence(
+        {"a": "boom", "h": "sleep", "b": "sleep", "c": "sleep", "r": "return"},
+        "it.then_1 > a, a > b, a.error > h, it.then_2 > c, c > r",
+    )
+    assert order_of(flow) == ["start", "it", "a", "h", "c", "r"]
+
+
+def test_what_two_outputs_of_a_sequence_lead_to_is_a_join():
+    flow = sequence(
+        {"b": "sleep", "join": "sleep", "a": "sleep", "r": "return"},
+        "it.then_1 > a, it.then_1 > join, it.then_2 > b, it.then_2 > join, a > join, b > join, "
+        "join > r",
+    )
+    assert order_of(flow) == ["start", "it", "a", "b", "join", "r"]
+
+
+def test_sequences_in_sequences_go_on_one_after_another():
+    inner = {"inner": node("control.sequence"), "c": "sleep", "b": "sleep", "a": "sleep"}
+    flow = sequence(
+        {**inner, "d": "sleep", "r": "return"},
+        "it.then_1 > inner, inner.then_1 > a, inner.then_2 > b, a > c, it.then_2 > d, d > r, b > r",
+    )
+    assert order_of(flow) == ["start", "it", "inner", "a", "c", "b", "d", "r"]
+
+
+def test_what_is_driven_by_data_of_a_sequence_belongs_to_it():
+    """``x`` to the first output, as it needs ``a``; ``y`` to none, as it needs the second, too."""
+    flow = sequence(
+        {"b": node("constant", values={"VALUE": 2}), "a": node("constant", values={"VALUE": 1}),
+         "x": node("add", values={"y": 0}), "y": "add", "r": "return"},
+        "it.then_1 > a, it.then_2 > b, a.value - x.x, x.result - y.x, b.value - y.y, b > r, "
+        "y.result - r.sum",
+    )  # fmt: skip
+    assert order_of(flow) == ["start", "it", "a", "x", "b", "y", "r"]
+
+
+def test_a_variable_is_written_by_one_output_and_read_by_the_next():
+    set_, get = (f"variables.{name}_variable" for name in ("set", "get"))
+    flow = sequence(
+        {"a": node("constant", values={"VALUE": 7}), "w": node(set_, values={"VARIABLE": "n"}),
+         "b": "identity", "g": node(get, values={"VARIABLE": "n"}), "r": "return"},
+        "it.then_1 > a, a.value - w.value, it.then_2 > b, g.value - b.value, b > r, "
+        "b.value - r.n",
+        variables={"n": {"type": "int", "default": 0}},
+    )  # fmt: skip
+    assert order_of(flow) == ["start", "it", "a", "w", "g", "b", "r"]
+
+
+def test_a_node_that_needs_what_a_later_output_leads_to_is_told():
+    flow = sequence(
+        {"a": "identity", "b": "identity", "c": node("constant", values={"VALUE": 1}),
+         "r": "return"},
+        "it.then_1 > a, a > r, it.then_2 > b, c.value - b.value, b.value - a.value, b > r",
+    )  # fmt: skip
+    assert findings(flow, "sequence_order") == [
+        "node 'it' exec output 'then_2': it leads to node 'b', which starts when node 'a' has "
+        "settled, and 'a' waits for 'b'; swap the outputs, or wire both nodes behind one"
+    ]
+
+
+def test_two_sequences_that_wait_for_each_other_are_told():
+    flow = sequence(
+        {"other": "control.sequence", "a": "identity", "b": "identity", "c": "identity",
+         "d": "identity", "r": "return"},
+        "start > other, it.then_1 > a, it.then_2 > b, other.then_1 > c, other.then_2 > d, "
+        "b.value - c.value, d.value - a.value, a > r, b > r, c > r, d > r",
+    )  # fmt: skip
+    for name in "bd":
+        next(n for n in flow["nodes"] if n["id"] == name)["data"] = {"constantValues": {"value": 1}}
+    assert "exec output 'then_2': it leads to node" in findings(flow, "sequence_order")[0]
+
+
+@pytest.mark.parametrize("count", [0, -1, 101])
+def test_a_number_of_outputs_that_cannot_be_is_told(count):
+    flow = flow_of("control.sequence", {}, "", THEN=count)
+    flow["nodes"] += [{"id": "r", "type": "return", "data": {}}]
+    flow["edges"] += [{**draw({}, "start > r")["edges"][0], "id": "last"}]
+    assert f"is {count}; set it to 1 up to 100" in findings(flow, "then")[0]
+
+
 # --- all of them ----------------------------------------------------------------------------------
 
 

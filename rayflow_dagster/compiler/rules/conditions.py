@@ -111,6 +111,20 @@ class Conditions:
             found = self.either(found, condition)
         return found
 
+    def at_least(self, count: int, conditions: Iterable[Condition]) -> Condition:
+        """So many of them or more."""
+        if count == 1:
+            return self.any_of(conditions)
+        known = sorted(conditions, key=self.latest)
+        if count > len(known):
+            return FALSE
+        met = [TRUE, *[FALSE] * count]
+        """By number: so many, or more, of those seen so far."""
+        for condition in known:
+            for number in range(count, 0, -1):
+                met[number] = self._choose(condition, met[number - 1], met[number])
+        return met[count]
+
     def _node(self, choice: int, low: Condition, high: Condition) -> Condition:
         if low == high:
             return low

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rayflow_dagster.compiler.findings import Finding
+from rayflow_dagster.compiler.flow_form import MAX_EDGES
 from rayflow_dagster.compiler.ports import constants_of
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.control_nodes import CONTROL_NODES
@@ -58,4 +59,33 @@ def _values(flow: ResolvedFlow, node: Node) -> Iterator[tuple[str, str, Any]]:
             yield "input", edge.target_port, source.defaults.get(edge.source_port)
 
 
+def sequence_order(flow: ResolvedFlow) -> Iterator[Finding]:
+    """What one output of a sequence starts waits for nothing that a later one starts."""
+    for sequence, output, node_id, later in flow.timing.misordered:
+        node, last = flow.nodes[node_id], flow.nodes[later]
+        yield Finding(
+            "sequence_order",
+            f"node {flow.nodes[sequence]} exec output '{output}': it leads to node {last}, which "
+            f"starts when node {node} has settled, and {node} waits for {last}; swap the outputs, "
+            "or wire both nodes behind one",
+            node=sequence,
+            port=output,
+        )
+
+
+def sequence_width(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The nodes of an output that wait for those of another are not too many."""
+    for sequence, output in flow.timing.crowded:
+        yield Finding(
+            "sequence_width",
+            f"node {flow.nodes[sequence]} exec output '{output}': each node that it leads to would "
+            f"wait for each last node of what goes before, and a flow has at most {MAX_EDGES:,} "
+            "such waits; lead the output to one node, and that to the others",
+            node=sequence,
+            port=output,
+        )
+
+
 CONTROL = (control_constants, control_secret)
+SEQUENCES = (sequence_order, sequence_width)
+"""They take one level of a flow."""

@@ -129,7 +129,8 @@ class Liveness:
             return FALSE
         exec_edges = flow.exec_into(node_id)
         if exec_edges:
-            return self.conditions.any_of(self.fired(edge) for edge in exec_edges)
+            fired = (self.fired(edge) for edge in exec_edges)
+            return self.conditions.at_least(flow.join_of(node_id) or 1, fired)
         runs = self.begins
         node = flow.nodes[node_id]
         for port, edges in flow.wired_inputs(node_id).items():

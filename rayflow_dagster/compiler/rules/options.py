@@ -1,13 +1,13 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from pydantic import ValidationError as PydanticError
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.form import form_problem, place_of
@@ -78,6 +78,22 @@ class Ray(BaseModel):
     # Was documented and never did anything; `idle_option` tells of it.
 
 
+class AtLeast(BaseModel):
+    """A join of some of the exec edges."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    at_least: int = Field(ge=1, description="How many of the exec edges have to fire.")
+
+
+def _join(value: Any, handler: Callable[[Any], Any]) -> Any:
+    """One problem for all that a join can be."""
+    try:
+        return handler(value)
+    except PydanticError:
+        forms = 'must be "all", "any" or {"at_least": 2}'
+        raise PydanticCustomError("join", forms) from None
+
+
 class NodeOptions(BaseModel):
     """The settings of a node. Other keys belong to the editor."""
 
@@ -99,6 +115,12 @@ class NodeOptions(BaseModel):
     )
     tags: dict[str, Any] | None = Field(default=None, description="Tags of the step.")
     description: str | None = Field(default=None, description="Shown at the step.")
+    join: Annotated[Literal["all", "any"] | AtLeast | None, WrapValidator(_join)] = Field(
+        default=None,
+        description="Which of its exec edges it waits for: all of them, and it runs if one has "
+        "fired (all, the default); or the first that fires (any), or so many as at_least says, "
+        "and it is skipped if so many cannot fire.",
+    )
     disabled: bool | None = Field(
         default=None,
         description="true skips the node in every run, and what only it leads to.",

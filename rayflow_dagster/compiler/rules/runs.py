@@ -6,19 +6,23 @@ They hold for acyclic flows only and take, beside the flow, a ``Judge`` of what 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
 from rayflow_dagster.compiler.variable_reads import variable_of
 from rayflow_dagster.suggest import listed
-from rayflow_dagster.types import ALWAYS
+from rayflow_dagster.types import ALWAYS, ERROR_PORT
 
 from .conditions import FALSE, TRUE, Condition, Conditions
 from .liveness import Liveness
 
 PART_STEPS = 50_000
 """For the conditions of the part of a flow that one node depends on."""
+
+MOST_PAIRED = 20
+"""Exec edges into a join of which two are looked for that exclude each other."""
 
 SHOWN = 3
 """Nodes that a finding about many of them names."""
@@ -306,10 +310,72 @@ def _loose_outputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str]]:
         yield from ((node, p) for p in node.exec_outputs if p not in wired and p not in extra)
 
 
+def join(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
+    """So many exec edges as a join asks for can fire in one run."""
+    for node in flow.nodes.values():
+        edges = flow.exec_into(node.id)
+        if node.join is None or any(edge.source in flow.switched_off for edge in edges):
+            continue  # what is disabled for now is no fault
+        problem = None
+        if len(edges) < node.join:
+            problem = f"and {len(edges) or 'none'} lead to it; wire more, or ask for less"
+        elif judge.judge([node.id], partial(_when_runs, node.id)).can_be is False:
+            problem = f"and no run fires so many{_exclusion(flow, judge.live, edges)}; ask for less"
+        if problem:
+            asked = f"{node.join} exec edge{'s' * (node.join > 1)}"
+            yield Finding(
+                "join",
+                f"node {node} data.join: it asks for {asked} to fire, {problem}",
+                node=node.id,
+            )
+
+
+def _when_runs(node_id: str, live: Liveness) -> Condition:
+    return live.runs[node_id]
+
+
+def _exclusion(flow: ResolvedFlow, live: Liveness, edges: list[Edge]) -> str:
+    """Which branch keeps two of the edges from firing in one run, if that can be told."""
+    for one, other in combinations(edges[:MOST_PAIRED], 2):
+        cases = live.fired(one), live.fired(other)
+        if live.conditions.both(*cases) == FALSE:
+            parts = _branch(flow, live, (one, other), cases)
+            if parts:
+                node, *outputs = parts
+                ends = " or ".join(f"'{output}'" for output in outputs)
+                return f", as node {flow.nodes[node]} fires {ends}, never both"
+    return ""
+
+
+def _branch(
+    flow: ResolvedFlow, live: Liveness, edges: tuple[Edge, Edge], cases: tuple[Condition, Condition]
+) -> tuple[str, str, str] | None:
+    """A node and two of its exec outputs, of which each edge needs one."""
+    behind, queue = set[str](), [edge.source for edge in edges]
+    while queue:
+        node_id = queue.pop()
+        if node_id not in behind:
+            behind.add(node_id)
+            queue += flow.dependencies[node_id]
+    for node_id in reversed([node_id for node_id in flow.order if node_id in behind]):
+        outputs = [*flow.nodes[node_id].exec_outputs, ERROR_PORT]
+        fires = [
+            (name, live.fires[node_id, name]) for name in outputs if (node_id, name) in live.fires
+        ]
+        for (one, first), (other, second) in permutations(fires, 2):
+            if FALSE in (first, second) or live.conditions.both(first, second) != FALSE:
+                continue
+            if not any(map(live.conditions.exceeds, cases, (first, second))):
+                return node_id, one, other
+    return None
+
+
 def variable_read_moment(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
     """A data-driven read happens once, so one run may have only one moment for it."""
     for reader, needed_by in flow.timing.reads.items():
-        pair = _both_run(needed_by, judge)
+        joins = any(flow.nodes[node_id].join for node_id in needed_by)
+        # A join starts before all that leads to it has settled, so no moment is that of all.
+        pair = needed_by[:2] if joins and needed_by[1:] else _both_run(needed_by, judge)
         if pair is not None:
             yield Finding(
                 "variable_read_moment",
@@ -366,7 +432,7 @@ def _inner_inputs(flow: ResolvedFlow) -> Iterator[tuple[Node, str, list[Edge]]]:
         yield flow.nodes[edges[0].target], port, edges
 
 
-ANYWHERE = (two_data_edges, skipped_source, variable_read_moment, variable_write_order)
+ANYWHERE = (two_data_edges, skipped_source, join, variable_read_moment, variable_write_order)
 OF_RETURNS = (several_returns, unawaited_nodes, loose_exec_output)
 """What is asked of a drawing, and not of a body: it has no RETURN."""
 

@@ -292,7 +292,13 @@ def disabled(flow: ResolvedFlow) -> Iterator[Finding]:
                 node=node.id,
             )
         elif node.id in flow.switched_off:
-            why = "it is disabled" if node.is_disabled else "only disabled nodes lead to it"
+            why = "only disabled nodes lead to it"
+            if node.is_disabled:
+                why = "it is disabled"
+            elif (flow.join_of(node.id) or 1) > 1:
+                why = (
+                    f"it asks for {node.join} exec edges to fire, and disabled nodes leave it fewer"
+                )
             yield Finding(
                 "disabled",
                 f"node {node}: {why}, so every run skips it",
