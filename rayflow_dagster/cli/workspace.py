@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayflow_dagster.defs.broken import FILE_METADATA, FINDINGS_METADATA
-from rayflow_dagster.defs.names import BROKEN_TAG
+from rayflow_dagster.defs.labels import BROKEN_TAG, FILE_METADATA, FINDINGS_METADATA
 
 from .terminal import one_line
 

@@ -20,11 +20,8 @@ from dagster import (
 from rayflow_dagster.errors import RayflowError, ValidationError
 
 from .jobs import FLOW_TAG
+from .labels import BROKEN_TAG, FILE_METADATA, FINDINGS_METADATA
 from .last_form import LastForm
-from .names import BROKEN_TAG
-
-FILE_METADATA = "flow file"
-FINDINGS_METADATA = "findings"
 
 
 @dataclass(frozen=True, slots=True)

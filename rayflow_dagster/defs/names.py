@@ -27,8 +27,6 @@ SESSION = "rayflow"
 MAX_LENGTH = 100
 PROJECT_TAG = "rayflow/project"
 """The folder of the project whose flow a run is of: flows of several may have one name."""
-BROKEN_TAG = "rayflow/broken"
-"""The job that stands for a flow that cannot run has it."""
 ENDS_TAG = "rayflow/ends"
 """The runs, by id, that are ended when the run that has the tag is submitted."""
 

@@ -20,7 +20,8 @@ from dagster import (
     RunsFilter,
 )
 
-from rayflow_dagster.defs.names import BROKEN_TAG, ENDS_TAG
+from rayflow_dagster.defs.labels import BROKEN_TAG
+from rayflow_dagster.defs.names import ENDS_TAG
 
 from ._dagster import BACKFILL_ID_TAG, DagsterUserCodeUnreachableError, SubmitRunContext, run_limit
 from .launcher import is_webserver

@@ -403,6 +403,15 @@ def test_stored_values_that_take_much_space_are_told_of(tmp_path: Path) -> None:
     assert "rayflow-dagster prune" in told
 
 
+def test_the_process_beside_dagster_dev_imports_neither_ray_nor_dagster() -> None:
+    code = (
+        "import sys, rayflow_dagster.cli.dev_watcher\nprint(*{'ray', 'dagster'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == ""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_the_children_of_a_killed_process_are_ended() -> None:
     script = "import subprocess, time; subprocess.Popen(['sleep', '600']); print(flush=True)"
