@@ -55,7 +55,7 @@ class Machines:
                 "RAY_ADDRESS": self.address,
                 "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
                 "RAYFLOW_RAY_DIR": str(self.folder / "no-embedded-ray"),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]]),
                 **environment,
             },
         )

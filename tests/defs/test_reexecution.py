@@ -268,7 +268,8 @@ def test_what_a_node_wrote_whose_success_was_not_recorded_does_not_count(
     marker = tmp_path / "mended"
     flow = _flow(marker)
     marker.touch()
-    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": "tests:tests/defs"}
+    search = os.pathsep.join(["tests", "tests/defs", os.environ["PYTHONPATH"]])
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": search}
     command = [sys.executable, "-c", KILLED, json.dumps(flow)]
     killed = subprocess.run(command, cwd=TESTS.parent, env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
