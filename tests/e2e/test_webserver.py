@@ -64,14 +64,6 @@ SHOUTING = {
 
 
 @pytest.fixture(scope="module")
-def webserver(ray_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
-    """Serves this repository."""
-    home = tmp_path_factory.mktemp("repository") / "home"
-    with Webserver(ROOT, home, ray_folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this project with a flow of its own, which tests may change."""
     folder = tmp_path_factory.mktemp("copy") / "project"
@@ -86,11 +78,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def changing(
+def webserver(
     project: Path, ray_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Webserver]:
     """Serves the copy."""
-    home = tmp_path_factory.mktemp("changing") / "home"
+    home = tmp_path_factory.mktemp("home") / "home"
     with Webserver(project, home, ray_folder) as server:
         yield server
 
@@ -171,26 +163,26 @@ def test_a_failed_node_shows_its_own_exception_and_its_inputs(webserver: Webserv
     assert any("read_orders.py" in line for line in cause["stack"])
 
 
-def test_what_a_node_prints_and_logs_stands_at_its_step(changing: Webserver) -> None:
-    run = changing.run("shouting", text="good morning")
+def test_what_a_node_prints_and_logs_stands_at_its_step(webserver: Webserver) -> None:
+    run = webserver.run("shouting", text="good morning")
 
     assert run.tags["rayflow/result"] == '{"said": "good morning!"}'
     logged = run.of("LogMessageEvent", "Shout_it_out")
     assert [(e["level"], e["message"]) for e in logged] == [("WARNING", "saying good morning")]
-    assert changing.captured(run, "Shout_it_out")["stdout"] == "printed good morning\n"
+    assert webserver.captured(run, "Shout_it_out")["stdout"] == "printed good morning\n"
 
 
 def test_a_run_keeps_the_flow_that_was_loaded_and_only_that_flow_is_re_executed(
-    changing: Webserver, project: Path
+    webserver: Webserver, project: Path
 ) -> None:
-    first = changing.run("shouting")
-    failed = changing.run("shouting", text="nothing")
+    first = webserver.run("shouting")
+    failed = webserver.run("shouting", text="nothing")
 
     write_flow(project, "?")
-    unloaded = changing.run("shouting")
-    changing.reload()
-    loaded = changing.run("shouting")
-    again = changing.reexecute_from_failure(failed)
+    unloaded = webserver.run("shouting")
+    webserver.reload()
+    loaded = webserver.run("shouting")
+    again = webserver.reexecute_from_failure(failed)
 
     assert first.tags["rayflow/result"] == '{"said": "hello!"}'
     assert unloaded.tags["rayflow/result"] == '{"said": "hello!"}'
@@ -234,15 +226,15 @@ def dry_run(server: Webserver, flow: str) -> list[bool]:
     return [bool(each["runRequests"]) for each in results]
 
 
-def test_a_dry_run_changes_nothing(changing: Webserver, project: Path) -> None:
+def test_a_dry_run_changes_nothing(webserver: Webserver, project: Path) -> None:
     (project / "inbox").mkdir(exist_ok=True)
     (project / "inbox" / "arrived.json").touch()
     overlaps = {f"tried_{overlap}": overlap for overlap in ("allow", "skip", "queue", "cancel")}
     for name, overlap in overlaps.items():
         (project / "flows" / f"{name}.json").write_text(json.dumps(tried_flow(overlap)))
-    changing.reload()
+    webserver.reload()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_HOME", str(changing.home))
+        patch.setenv("DAGSTER_HOME", str(webserver.home))
         instance = DagsterInstance.get()
     with instance, RequestStore(inbox_folder(instance, project)) as store:
         for name, overlap in overlaps.items():
@@ -254,7 +246,7 @@ def test_a_dry_run_changes_nothing(changing: Webserver, project: Path) -> None:
             waiting = store.waiting(name, 10, 1000)
             starts = overlap != "skip"
             try:
-                assert dry_run(changing, name) == [starts, True, starts]
+                assert dry_run(webserver, name) == [starts, True, starts]
                 assert [each.run_id for each in instance.get_runs(RunsFilter(job_name=name))] == [
                     run.run_id
                 ]
