@@ -18,6 +18,7 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from forked_pythons import ForkedPythons
 from postgres import postgres_is_installed, running_postgres
 from shapes import TESTS
 from shapes import test_loader as make_loader
@@ -29,6 +30,7 @@ from rayflow_dagster.compiler.loader import NodeLoader
 # in one. Every other file is a group of its own.
 RAYS = 3
 TOGETHER = {
+    "tests/cli/test_dev.py": "pythons",
     "tests/cluster/test_existing_cluster.py": "machines",
     "tests/cluster/test_residents_kept.py": "machines",
     "tests/e2e/test_backfill.py": "e2e 2",
@@ -38,6 +40,10 @@ TOGETHER = {
     "tests/e2e/test_live_editing.py": "e2e 2",
     "tests/e2e/test_run_launcher.py": "e2e 2",
     "tests/e2e/test_webserver.py": "e2e 2",
+    "tests/inbox/test_inbox_cli.py": "pythons",
+    "tests/inbox/test_inbox_guard.py": "pythons",
+    "tests/inbox/test_inbox_secrets.py": "pythons",
+    "tests/instance/test_launching_processes.py": "pythons",
 }
 LONG_FIRST = ("e2e", "ray", "slow")
 SLOW = (
@@ -152,6 +158,13 @@ def ray_session() -> Iterator[None]:
         yield
         connection.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pythons() -> Iterator[ForkedPythons]:
+    """Starts processes of Python that have Dagster and Ray imported already."""
+    with ForkedPythons() as pythons:
+        yield pythons
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,14 @@ compared. What cannot be typed here is in ``NOT_TYPED``, with the reason.
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from docs_blocks import (
     make_targets,
     with_commands,
 )
-from typed_commands import TypedCommands, can_be_forked
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.cli import main
 
@@ -51,7 +52,9 @@ NOT_TYPED = {
     ".venv/bin/python -m pip install pre-commit": _INSTALLS,
     ".venv/bin/pre-commit install": _COMMITS,
 }
-INBOX = "rayflow-dagster inbox"
+PROGRAM = "rayflow-dagster"
+FOR_THE_SHELL = frozenset("|&;<>()$`*?[]~!{}\n")
+INBOX = f"{PROGRAM} inbox"
 """Goes on as well, and is what the other commands of its page talk to."""
 
 WITH_SHELL = with_commands()
@@ -84,9 +87,9 @@ def test_what_is_not_typed_exists():
 class Typist:
     """Types the commands of a page in a shell whose folder and variables stay."""
 
-    def __init__(self, folder: Path, commands: TypedCommands) -> None:
+    def __init__(self, folder: Path, pythons: ForkedPythons) -> None:
         self.folder = folder
-        self._commands = commands
+        self._pythons = pythons
         self._state = folder.parent / "state"
         self.environment = environment()
         self._port = _free_port()
@@ -108,8 +111,8 @@ class Typist:
         assert [file for file in told["files"] if file["findings"]] == [], block
 
     def _run(self, command: str, block: Block) -> str:
-        if can_be_forked(command):
-            done = self._commands.run(command, self.folder, self.environment)
+        if is_of_the_program_alone(command):
+            done = typed(self._pythons, command, self.folder, self.environment)
             assert done.returncode == 0, f"{block}: {command}\n{done.stdout}{done.stderr}"
             return done.stdout
         telling = f"pwd >'{self._state}'; env -0 >>'{self._state}'"
@@ -148,35 +151,44 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
+def is_of_the_program_alone(command: str) -> bool:
+    """Whether a command has nothing in it that a shell would do."""
+    return command.startswith(f"{PROGRAM} ") and not FOR_THE_SHELL.intersection(command)
+
+
+def typed(
+    pythons: ForkedPythons, command: str, folder: Path, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """What a command ``is_of_the_program_alone`` does."""
+    program, *arguments = shlex.split(command)
+    found = shutil.which(program, path=variables["PATH"])
+    assert found is not None
+    return pythons.run([found, *arguments], folder, variables)
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TypedCommands]:
-    with TypedCommands(tmp_path_factory.mktemp("printed")) as commands:
-        yield commands
-
-
-@pytest.fixture(scope="module")
 def project(
-    tmp_path_factory: pytest.TempPathFactory, ray_session: None, commands: TypedCommands
+    tmp_path_factory: pytest.TempPathFactory, ray_session: None, pythons: ForkedPythons
 ) -> Path:
     """A project as the first page leaves one: its flow has run."""
     folder = tmp_path_factory.mktemp("first") / "project"
     for command, where in ((f"init {folder}", folder.parent), ("run hello", folder)):
-        done = commands.run(f"rayflow-dagster {command}", where, environment())
+        done = typed(pythons, f"{PROGRAM} {command}", where, environment())
         assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.fixture
 def typist(
-    page: Path, tmp_path: Path, project: Path, ray_session: None, commands: TypedCommands
+    page: Path, tmp_path: Path, project: Path, ray_session: None, pythons: ForkedPythons
 ) -> Iterator[Typist]:
     folder = tmp_path / "here"
-    typist = Typist(folder, commands)
+    typist = Typist(folder, pythons)
     if page.name in OF_THE_REPOSITORY:
         shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
         (folder / ".venv/bin").mkdir(parents=True)

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from cli_flows import write_flow
+from forked_pythons import ForkedPythons
 
-RUN = [sys.executable, "-m", "rayflow_dagster", "run"]
+RUN = ["-m", "rayflow_dagster", "run"]
 NODE = """from rayflow_dagster import RayflowNode
 
 
@@ -48,12 +47,10 @@ def telling(project: Path) -> Path:
 @pytest.mark.ray
 @pytest.mark.parametrize("direct", [[], ["--direct"]], ids=["recorded", "direct"])
 def test_a_run_has_a_secret_that_stands_in_the_env_file_only(
-    ray_session: None, telling: Path, direct: list[str]
+    ray_session: None, telling: Path, pythons: ForkedPythons, direct: list[str]
 ):
     (telling / ".env").write_text("SHOP_KEY=twelve-chars\n")
-    done = subprocess.run(
-        [*RUN, "telling", "--json", *direct], capture_output=True, text=True, check=False
-    )
+    done = pythons.run([*RUN, "telling", "--json", *direct])
 
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["result"] == {"size": 12}

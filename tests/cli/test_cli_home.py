@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 from cli_flows import write_waiting
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from forked_pythons import ForkedProcess, ForkedPythons
 
 from rayflow_dagster.cli.flows import open_flow
 from rayflow_dagster.cli.group import STOPPED, Refused
@@ -99,7 +98,7 @@ def test_dagsters_console_log_is_not_seen(project: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
-def test_runs_that_start_together_in_a_new_home_all_succeed(project: Path):
+def test_runs_that_start_together_in_a_new_home_all_succeed(project: Path, pythons: ForkedPythons):
     code = (
         "from rayflow_dagster.cli.flows import open_flow\n"
         "from rayflow_dagster.cli.progress import NoProgress\n"
@@ -108,9 +107,10 @@ def test_runs_that_start_together_in_a_new_home_all_succeed(project: Path):
         "runner = RecordedRunner(open_flow('linear'), in_process)\n"
         "assert runner.run({'a': 1}, NoProgress()).success\n"
     )
-    together = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    together = [pythons.start(["-c", code]) for _ in range(4)]
+    printed = [process.communicate() for process in together]
 
-    assert [process.wait(120) for process in together] == [0] * 4
+    assert [process.wait() for process in together] == [0] * 4, printed
 
 
 WAITING = """
@@ -125,13 +125,13 @@ SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
 
 @contextmanager
 def waiting_run(
-    project: Path, *command: str
-) -> Iterator[tuple[subprocess.Popen[bytes], DagsterRun]]:
+    project: Path, pythons: ForkedPythons, *words: str
+) -> Iterator[tuple[ForkedProcess, DagsterRun]]:
     """A run in another process, which waits in its only node, and that process."""
     write_waiting(project)
     shutil.copy(SETTINGS, project)
     os.environ["DAGSTER_HOME"] = str(use_home(project))
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL) as process:
+    with pythons.start(words) as process:
         try:
             yield process, started_run()
         finally:
@@ -163,9 +163,9 @@ def messages(run_id: str) -> str:
 
 
 def test_a_run_whose_process_is_killed_is_recorded_as_failed_by_the_next_run(
-    project: Path, capfd: pytest.CaptureFixture[str]
+    project: Path, pythons: ForkedPythons, capfd: pytest.CaptureFixture[str]
 ):
-    with waiting_run(project, "-c", WAITING) as (process, run):
+    with waiting_run(project, pythons, "-c", WAITING) as (process, run):
         RecordedRunner(open_flow("linear"), in_process).run({"a": 1}, NoProgress())
         assert run_of(run.run_id).status == DagsterRunStatus.STARTED  # it lives
         process.kill()
@@ -180,11 +180,14 @@ def test_a_run_whose_process_is_killed_is_recorded_as_failed_by_the_next_run(
 
 
 @pytest.mark.ray
-def test_a_run_at_the_terminal_can_be_terminated_in_dagster(ray_session: None, project: Path):
-    with waiting_run(project, "-m", "rayflow_dagster", "run", "waiting") as (process, run):
+def test_a_run_at_the_terminal_can_be_terminated_in_dagster(
+    ray_session: None, project: Path, pythons: ForkedPythons
+):
+    command = ("-m", "rayflow_dagster", "run", "waiting")
+    with waiting_run(project, pythons, *command) as (process, run):
         with DagsterInstance.get() as instance:
             assert instance.run_launcher.terminate(run.run_id)
-        assert process.wait(60) == STOPPED
+        assert process.wait() == STOPPED
 
         assert run_of(run.run_id).status == DagsterRunStatus.CANCELED
         assert "Stopped at the terminal" not in messages(run.run_id)

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from cli_flows import flow_with_inputs, write_flow, write_waiting
 from dagster import DagsterInstance, DagsterRunStatus
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.cli.flows import open_flow
 from rayflow_dagster.cli.report import RunReport
 from rayflow_dagster.cli.run import ui_command
 
-RUN = [sys.executable, "-m", "rayflow_dagster", "run"]
+RUN = ["-m", "rayflow_dagster", "run"]
 KEYS = {
     "success", "result", "return", "error", "findings", "execution_time", "nodes_executed",
     "run_id", "nodes",
@@ -85,11 +86,11 @@ def test_an_input_without_equals_is_a_usage_error(typed, project: Path):
     assert typed("run", "linear", "-i", "a", "--json").exit_code == 2
 
 
-def test_a_dead_cluster_is_one_message_and_no_run_is_recorded(project: Path):
+def test_a_dead_cluster_is_one_message_and_no_run_is_recorded(
+    project: Path, pythons: ForkedPythons
+):
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
-    done = subprocess.run(
-        [*RUN, "linear", "-i", "a=1"], env=environment, capture_output=True, text=True, check=False
-    )
+    done = pythons.run([*RUN, "linear", "-i", "a=1"], variables=environment)
 
     assert done.returncode == 1
     assert done.stderr.startswith("Error: nothing answers at Ray address ")
@@ -100,7 +101,7 @@ def test_a_dead_cluster_is_one_message_and_no_run_is_recorded(project: Path):
 @pytest.mark.ray
 def test_a_run_is_shown_as_it_goes_and_recorded(ray_session: None, project: Path):
     done = subprocess.run(
-        [*RUN, "branch_join", "-i", "flag=yes", "-i", "value=7"],
+        [sys.executable, *RUN, "branch_join", "-i", "flag=yes", "-i", "value=7"],
         capture_output=True,
         text=True,
         check=False,
@@ -144,7 +145,9 @@ def test_what_shows_the_run_is_told_for_where_it_is_recorded(
 
 
 @pytest.mark.ray
-def test_json_is_all_that_is_on_standard_output(ray_session: None, project: Path):
+def test_json_is_all_that_is_on_standard_output(
+    ray_session: None, project: Path, pythons: ForkedPythons
+):
     (project / "nodes").mkdir()
     (project / "nodes" / "__init__.py").write_text("print('imported')\n")
     (project / "nodes" / "odd.py").write_text(
@@ -170,7 +173,7 @@ def test_json_is_all_that_is_on_standard_output(ray_session: None, project: Path
         ],
     }
     write_flow(project / "flows" / "odd.json", flow)
-    done = subprocess.run([*RUN, "odd", "--json"], capture_output=True, text=True, check=False)
+    done = pythons.run([*RUN, "odd", "--json"])
     document = json.loads(done.stdout)
 
     assert done.returncode == 0
@@ -241,16 +244,14 @@ def test_inputs_of_every_type_reach_the_flow(ray_session, typed, empty_folder: P
 
 @pytest.mark.ray
 @pytest.mark.parametrize("way", [[], ["--direct"]], ids=["recorded", "direct"])
-def test_ctrl_c_stops_the_run(ray_session, project: Path, way):
+def test_ctrl_c_stops_the_run(ray_session, project: Path, pythons: ForkedPythons, way):
     at_work = write_waiting(project)
-    running = subprocess.Popen(
-        [*RUN, "waiting", *way], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    running = pythons.start([*RUN, "waiting", *way])
     while not at_work.exists():
         assert running.poll() is None, running.communicate()
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=30)
+    out, err = running.communicate()
 
     assert running.returncode == 130
     assert "stopped in " in out
@@ -260,15 +261,9 @@ def test_ctrl_c_stops_the_run(ray_session, project: Path, way):
 
 
 @pytest.mark.ray
-def test_a_new_projects_flow_runs(ray_session, typed, empty_folder: Path):
+def test_a_new_projects_flow_runs(ray_session, typed, empty_folder: Path, pythons: ForkedPythons):
     typed("init", "mine")
-    done = subprocess.run(
-        [*RUN, "hello", "-i", "name=Ada"],
-        cwd=empty_folder / "mine",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = pythons.run([*RUN, "hello", "-i", "name=Ada"], empty_folder / "mine")
 
     assert done.returncode == 0, done.stderr
     assert "  greeting: Hello, Ada!" in done.stdout

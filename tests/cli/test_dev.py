@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.cli.addresses import is_free, url_of, warn_if_open
 from rayflow_dagster.cli.dev_watcher import Watcher
@@ -345,13 +346,12 @@ def test_a_host_that_nobody_else_reaches_is_not(host, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("option", ["-h", "--host", "--dagit-host"])
-def test_dev_warns_of_whom_dagster_lets_in(project: Path, option) -> None:
-    command = [sys.executable, "-m", "rayflow_dagster", "dev", option]
+def test_dev_warns_of_whom_dagster_lets_in(
+    project: Path, pythons: ForkedPythons, option: str
+) -> None:
+    command = ["-m", "rayflow_dagster", "dev", option]
     ends = ["--log-format", "klingon"]
-    done = [
-        subprocess.run([*command, host, *ends], capture_output=True, text=True, check=False)
-        for host in ("0.0.0.0", "127.0.0.1")
-    ]
+    done = [pythons.run([*command, host, *ends]) for host in ("0.0.0.0", "127.0.0.1")]
 
     assert done[0].stderr.startswith("Warning: 0.0.0.0 can be reached from other machines")
     assert "asks nobody who they are" in done[0].stderr

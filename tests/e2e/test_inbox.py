@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance
+from forked_pythons import ForkedPythons
 from inbox.inbox_flows import INBOX, Caller, flow_of, write_flow
 from inbox.inbox_processes import daemon, kill, started
 
@@ -62,9 +63,13 @@ def results(caller: Caller, request_ids: list[str]) -> list[object]:
 
 
 def test_every_request_starts_one_run_though_the_daemon_was_away_and_is_killed(
-    order_flows: Path, home: Path, ray_folder: Path, monkeypatch: pytest.MonkeyPatch
+    order_flows: Path,
+    home: Path,
+    ray_folder: Path,
+    pythons: ForkedPythons,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with started(order_flows, home) as (_, caller):
+    with started(pythons, order_flows, home) as (_, caller):
         early = [caller.started("order", {"n": number}) for number in range(3)]
         assert {caller.about(each)["status"] for each in early} == {"waiting"}
 

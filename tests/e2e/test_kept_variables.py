@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_pythons import ForkedPythons
 
 from e2e.webserver import environment
 
@@ -16,18 +15,18 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_second_run_begins_with_what_the_first_has_kept(tmp_path: Path, ray_folder: Path) -> None:
+def test_a_second_run_begins_with_what_the_first_has_kept(
+    tmp_path: Path, ray_folder: Path, pythons: ForkedPythons
+) -> None:
     (tmp_path / "flows").mkdir()
     shutil.copy(ROOT / "flows" / "visits.json", tmp_path / "flows")
     shutil.copy(ROOT / "dagster.yaml", tmp_path)
     (tmp_path / "pyproject.toml").write_text("[tool.rayflow_dagster]\n")
 
     def typed(*arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "rayflow_dagster", *arguments, "--json"]
-        env = {**environment(ray_folder), "DAGSTER_HOME": str(tmp_path / ".dagster")}
-        done = subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
+        command = ["-m", "rayflow_dagster", *arguments, "--json"]
+        variables = {**environment(ray_folder), "DAGSTER_HOME": str(tmp_path / ".dagster")}
+        done = pythons.run(command, tmp_path, variables)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer

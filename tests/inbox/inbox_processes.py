@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from forked_pythons import ForkedProcess, ForkedPythons
+
 from inbox.inbox_flows import SECRET, Caller
 
-COMMAND = [sys.executable, "-m", "rayflow_dagster", "inbox"]
+COMMAND = ["-m", "rayflow_dagster", "inbox"]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -25,18 +27,11 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def started(
-    flows: Path, home: Path, *options: str, secret: str | None = SECRET
-) -> "Iterator[tuple[subprocess.Popen[str], Caller]]":
+    pythons: ForkedPythons, flows: Path, home: Path, *options: str, secret: str | None = SECRET
+) -> Iterator[tuple[ForkedProcess, Caller]]:
     more = {} if secret is None else {"RAYFLOW_INBOX_SECRET": secret}
-    process = subprocess.Popen(
-        [*COMMAND, "--port", "0", *options],
-        cwd=flows.parent,
-        env=environment(home, **more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    command = [*COMMAND, "--port", "0", *options]
+    process = pythons.start(command, flows.parent, environment(home, **more))
     try:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+) for the flows: (.*)", line)

@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner
+from forked_pythons import ForkedPythons
 
 from inbox.inbox_flows import SECRET, Caller
 from inbox.inbox_processes import COMMAND, environment, started
@@ -26,31 +28,35 @@ def refused(flows: Path, home: Path, *options: str, **more: str) -> str:
     return done.stderr
 
 
-def test_an_accepted_request_survives_kill_9(flows: Path, home: Path) -> None:
-    with started(flows, home) as (process, caller):
+def test_an_accepted_request_survives_kill_9(
+    flows: Path, home: Path, pythons: ForkedPythons
+) -> None:
+    with started(pythons, flows, home) as (process, caller):
         request_id = caller.started("order", {"customer": "Ada"})
         process.send_signal(signal.SIGKILL)
         process.wait()
 
-    with started(flows, home) as (_, caller):
+    with started(pythons, flows, home) as (_, caller):
         assert caller.about(request_id)["status"] == "waiting"
 
 
-def test_it_ends_when_it_is_told_to(flows: Path, home: Path) -> None:
-    with started(flows, home) as (process, caller):
+def test_it_ends_when_it_is_told_to(flows: Path, home: Path, pythons: ForkedPythons) -> None:
+    with started(pythons, flows, home) as (process, caller):
         assert caller.get("/flows").status == 200
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
 
     assert process.returncode == 130
     assert errors == "Stopped.\n"
 
 
-def test_the_secret_may_stand_in_a_file(flows: Path, home: Path, tmp_path: Path) -> None:
+def test_the_secret_may_stand_in_a_file(
+    flows: Path, home: Path, tmp_path: Path, pythons: ForkedPythons
+) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     file.chmod(0o600)
-    with started(flows, home, "--secret-file", str(file), secret=None) as (_, caller):
+    with started(pythons, flows, home, "--secret-file", str(file), secret=None) as (_, caller):
         assert caller.get("/flows").status == 200
         assert Caller(caller.port, "a-wrong-secret-of-tests").get("/flows").status == 401
 
@@ -84,7 +90,7 @@ def test_an_unknown_host_and_a_missing_folder_are_one_message(flows: Path, home:
 def test_listening_for_other_machines_is_warned_of(flows: Path, home: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = str(taken.getsockname()[1])
-    command = [*COMMAND, "--host", "0.0.0.0", "--port", port]
+    command = [sys.executable, *COMMAND, "--host", "0.0.0.0", "--port", port]
     with subprocess.Popen(
         command,
         cwd=flows.parent,

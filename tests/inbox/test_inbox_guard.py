@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from forked_pythons import ForkedPythons
 
 from inbox.inbox_flows import SECRET, Answered, Caller, Served
 from inbox.inbox_processes import started
@@ -59,12 +60,14 @@ def test_a_missing_secret_is_no_wrong_one(served: Served, caplog: pytest.LogCapt
     assert caplog.records == []
 
 
-def test_the_line_of_a_wrong_secret_reaches_the_terminal(flows: Path, home: Path) -> None:
-    with started(flows, home) as (process, caller):
+def test_the_line_of_a_wrong_secret_reaches_the_terminal(
+    flows: Path, home: Path, pythons: ForkedPythons
+) -> None:
+    with started(pythons, flows, home) as (process, caller):
         stranger = Caller(caller.port, WRONG)
         assert stranger.get("/flows/%1b%0ax").status == 401
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
 
     assert errors.splitlines()[0] == (r"127.0.0.1 sent a wrong secret for GET '/flows/\x1b\nx'")
     assert WRONG not in errors

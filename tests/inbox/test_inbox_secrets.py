@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
+from forked_pythons import ForkedPythons
 
 from inbox.inbox_flows import INBOX, Caller, Served, flow_of, serving, write_flow
 from inbox.inbox_processes import started
@@ -154,16 +155,16 @@ def test_no_problem_shows_a_secret(text: str) -> None:
 
 
 def test_the_command_takes_such_a_file_and_tells_of_unknown_flows(
-    flows: Path, home: Path, file: Path
+    flows: Path, home: Path, file: Path, pythons: ForkedPythons
 ) -> None:
     options = ("--secret-file", str(file))
-    with started(flows, home, *options, secret=None) as (process, caller):
+    with started(pythons, flows, home, *options, secret=None) as (process, caller):
         assert names(Caller(caller.port, ORDER)) == (["order"], [])
         file.write_text(f"order: {ALL}\n")
         assert Caller(caller.port, ORDER).get("/flows").status == 401
         assert Caller(caller.port, ALL).get("/flows").status == 200
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
 
     assert errors.startswith("Warning: a secret is for 'refund', which takes no requests")
     assert f"the secrets of {file} were read again" in errors

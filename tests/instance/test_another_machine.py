@@ -3,16 +3,14 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dagster import DagsterInstance, DagsterRun
 from dagster._grpc.types import ExecuteRunArgs
 from drawing import draw, node
+from forked_pythons import ForkedPythons
 
 COMMANDS = """
 import json, sys
@@ -37,7 +35,8 @@ class Machine:
     another machine but the database.
     """
 
-    def __init__(self, root: Path, postgres_url: str) -> None:
+    def __init__(self, root: Path, postgres_url: str, pythons: ForkedPythons) -> None:
+        self._pythons = pythons
         self.project = root / "project"
         (self.project / "flows").mkdir(parents=True)
         (self.project / "location.py").write_text(CODE)
@@ -56,28 +55,30 @@ class Machine:
         }
         (home / "dagster.yaml").write_text(json.dumps(settings))
         self.home = home
-        paths = {"DAGSTER_HOME": str(home), "PYTHONPATH": str(self.project)}
-        self._where: Any = {"cwd": self.project, "env": {**os.environ, **paths}}
+        search = os.pathsep.join([str(self.project), os.environ["PYTHONPATH"]])
+        self._variables = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": search}
 
     def write(self, name: str, text: str) -> None:
         (self.project / "flows" / f"{name}.json").write_text(text)
 
     def dagster(self, *commands: list[str]) -> None:
         """Commands of Dagster, one after the other, in one process."""
-        subprocess.run(
-            [sys.executable, "-c", COMMANDS, json.dumps(commands)], check=True, **self._where
-        )
+        words = ["-c", COMMANDS, json.dumps(commands)]
+        self._pythons.run(words, self.project, self._variables).check_returncode()
 
 
 @pytest.fixture(scope="module")
 def instance(
-    tmp_path_factory: pytest.TempPathFactory, postgres_url: str, ray_session: None
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_url: str,
+    ray_session: None,
+    pythons: ForkedPythons,
 ) -> Iterator[DagsterInstance]:
     """Has a run of ``sum`` and one of ``half``: launched on one machine, which then has lost its
     files, and executed on another, whose flows are not the same.
     """
-    here = Machine(tmp_path_factory.mktemp("here"), postgres_url)
-    there = Machine(tmp_path_factory.mktemp("there"), postgres_url)
+    here = Machine(tmp_path_factory.mktemp("here"), postgres_url, pythons)
+    there = Machine(tmp_path_factory.mktemp("there"), postgres_url, pythons)
     here.write("sum", json.dumps(SUM))
     here.write("half", "{")
     there.write("sum", json.dumps({**SUM, "edges": []}))
