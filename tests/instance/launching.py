@@ -15,7 +15,10 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._serdes import ConfigurableClassData
 
+from rayflow_dagster.instance.launcher import WarmRunLauncher
+from rayflow_dagster.instance.server_process import ForkServer
 from rayflow_dagster.instance.workers import find_worker, worker_folder
 
 WAIT_SECONDS = 90.0
@@ -26,6 +29,21 @@ telemetry: {enabled: false}
 run_launcher: {module: rayflow_dagster.instance.launcher, class: WarmRunLauncher}
 run_coordinator: {module: rayflow_dagster.instance.coordinator, class: PromptRunCoordinator}
 """
+
+
+class SharingLauncher(WarmRunLauncher):
+    """Launches with the one fork server of this process: to start another takes seconds."""
+
+    server = ForkServer(lambda: None)
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._server = self.server
+
+    def dispose(self) -> None:
+        """Leaves the server to the next."""
+        self._dagsters_own.dispose()
+
 
 # `gate` stops a run until a file of that name stands in the folder.
 CODE = """
@@ -70,7 +88,7 @@ def wait():
 @op
 def wait_deaf():
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    gate("open")
+    gate("deaf")
 
 @op(config_schema={"mine": str, "other": str})
 def meet(context):
@@ -186,4 +204,4 @@ def wait_until(condition: Callable[[], Any]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(0.05)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
-from instance.launching import SETTINGS, create, end_of, make_home, status, write_location
+from instance.launching import SharingLauncher, create, end_of, make_home, status, write_location
 from instance.launching import open_instance as open_home
 
 from rayflow_dagster.instance._dagster import SubmitRunContext
@@ -15,20 +15,26 @@ from rayflow_dagster.instance.coordinator import PromptRunCoordinator
 Open = Callable[[str], DagsterInstance]
 
 LIMITED_BY_TAG = "  config: {tag_concurrency_limits: [{key: place, limit: 1}]}\n"
+LAUNCHER = f"run_launcher: {{module: {SharingLauncher.__module__}, class: SharingLauncher}}\n"
 QUEUE = "run_coordinator:\n  module: rayflow_dagster.instance.coordinator\n"
 QUEUE += "  class: PromptRunCoordinator\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fork_server() -> Iterator[None]:
+    """Ends with the last of these tests."""
+    yield
+    SharingLauncher.server.close()
 
 
 @pytest.fixture
 def open_instance(tmp_path: Path) -> Iterator[Open]:
     """An instance with these settings of the coordinator."""
-    launching = "".join(
-        line for line in SETTINGS.splitlines(keepends=True) if "run_coordinator" not in line
-    )
     with ExitStack() as stack:
 
         def open_it(config: str) -> DagsterInstance:
-            home = make_home(tmp_path / "home", launching + QUEUE + config)
+            settings = f"telemetry: {{enabled: false}}\n{LAUNCHER}{QUEUE}{config}"
+            home = make_home(tmp_path / "home", settings)
             return stack.enter_context(open_home(home))
 
         yield open_it

@@ -136,7 +136,7 @@ def test_a_run_that_does_not_hear_terminate_is_killed(
 ) -> None:
     monkeypatch.setattr(module, "KILL_SECONDS", 0.5)
     run_id = launch(instance, location, "wait_deaf")
-    wait_until((location / "reached-open").exists)
+    wait_until((location / "reached-deaf").exists)
     pid = worker_of(instance, run_id)
     assert launcher_of(instance).terminate(run_id)
     assert end_of(instance, run_id) == DagsterRunStatus.CANCELED

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.launcher import WorkerStatus
+from forked_pythons import ForkedPythons
 from instance.launching import (
     end_of,
     is_gone,
@@ -33,8 +32,8 @@ from pathlib import Path
 from dagster import DagsterInstance
 from instance.launching import launch
 with DagsterInstance.from_config(sys.argv[1]) as instance:
-    run_id = launch(instance, Path(sys.argv[2]), sys.argv[3])
-    print(run_id, instance.run_launcher.server_pid, flush=True)
+    run_ids = [launch(instance, Path(sys.argv[2]), op) for op in sys.argv[3:]]
+    print(instance.run_launcher.server_pid, *run_ids, flush=True)
     {then}
 """
 
@@ -56,24 +55,25 @@ def location(tmp_path: Path) -> Path:
 
 
 class Launching:
-    """Another process that launches a run which waits, and then does ``then``."""
+    """Another process that launches runs of these ops, and then does ``then``."""
 
-    def __init__(self, home: Path, location: Path, then: str, op: str = "wait") -> None:
-        code = LAUNCH_AND.format(then=then)
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, str(home), str(location), op],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-            text=True,
+    def __init__(
+        self, pythons: ForkedPythons, home: Path, location: Path, then: str, *ops: str
+    ) -> None:
+        search = os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]])
+        self.process = pythons.start(
+            ["-c", LAUNCH_AND.format(then=then), str(home), str(location), *ops],
+            variables={**os.environ, "PYTHONPATH": search},
         )
-        assert self.process.stdout is not None
-        self.run_id, server = self.process.stdout.readline().split()
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()
+        server, *self.run_ids = line.split()
         self.server = int(server)
 
     def kill(self) -> None:
         """End it, if it has not ended, and what it has started."""
         self.process.kill()
-        with self.process:
+        with self.process:  # not until what it has started prints no more
             self.process.wait()
         wait_until(lambda: is_gone(self.server))
 
@@ -92,48 +92,48 @@ def launcher_of(instance: DagsterInstance) -> WarmRunLauncher:
 
 
 def test_the_fork_server_and_its_runs_end_with_a_parent_that_is_killed(
-    home: Path, instance: DagsterInstance, location: Path
+    pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path
 ) -> None:
-    launching = Launching(home, location, "time.sleep(1000)")
+    launching = Launching(pythons, home, location, "time.sleep(1000)", "wait", "wait_deaf")
+    run_id, deaf = launching.run_ids
     wait_until((location / "reached-open").exists)
-    worker = worker_of(instance, launching.run_id)
+    wait_until((location / "reached-deaf").exists)
+    worker = worker_of(instance, run_id)
     launching.kill()
     wait_until(lambda: is_gone(worker))
-    assert end_of(instance, launching.run_id) == DagsterRunStatus.FAILURE
-    assert "interrupted" in messages(instance, launching.run_id)
-
-
-def test_a_run_that_does_not_stop_with_its_parent_is_killed_and_has_failed(
-    home: Path, instance: DagsterInstance, location: Path
-) -> None:
-    launching = Launching(home, location, "time.sleep(1000)", "wait_deaf")
-    wait_until((location / "reached-open").exists)
-    launching.kill()
-    assert end_of(instance, launching.run_id) == DagsterRunStatus.FAILURE
-    assert "SIGKILL" in messages(instance, launching.run_id)
+    assert end_of(instance, run_id) == DagsterRunStatus.FAILURE
+    assert "interrupted" in messages(instance, run_id)
+    assert end_of(instance, deaf) == DagsterRunStatus.FAILURE
+    assert "SIGKILL" in messages(instance, deaf)
 
 
 def test_a_parent_that_ends_in_good_order_lets_its_runs_finish(
-    home: Path, instance: DagsterInstance, location: Path
+    pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path
 ) -> None:
-    launching = Launching(home, location, "pass")
-    assert launching.process.wait(60) == 0
+    launching = Launching(pythons, home, location, "pass", "wait")
+    (run_id,) = launching.run_ids
+    assert launching.process.wait() == 0
     wait_until((location / "reached-open").exists)
-    assert status(instance, launching.run_id) == DagsterRunStatus.STARTED
+    assert status(instance, run_id) == DagsterRunStatus.STARTED
     assert not is_gone(launching.server)
     (location / "open").touch()
-    assert end_of(instance, launching.run_id) == DagsterRunStatus.SUCCESS
+    assert end_of(instance, run_id) == DagsterRunStatus.SUCCESS
     launching.kill()
 
 
-def test_after_the_fork_server_was_killed_the_next_launch_starts_another(
+def test_after_the_fork_server_was_killed_its_runs_have_failed_and_the_next_starts_another(
     instance: DagsterInstance, location: Path
 ) -> None:
     first = launch(instance, location, "speak")
     assert end_of(instance, first) == DagsterRunStatus.SUCCESS
-    server = launcher_of(instance).server_pid
+    waiting = launch(instance, location, "wait")
+    wait_until((location / "reached-open").exists)
+    worker, server = worker_of(instance, waiting), launcher_of(instance).server_pid
     assert server is not None
     os.kill(server, signal.SIGKILL)
+    assert end_of(instance, waiting) == DagsterRunStatus.FAILURE
+    assert "interrupted" in messages(instance, waiting)
+    wait_until(lambda: is_gone(worker))
     wait_until(lambda: is_gone(server))
     second = launch(instance, location, "speak")
     assert end_of(instance, second) == DagsterRunStatus.SUCCESS
@@ -141,41 +141,22 @@ def test_after_the_fork_server_was_killed_the_next_launch_starts_another(
     assert "Dagster's own way" not in messages(instance, second)
 
 
-def test_runs_of_a_fork_server_that_was_killed_are_recorded_as_failed(
-    instance: DagsterInstance, location: Path
+def test_runs_that_nothing_watched_can_be_terminated_and_have_failed_at_the_next_start(
+    pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path
 ) -> None:
-    run_id = launch(instance, location, "wait")
-    wait_until((location / "reached-open").exists)
-    worker, server = worker_of(instance, run_id), launcher_of(instance).server_pid
-    assert server is not None
-    os.kill(server, signal.SIGKILL)
-    assert end_of(instance, run_id) == DagsterRunStatus.FAILURE
-    assert "interrupted" in messages(instance, run_id)
-    wait_until(lambda: is_gone(worker))
-
-
-def test_a_run_that_nothing_watched_is_recorded_as_failed_at_the_next_start(
-    home: Path, instance: DagsterInstance, location: Path
-) -> None:
-    launching = Launching(home, location, "time.sleep(1000)")
-    wait_until((location / "reached-open").exists)
-    kill_unseen(worker_of(instance, launching.run_id))
+    launching = Launching(pythons, home, location, "time.sleep(1000)", "wait", "wait")
+    for run_id in launching.run_ids:
+        wait_until(lambda run_id=run_id: instance.get_run_step_stats(run_id))
+        kill_unseen(worker_of(instance, run_id))
     launching.kill()
-    run = instance.get_run_by_id(launching.run_id)
-    assert run is not None
-    assert run.status == DagsterRunStatus.STARTED
-    assert launcher_of(instance).check_run_worker_health(run).status == WorkerStatus.FAILED
+    for run_id in launching.run_ids:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert run.status == DagsterRunStatus.STARTED
+        assert launcher_of(instance).check_run_worker_health(run).status == WorkerStatus.FAILED
 
+    terminated, left = launching.run_ids
+    assert launcher_of(instance).terminate(terminated)
+    assert status(instance, terminated) == DagsterRunStatus.CANCELED
     assert end_of(instance, launch(instance, location, "speak")) == DagsterRunStatus.SUCCESS
-    assert end_of(instance, launching.run_id) == DagsterRunStatus.FAILURE
-
-
-def test_terminate_ends_a_run_that_nothing_watched(
-    home: Path, instance: DagsterInstance, location: Path
-) -> None:
-    launching = Launching(home, location, "time.sleep(1000)")
-    wait_until((location / "reached-open").exists)
-    kill_unseen(worker_of(instance, launching.run_id))
-    launching.kill()
-    assert launcher_of(instance).terminate(launching.run_id)
-    assert status(instance, launching.run_id) == DagsterRunStatus.CANCELED
+    assert end_of(instance, left) == DagsterRunStatus.FAILURE
