@@ -57,7 +57,8 @@ INLINE = ("start", "return", "logic.switch", "logic.choose", "logic.assert", "co
 """What runs in the run's own process, once."""
 ONCE = {
     "DataNotAvailableError", "SecretError", "VariableError", "ExpressionError",
-    "FlowAssertionError", "FlowRaisedError", "NodeLoadError", "ValidationError",
+    "FlowAssertionError", "FlowRaisedError", "LimitReachedError", "NodeLoadError",
+    "ValidationError",
     "FlowFormatError", "GraphBuildError", "InvalidInputsError", "FlowChangedError",
     "ProjectError", "NameCollisionError", "RunEndedError",
 }  # fmt: skip
