@@ -3,20 +3,18 @@
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import cloudpickle
 import ray
 
+from rayflow_dagster.compiler.places import RunsOn, runs_on
 from rayflow_dagster.runner import NodeCall
 from rayflow_dagster.types import GraphNode, NodeMetadata
 from rayflow_dagster.values.stored import StoredValue, is_inline
 
 from .worker import CallData, Job
 
-RunsOn = Literal["worker", "own", "async", "resident"]
-"""Where a node runs: on any worker, on an actor of its own for one execution, on the actor that
-all async nodes share, or on its resident actor."""
 DEFAULT_TTL = 600.0
 
 
@@ -51,17 +49,10 @@ class NodeSpec:
         if "body" in node and node["region"]["fused"]:
             packed = cloudpickle.dumps(node, protocol=5)
             return cls(call, metadata, "worker", (), packed, priority=node.get("priority", 0))
-        runs_on: RunsOn = "worker"
-        if node.get("resident"):
-            runs_on = "resident"
-        elif options:
-            runs_on = "own"
-        elif metadata.get("is_async"):
-            runs_on = "async"
         packed = Job(call, outputs).packed()
         ttl = float(node.get("resident_ttl", DEFAULT_TTL))
         priority = node.get("priority", 0)
-        return cls(call, metadata, runs_on, outputs, packed, options, ttl, priority)
+        return cls(call, metadata, runs_on(node), outputs, packed, options, ttl, priority)
 
     @property
     def cpus(self) -> float:

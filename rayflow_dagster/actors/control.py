@@ -1,7 +1,7 @@
 """Control nodes: built-in ones that cost nothing run in the run's own process.
 
-Only classes named here do, and only with small plain values; a comparison of large arrays goes to
-a worker. No author's class ever runs in the run's process.
+Only those that ``compiler/places.py`` names do, and only with small plain values; a comparison of
+large arrays goes to a worker. No author's class ever runs in the run's process.
 """
 
 import os
@@ -12,17 +12,8 @@ from typing import Any
 import ray
 
 from rayflow_dagster.compiler.loader import NodeLoader
-from rayflow_dagster.compiler.registry import BUILTIN_ROOT
+from rayflow_dagster.compiler.places import CONTROL, VARIABLES, is_control
 from rayflow_dagster.errors import NodeExecutionError, RunEndedError
-from rayflow_dagster.node import RayflowNode
-from rayflow_dagster.nodes.logic.and_ import AndNode
-from rayflow_dagster.nodes.logic.branch import BranchNode
-from rayflow_dagster.nodes.logic.compare import CompareNode
-from rayflow_dagster.nodes.logic.not_ import NotNode
-from rayflow_dagster.nodes.logic.or_ import OrNode
-from rayflow_dagster.nodes.variables.get_variable import GetVariableNode
-from rayflow_dagster.nodes.variables.increment_variable import IncrementVariableNode
-from rayflow_dagster.nodes.variables.set_variable import SetVariableNode
 from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
 from rayflow_dagster.timing import leaving
 from rayflow_dagster.values.stored import boxed, is_inline
@@ -33,20 +24,6 @@ from .calls import ActorCall, NodeSpec
 from .serial_thread import SerialThread
 from .variables import StoreProxy
 from .worker import NoVariables
-
-
-def _by_path(*classes: type[RayflowNode]) -> dict[str, type[RayflowNode]]:
-    return {f"{each.__module__}.{each.__qualname__}": each for each in classes}
-
-
-LOGIC = _by_path(AndNode, BranchNode, CompareNode, NotNode, OrNode)
-VARIABLES = _by_path(GetVariableNode, IncrementVariableNode, SetVariableNode)
-CONTROL = LOGIC | VARIABLES
-
-
-def is_control(class_path: str, loader: NodeLoader) -> bool:
-    """Whether the class is one of ours, not one that a project put in its place."""
-    return class_path in CONTROL and loader.registry.root_of(class_path) == BUILTIN_ROOT
 
 
 class ControlNodes:

@@ -18,18 +18,19 @@ from ray.actor import ActorHandle
 
 from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.places import is_control, is_of_run
 from rayflow_dagster.engine.iteration import Iteration, SomeIterations
 from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph, GraphNode, every_node
+from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
 from rayflow_dagster.values.stored import StoredValue, boxed
 from rayflow_dagster.variables.store import GlobalVariableStore
 
 from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
 from .bodies import ASKED, SentIterations, asked_inputs
 from .calls import ActorCall, NodeSpec, requested
-from .control import ControlNodes, is_control
+from .control import ControlNodes
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
 from .pool import WorkerPool, end
@@ -180,8 +181,7 @@ class ActorManager:
         """Whether the node waits for a worker: one that all share, or an actor of its own."""
         spec = self._specs[node_id]
         path = spec.call.class_path
-        rests = path in (START_CLASS, RETURN_CLASS) or is_control(path, self._loader)
-        rests = rests or spec.metadata.get("is_control", False)
+        rests = is_of_run(path, spec.metadata) or is_control(path, self._loader)
         return spec.runs_on in ("worker", "own") and not rests
 
     def reserve(self, node_id: str) -> "Future[Any]":

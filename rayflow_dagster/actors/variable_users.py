@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.places import is_control
 from rayflow_dagster.compiler.registry import BUILTIN_ROOT, NodeRoot
 from rayflow_dagster.types import RETURN_CLASS, START_CLASS, ExecutionGraph, every_node
-
-from .control import is_control
 
 _WORD = re.compile(rb"variables", re.IGNORECASE)
 
