@@ -104,6 +104,14 @@ class Ended:
         return self.has_returned and self.failure is None
 
 
+def levels(ended: Ended) -> Iterator[Ended]:
+    """A run, and all runs of bodies in it."""
+    yield ended
+    for runs in ended.inside.values():
+        for run in runs:
+            yield from levels(run)
+
+
 def interpret(
     flow: Mapping[str, Any], inputs: Mapping[str, Any], plain: Mapping[str, Plain] = PLAIN
 ) -> Ended:

@@ -1,7 +1,6 @@
 """Random flows of nested regions: bodies are what dominance says, and the direct run and the
 Dagster run come to what the reference interpreter says."""
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from random import Random
 from typing import Any
@@ -13,7 +12,7 @@ from dagster_runs import run_in_dagster
 from hypothesis import given, settings
 from nested_flows import make_nested_flow, nested_flows
 from random_flows import RandomFlow
-from reference import Ended, FlowMeaning, interpret
+from reference import Ended, FlowMeaning, interpret, levels
 from running import PROJECT, execute, outcomes
 from shapes import test_loader
 
@@ -101,14 +100,6 @@ def test_random_nested_flows_have_all_that_they_are_to_have() -> None:
     deepest = max(depth(end) for end in ended)
     assert deepest == 3
     assert {end.success for end in ended} == {True, False}
-
-
-def levels(ended: Ended) -> Iterator[Ended]:
-    """A run, and all runs of bodies in it."""
-    yield ended
-    for runs in ended.inside.values():
-        for run in runs:
-            yield from levels(run)
 
 
 def depth(ended: Ended) -> int:

@@ -152,6 +152,30 @@ def graph(flow: str, svg: bool) -> None:
 
 
 @main.command()
+@_FLOW
+@click.argument("node", metavar="[NODE]", required=False, shell_complete=completion.node)
+@_AS_JSON
+@click.pass_context
+def explain(context: click.Context, flow: str, node: str | None, *, as_json: bool) -> None:
+    """Say in sentences when each node of a flow runs, and where. NODE is the id of one of them.
+
+    When it runs and when it is skipped, what it waits for, the loop or group that it is in, and
+    whether it is a step of its own or part of another, on which process, and why. Exit code 1 when
+    the flow has errors, which are printed as "validate" does.
+
+    \b
+    Example:
+      rayflow-dagster explain file_check
+      rayflow-dagster explain file_check check
+      rayflow-dagster explain file_check --json
+    """
+    from .explain import explain_flow
+
+    if not explain_flow(flow, node, as_json=as_json):
+        context.exit(1)
+
+
+@main.command()
 @click.option("--markdown", "as_markdown", is_flag=True, help="A page that lists every key.")
 def schema(*, as_markdown: bool) -> None:
     """Print the JSON Schema of flow files, for completion and checking in editors.

@@ -1,4 +1,4 @@
-"""Half a word at a prompt in, what it can become out: flows, inputs and paths.
+"""Half a word at a prompt in, what it can become out: flows, nodes, inputs and paths.
 
 The shell asks at every Tab: nothing here imports ray or dagster, and what cannot be read completes
 to nothing.
@@ -6,9 +6,13 @@ to nothing.
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class
+
+if TYPE_CHECKING:
+    from rayflow_dagster.types import FlowNode
 
 Completions = list[CompletionItem[str]]
 
@@ -36,6 +40,11 @@ def run_input(ctx: click.Context, _param: click.Parameter, incomplete: str) -> C
     return _beginning(incomplete, (f"{name}=" for name in declared if name not in already))
 
 
+def node(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Completions:
+    """The nodes of the flow that was typed, by id."""
+    return _beginning(incomplete, (node["id"] for node in _nodes(ctx.params.get("flow"))))
+
+
 def path(_ctx: click.Context, param: click.Parameter, incomplete: str) -> Completions:
     """What is on the disk."""
     return [CompletionItem(incomplete, type="dir" if param.metavar == "DIR" else "file")]
@@ -43,22 +52,27 @@ def path(_ctx: click.Context, param: click.Parameter, incomplete: str) -> Comple
 
 def _declared(named: str | None) -> dict[str, str]:
     """The inputs that START of the named flow declares, with their types."""
-    from rayflow_dagster.compiler.flow import canonicalize, read_flow
     from rayflow_dagster.compiler.ports import declared_types
-    from rayflow_dagster.errors import RayflowError
     from rayflow_dagster.types import START_CLASS
+
+    starts = [node for node in _nodes(named) if node["type"] == START_CLASS]
+    return dict(declared_types(starts[0].get("data", {}).get("inputs"))[0]) if starts else {}
+
+
+def _nodes(named: str | None) -> "list[FlowNode]":
+    """The nodes of the named flow; none where it cannot be read."""
+    from rayflow_dagster.compiler.flow import canonicalize, read_flow
+    from rayflow_dagster.errors import RayflowError
 
     from .flows import find_flow
     from .group import Refused
 
     if not named:
-        return {}
+        return []
     try:
-        nodes = canonicalize(read_flow(find_flow(named)))["nodes"]
+        return canonicalize(read_flow(find_flow(named)))["nodes"]
     except (RayflowError, Refused, OSError):
-        return {}
-    starts = [node for node in nodes if node["type"] == START_CLASS]
-    return dict(declared_types(starts[0].get("data", {}).get("inputs"))[0]) if starts else {}
+        return []
 
 
 def _beginning(incomplete: str, words: Iterable[str]) -> Completions:

@@ -133,12 +133,13 @@ def _clash(name: str, others: list[str]) -> Finding:
 def _print(checked: list[CheckedFile], bad: str) -> None:
     console = open_console()
     for file in checked:
-        _print_file(console, file)
+        print_file(console, file)
     if len(checked) > 1:
         console.print(f"{len(checked)} flows" + (f", {bad}" if bad else ""))
 
 
-def _print_file(console: Console, file: CheckedFile) -> None:
+def print_file(console: Console, file: CheckedFile) -> None:
+    """Print the findings of a file."""
     counts = {severity: _count(file, severity) for severity in STYLES}
     said = ", ".join(
         f"{count} {severity}{'s' if count > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The graph of a body in, whether one worker can run the whole of it by one call out."""
+"""The graph of a body in, whether one worker can run all of it by one call, or why not, out."""
 
 from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.types import ExecutionGraph, GraphNode, RegionSpec
@@ -11,38 +11,65 @@ def is_fused(body: ExecutionGraph, spec: RegionSpec) -> bool:
     """Whether a body is fused: none of its nodes asks for a place of its own, and none of them
     would wait for another that could run beside it.
     """
+    return why_not_fused(body, spec) is None
+
+
+def why_not_fused(body: ExecutionGraph, spec: RegionSpec) -> str | None:
+    """What keeps a body from being fused, as words to go after "because"; None if nothing does."""
     nodes = [node for node in body["nodes"].values() if node["id"] != body["start_node"]]
-    if not all(map(_may_be_fused, nodes)):
-        return False
+    for node in nodes:
+        why = _why_not(node)
+        if why is not None:
+            return f"'{node['id']}' {why}"
     # Items that run side by side keep all workers busy by themselves.
-    side_by_side = spec["kind"] == "for_each" and not spec["carry"] and spec["parallel"] != 1
-    return side_by_side or _most_side_by_side(body) <= 1
+    beside = [] if has_items_side_by_side(spec) else _side_by_side(body)
+    joins = [node["id"] for node in nodes if "join" in node]
+    if len(beside) > 1 and joins:
+        return f"'{joins[0]}' may start while other nodes that lead to it are at work"
+    if len(beside) > 1:
+        return f"'{beside[0]}' and '{beside[1]}' can run side by side, each on a worker of its own"
+    return None
 
 
-def _may_be_fused(node: GraphNode) -> bool:
-    metadata = node["metadata"]
-    if "body" in node:
-        return node["region"]["fused"] and not node["region"]["interval"]
-    if node["class_path"].startswith(VARIABLE_CLASSES_PACKAGE):
-        return False  # its store may be in the run's process
+def has_items_side_by_side(spec: RegionSpec) -> bool:
+    """Whether several iterations of a region may run at the same time."""
+    return spec["kind"] == "for_each" and not spec["carry"] and spec["parallel"] != 1
+
+
+def _why_not(node: GraphNode) -> str | None:
+    """What keeps one node from running where the others of its body do."""
     retry = node.get("retry")
-    if node.get("resident") or node.get("ray_options") or (retry and retry["delay"]):
-        return False
     control = CONTROL_NODES.get(node["class_path"])
-    return not metadata.get("is_async") and (control is None or control.runs_anywhere)
+    if "body" in node:
+        if not node["region"]["fused"]:
+            return "has a body that is not fused itself"
+        return "waits between its iterations" if node["region"]["interval"] else None
+    if node["class_path"].startswith(VARIABLE_CLASSES_PACKAGE):
+        return "uses a variable, which may be kept in the run's own process"
+    if node.get("resident"):
+        return "is resident, so it has an actor that outlives the run"
+    if node.get("ray_options"):
+        return "asks Ray for an actor of its own"
+    if retry and retry["delay"]:
+        return "waits between its attempts, which would keep the worker from other work"
+    if node["metadata"].get("is_async"):
+        return "is async, so it runs on the event loop that all async nodes share"
+    if control is not None and not control.runs_anywhere:
+        return "has an expression, which only the run's own process is sure to be able to read"
+    return None
 
 
-def _most_side_by_side(body: ExecutionGraph) -> int:
-    """How many of the nodes that may take long can be ready at the same time, at the most. Behind
-    a join all of them may be: it starts while what leads to it is at work.
+def _side_by_side(body: ExecutionGraph) -> list[str]:
+    """The nodes that may take long and can be ready at the same time, where those are the most.
+    Behind a join all of them may be: it starts while what leads to it is at work.
     """
     levels: dict[str, int] = {}
-    widths: dict[int, int] = {}
+    beside: dict[int, list[str]] = {}
     has_joins = any("join" in node for node in body["nodes"].values())
     for node_id in body["execution_order"]:
         node = body["nodes"][node_id]
         before = (levels[source] for source in node["dependencies"])
         levels[node_id] = 0 if has_joins else 1 + max(before, default=0)
         if "body" in node or not node["class_path"].startswith(f"{BUILTIN_PACKAGE}."):
-            widths[levels[node_id]] = widths.get(levels[node_id], 0) + 1
-    return max(widths.values(), default=0)
+            beside.setdefault(levels[node_id], []).append(node_id)
+    return max(beside.values(), key=len, default=[])

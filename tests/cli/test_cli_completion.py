@@ -50,6 +50,12 @@ def test_flows_by_name(project: Path):
     assert offered("validate linear b") == ["branch_join"]
 
 
+def test_nodes_of_the_flow_that_was_typed(project: Path):
+    assert offered("explain l") == ["linear"]
+    assert offered("explain branch_join b") == ["branch"]
+    assert offered("explain nowhere ") == []
+
+
 def test_a_path_where_no_flow_is_called_so(project: Path):
     (item,) = items("run flows/l")
 
@@ -80,6 +86,7 @@ def test_a_broken_flow_is_offered_and_has_no_inputs(empty_folder: Path, content)
     assert offered("run broken -i ") == []
     assert offered("run nowhere -i ") == []
     assert offered("run -i ") == []
+    assert offered("explain broken x") == []
 
 
 def test_broken_settings_and_nodes_keep_no_flow_from_being_offered(project: Path):

@@ -12,7 +12,7 @@ from rayflow_dagster.cli.commands import main
 COMMANDS = [
     (), ("validate",), ("run",), ("nodes",), ("init",), ("new-node",), ("graph",), ("ray",),
     ("ray", "status"), ("ray", "start"), ("ray", "stop"), ("prune",), ("inbox",), ("dev",),
-    ("variables",), ("schema",),
+    ("variables",), ("schema",), ("explain",),
 ]  # fmt: skip
 MODULE = [sys.executable, "-m", "rayflow_dagster"]
 
@@ -72,7 +72,12 @@ def test_help_imports_nothing_heavy():
 
 
 def test_commands_that_run_nothing_import_neither_ray_nor_dagster(project: Path):
-    for typed in (["validate", "flows/linear.json"], ["nodes"], ["graph", "linear"]):
+    for typed in (
+        ["validate", "flows/linear.json"],
+        ["nodes"],
+        ["graph", "linear"],
+        ["explain", "linear"],
+    ):
         assert not {"ray", "dagster"} & set(imported_by(*typed))
 
 

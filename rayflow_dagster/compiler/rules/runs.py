@@ -444,9 +444,9 @@ def check_runs(flow: ResolvedFlow, *, is_body: bool = False) -> Iterator[Finding
         yield from rule(flow, judge)
 
 
-def uncertain_inputs(flow: ResolvedFlow) -> frozenset[tuple[str, str]]:
+def uncertain_inputs(flow: ResolvedFlow, judge: Judge | None = None) -> frozenset[tuple[str, str]]:
     """(node, input) whose wired sources may all be skipped while the node runs."""
-    judge = Judge.of(flow)
+    judge = judge or Judge.of(flow)
     return frozenset(
         (node.id, port)
         for node, port, edges in _wired_inputs(flow)
