@@ -198,6 +198,7 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
         if not is_inline(value) or (mask and mask.shows(repr(value)))  # events have inline ones
     }
     if mask:
+        reply.details["has_secrets"] = True
         reply.details["previews"] = previews(reply.outputs, mask)
     elif apart:
         reply.details["previews"] = previews(apart, mask)

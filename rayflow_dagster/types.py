@@ -352,6 +352,8 @@ class RunDetails(TypedDict, total=False):
     times: Times
     attempts: int
     previews: dict[str, str]
+    has_secrets: bool
+    """True where the node was given a secret, so that what it gave may tell of it."""
     measures: dict[str, dict[str, str | int]]
     """Output name -> what ``measures`` says of a value that does not travel inline."""
     input_previews: dict[str, str]

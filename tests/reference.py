@@ -414,7 +414,8 @@ class FlowMeaning:
                 return {"exec_next": [] if body.left else "done"}
             inner = {e["targetHandle"]: v for e, v in self.came(region, body.values, inner=True)}
             carried |= {name: inner.get(f"next.{name}", carried[name]) for name in carried}
-            is_over = kind == "control.while" and not inner.get("again", body.left == "continue")
+            goes_on_without = body.left == "continue" or not self.is_asked(region)
+            is_over = kind == "control.while" and not inner.get("again", goes_on_without)
             if body.left == "break" or is_over:
                 break
         else:
@@ -475,6 +476,10 @@ class FlowMeaning:
         known["builtins.ValueError"] = ValueError
         is_named = names is None or any(isinstance(own, known.get(name, ())) for name in names)
         return is_named and run.attempts[node_id] <= retry.get("max", 0)
+
+    def is_asked(self, region: str) -> bool:
+        """Whether anything is wired into ``again``: else a loop ends by ``control.break`` alone."""
+        return any(e["target"] == region and e["targetHandle"] == "again" for e in self.edges)
 
     def is_wired(self, node_id: str, output: str) -> bool:
         """Whether an exec wire goes out of an exec output."""

@@ -40,6 +40,8 @@ def _why_not(node: GraphNode) -> str | None:
     """What keeps one node from running where the others of its body do."""
     retry = node.get("retry")
     control = CONTROL_NODES.get(node["class_path"])
+    if retry and retry["delay"]:
+        return "waits between its attempts, which would keep the worker from other work"
     if "body" in node:
         if not node["region"]["fused"]:
             return "has a body that is not fused itself"
@@ -50,8 +52,6 @@ def _why_not(node: GraphNode) -> str | None:
         return "is resident, so it has an actor that outlives the run"
     if node.get("ray_options"):
         return "asks Ray for an actor of its own"
-    if retry and retry["delay"]:
-        return "waits between its attempts, which would keep the worker from other work"
     if node["metadata"].get("is_async"):
         return "is async, so it runs on the event loop that all async nodes share"
     if control is not None and not control.runs_anywhere:

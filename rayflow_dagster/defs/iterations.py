@@ -40,8 +40,10 @@ def progress_of(
     kept. ``root`` is where runs store their values.
     """
     found = Progress()
-    for before in reversed(list(_resumed(flow, instance, run, step_key))):
-        for record in _read(step_folder(root, before.run_id, step_key)):
+    # This run's own: another attempt of the step may be at work in a process of its own.
+    runs = [run, *_resumed(flow, instance, run, step_key)]
+    for each in reversed(runs):
+        for record in _read(step_folder(root, each.run_id, step_key)):
             found.take(record)
     found.log = _Log(step_folder(root, run.run_id, step_key), note_variables)
     return found
@@ -50,15 +52,27 @@ def progress_of(
 def _resumed(
     flow: CompiledFlow, instance: DagsterInstance, run: DagsterRun, step_key: str
 ) -> Iterator[DagsterRun]:
-    """The runs whose region this one goes on with, the nearest first: a run that does not begin at
-    START goes on from its parent, where the region has not succeeded there.
+    """The runs whose region this one goes on with, the nearest first: a run goes on from its parent
+    where the region has not succeeded there, and where nothing runs again that leads to it.
     """
-    while flow.graph["start_node"] not in planned_nodes(flow, run):
+    leading = _leading_to(flow, flow.nodes[step_key])
+    while leading.isdisjoint(planned_nodes(flow, run)):
         before = parent_run(instance, run)
         if before is None or _has_succeeded(instance, before, step_key):
             return
         yield before
         run = before
+
+
+def _leading_to(flow: CompiledFlow, node_id: str) -> set[str]:
+    """The nodes that a node waits for, directly or not."""
+    found: set[str] = set()
+    queue = [node_id]
+    while queue:
+        sources = set(flow.graph["nodes"][queue.pop()]["dependencies"]) - found
+        found |= sources
+        queue.extend(sources)
+    return found
 
 
 def _has_succeeded(instance: DagsterInstance, run: DagsterRun, step_key: str) -> bool:
@@ -74,7 +88,7 @@ class _Log:
         self._folder = folder
         self._note_variables = note_variables
         self._pending = b""
-        self._parts = 0
+        self._parts = len(_parts(folder)) if is_url(folder) else 0
         self._written = 0.0
 
     def append(self, recorded: Recorded, variables: bytes | None) -> None:

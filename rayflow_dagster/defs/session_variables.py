@@ -123,7 +123,8 @@ class SessionVariables:
         if self._kept is not None and snapshot.version > self._version:
             self._kept.note(snapshot)
         self._version = max(self._version, snapshot.version)
-        if not stores or snapshot.version <= self._recorded:
+        newest = max(self._recorded, self._snapshots.get(step_key, -1))
+        if not stores or snapshot.version <= newest:
             return None
         self._snapshots[step_key] = snapshot.version
         file = self._variables_file(self._run.run_id, step_key)

@@ -5,6 +5,7 @@ Dagster step has no event loop. Whoever completes a future, on whatever thread, 
 it into one queue and wakes whoever waits for the whole, once for all that came meanwhile.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Hashable
 from concurrent.futures import Future, InvalidStateError
@@ -92,6 +93,11 @@ class Coroutines(Generic[Key, Result]):
             timer.cancel()
         return timer is not None
 
+    def drop_waiting(self) -> None:
+        """Give up all that ``start_later`` has not started yet."""
+        for key in list(self._timers):
+            self.drop_later(key)
+
     def after_due(self, work: Callable[[], None]) -> None:
         """Do ``work`` when what was to be stepped has been."""
         self._later.append(work)
@@ -165,9 +171,7 @@ class Coroutines(Generic[Key, Result]):
             step.future = next(step.stepping)
         except StopIteration as ended:
             result: Result = ended.value
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError, GeneratorExit) as error:
             result = self._failed(step.key, error)
         else:
             step.future.add_done_callback(step)

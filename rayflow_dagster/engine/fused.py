@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.runner import NodeReply, opened_here
 from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
 
 from .executor import NodeExecutor
 from .gatherer import DataGatherer
-from .iteration import Iteration, SomeIterations, ends_loop, place_of
+from .iteration import AGAIN, Iteration, SomeIterations, ends_loop, place_of
 from .node_runner import NodeRunner
 from .planner import ExecutionPlanner
 from .stepping import steps
@@ -76,6 +76,8 @@ class Here:
                 given["item"] = asked.items[len(found)]
             folders = None if asked.store_in is None else f"{asked.store_in}.{index}"
             iteration = _driven(body.iterate(spec, given, place_of(spec, index), folders))
+            if AGAIN in iteration.inner:
+                iteration.inner[AGAIN] = bool(opened_here(iteration.inner[AGAIN]))
             found.append(iteration)
             carried |= iteration.handed_on
             is_last = asked.items is not None and len(found) == len(asked.items)

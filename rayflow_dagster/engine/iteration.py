@@ -32,6 +32,8 @@ class Iteration:
     nodes: dict[str, NodeTotals] = field(default_factory=dict)
     told: list[tuple[str, RunDetails]] = field(default_factory=list)
     variables: bytes | None = None
+    has_secrets: bool = False
+    """Whether a node of it was given a secret."""
     stored: dict[tuple[str, str], StoredValue] = field(default_factory=dict)
     """(node, output) -> where its value is stored."""
 
@@ -55,6 +57,7 @@ class Iteration:
             node_id,
             NodeTotals(ran=1, failed=int(has_failed), seconds=details.get("seconds", 0.0)),
         )
+        self.has_secrets = self.has_secrets or details.get("has_secrets", False)
         for output, location in details.get("stored", {}).items():
             self.stored[node_id, output] = StoredValue(location)
         if "variables" in details:
@@ -74,12 +77,14 @@ class Ended(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """An iteration that has ended, as a log has it; ``carried`` is what goes on after it."""
+    """An iteration that has ended, as a log has it; ``carried`` is what has been handed on by then,
+    and ``over`` whether no other follows.
+    """
 
     number: int
     ended: Ended
     carried: dict[str, Any]
-    broke: bool
+    over: bool
 
 
 class ProgressLog(Protocol):
@@ -100,16 +105,25 @@ class Progress:
     """The iterations that have ended, by number."""
     carried: dict[str, Any] = field(default_factory=dict)
     """What they hand on."""
-    broke: bool = False
+    over: bool = False
     """Whether one of them has ended the loop."""
+    handed_on: dict[str, Any] = field(default_factory=dict)
+    """Those of ``carried`` that an iteration has handed on, and that did not come from outside."""
     log: ProgressLog | None = None
     """Keeps the iterations that have ended for a run after this one."""
 
-    def end(self, number: int, iteration: Iteration, error: ItemError | None = None) -> None:
-        """An iteration has ended, and does not run again."""
+    def end(
+        self,
+        number: int,
+        iteration: Iteration,
+        error: ItemError | None = None,
+        *,
+        is_last: bool = False,
+    ) -> None:
+        """An iteration has ended, and does not run again; ``is_last``: no other follows."""
         ended = Ended(iteration.brought, error)
-        broke = self.broke or iteration.ended_by == "break"
-        recorded = Recorded(number, ended, self.carried | iteration.handed_on, broke)
+        over = self.over or is_last or iteration.ended_by == "break"
+        recorded = Recorded(number, ended, self.handed_on | iteration.handed_on, over)
         self.take(recorded)
         if self.log is None:
             return
@@ -121,7 +135,8 @@ class Progress:
     def take(self, recorded: Recorded) -> None:
         """Go on from behind an iteration."""
         self.ended[recorded.number] = recorded.ended
-        self.carried, self.broke = recorded.carried, recorded.broke
+        self.handed_on, self.over = recorded.carried, recorded.over
+        self.carried = self.carried | recorded.carried
 
     def missing(self, count: int) -> list[range]:
         """The numbers below ``count`` that have not ended, in rows without gaps, the last first."""
@@ -185,9 +200,12 @@ def ends_loop(spec: RegionSpec, index: int, iteration: Iteration) -> bool:
         return iteration.error is not None and spec["on_item_error"] == "fail"
     most = spec["max_iterations"]
     is_last = most is not None and index + 1 >= most
-    return iteration.error is not None or is_last or not asks_again(iteration)
+    return iteration.error is not None or is_last or not asks_again(spec, iteration)
 
 
-def asks_again(iteration: Iteration) -> Any:
-    """What a body hands to ``again``, a ref perhaps; true where it went on before that came."""
-    return iteration.inner.get(AGAIN, iteration.ended_by == "continue")
+def asks_again(spec: RegionSpec, iteration: Iteration) -> Any:
+    """What a body hands to ``again``, a ref perhaps; true where it went on before that came, and
+    where nothing is wired there: such a loop ends by ``control.break``.
+    """
+    is_wired = AGAIN in spec["inner"]
+    return iteration.inner.get(AGAIN, not is_wired or iteration.ended_by == "continue")

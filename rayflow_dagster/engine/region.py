@@ -24,6 +24,7 @@ from rayflow_dagster.runner import (
     NodeReply,
     part_outputs,
 )
+from rayflow_dagster.secrets.references import Mask, MaskOfAll
 from rayflow_dagster.types import (
     ALWAYS,
     ERROR_PORT,
@@ -38,6 +39,7 @@ from rayflow_dagster.types import (
     RunDetails,
 )
 from rayflow_dagster.values.preview import preview
+from rayflow_dagster.variables.store import unpickled
 
 from .coroutines import Coroutines
 from .executor import Dispatcher, error_result, error_value, success_result
@@ -122,9 +124,13 @@ class Region:
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
         self._progress = progress
+        self._has_secrets = False
+        """Whether a node of the body was given one."""
         self._rows: list[IterationRow] = []
         self._failed_rows: list[IterationRow] = []
         self._totals: dict[str, NodeTotals] = {}
+        self._before = len(progress.ended)
+        """How many iterations had ended before this attempt."""
         self._told = self._began = time.monotonic()
 
     async def run(self, state: ExecutionState) -> NodeResult:
@@ -143,6 +149,8 @@ class Region:
         rows = [*sorted(self._failed_rows), *sorted(self._rows)]
         self._details["iterations"] = rows[:MAX_ROWS]
         self._details["totals"] = self._totals
+        if self._has_secrets:
+            self._details["has_secrets"] = True
         result["details"] = {**self._details, **result.get("details", {})}
         return result
 
@@ -210,8 +218,9 @@ class Region:
 
     def _keep_told(self, place: str, iteration: Iteration) -> None:
         """Keep what the nodes of a body logged and printed, for the region."""
+        self._has_secrets = self._has_secrets or iteration.has_secrets
         if iteration.variables is not None:
-            self._details["variables"] = iteration.variables
+            self._keep_variables(iteration.variables)
         logs = self._details.get("logs", [])
         for node_id, details in iteration.told:
             where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
@@ -224,6 +233,12 @@ class Region:
         if logs:
             self._details["logs"] = logs
 
+    def _keep_variables(self, snapshot: bytes) -> None:
+        """Keep the newest variables: iterations may end in another order than they have written."""
+        before = self._details.get("variables")
+        if before is None or unpickled(before).version <= unpickled(snapshot).version:
+            self._details["variables"] = snapshot
+
     async def _failed(self, error: Exception) -> NodeResult:
         """The result of a region that has failed."""
         return error_result(self._id, error)
@@ -231,14 +246,25 @@ class Region:
     async def _result(self, came: tuple[dict[str, Any], list[str]]) -> NodeResult:
         """The region's result, its large outputs kept where nodes find them."""
         outputs, fired = came
-        reply = NodeReply(outputs=await self._values(outputs))
+        values = await self._values(outputs)
+        of_body = {*self._spec["leaves"], *self._spec["carry"]}
         call = NodeCall(self._id, self._node["class_path"])
-        for name, value in part_outputs(call, reply, self._store_in).items():
-            reply.outputs[name] = self._actors.keep(value)
-        if reply.exception is not None:
-            return error_result(self._id, reply.exception)
-        result = success_result(self._id, reply.outputs, fired)
-        result["details"] = reply.details
+        details: dict[str, Any] = {"previews": {}, "measures": {}, "stored": {}}
+        kept: dict[str, Any] = {}
+        for is_of_body in (True, False):
+            own = {name: v for name, v in values.items() if (name in of_body) is is_of_body}
+            mask = MaskOfAll() if is_of_body and self._has_secrets else Mask()
+            reply = NodeReply(outputs=own, mask=mask)
+            apart = part_outputs(call, reply, self._store_in)
+            if reply.exception is not None:
+                return error_result(self._id, reply.exception)
+            kept |= reply.outputs
+            kept |= {name: self._actors.keep(value) for name, value in apart.items()}
+            told: Mapping[str, Any] = reply.details
+            for key in details:
+                details[key] |= told.get(key, {})
+        result = success_result(self._id, {name: kept[name] for name in values}, fired)
+        result["details"] = RunDetails(**details)  # type: ignore[typeddict-item]
         return result
 
     async def _values(self, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -299,23 +325,24 @@ class WhileRegion(Region):
     """Runs its body until that does not ask for another iteration."""
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
-        while True:
-            began = time.monotonic()
-            for number, iteration in enumerate(await self._iterations(self._count), self._count):
-                if iteration.error is not None:
-                    raise iteration.error
-                self._progress.end(number, iteration)
-            again = await Done(self._actors.fetch({AGAIN: asks_again(iteration)}))
-            if iteration.ended_by == "break" or not again[AGAIN]:
-                return self._outputs(), ["done"]
+        progress, wait = self._progress, 0.0
+        while not progress.over:
             if why := self._limit_reached():
                 if not self._spec["exhausted"]:
                     raise NodeExecutionError(self._id, LimitReachedError(why))
                 return self._outputs(), ["exhausted"]
-            self._say(lambda: f"{self._count} iterations have ended")
-            wait = began + self._spec["interval"] - time.monotonic()
             if wait > 0:
                 await Done(after(wait))
+            began = time.monotonic()
+            for number, iteration in enumerate(await self._iterations(self._count), self._count):
+                if iteration.error is not None:
+                    raise iteration.error
+                asked = {AGAIN: asks_again(self._spec, iteration)}
+                again = await Done(self._actors.fetch(asked))
+                progress.end(number, iteration, is_last=not again[AGAIN])
+            self._say(lambda: f"{self._count} iterations have ended")
+            wait = began + self._spec["interval"] - time.monotonic()
+        return self._outputs(), ["done"]
 
     def _limit_reached(self) -> str:
         most = self._spec["max_iterations"]
@@ -337,7 +364,7 @@ class ForEachRegion(Region):
         self._at_once = 1
         """How many items a call of a fused body is given."""
         self._next_start = 0.0
-        self._is_over, self._is_late = self._progress.broke, False
+        self._is_over, self._is_late = self._progress.over, False
         """Whether no iteration starts any more, and whether that is for want of time."""
         self._first_failed: tuple[int, NodeExecutionError] | None = None
         self._failed_count = 0
@@ -407,6 +434,8 @@ class ForEachRegion(Region):
             self._open.append(left)
         self._at_once = max(1, len(iterations) * (1 if left else 2))
         self._say(self._how_far)
+        if self._is_over:
+            self._running.drop_waiting()
         self._fill()
 
     def _note(self, number: int, iteration: Iteration) -> None:
@@ -420,7 +449,7 @@ class ForEachRegion(Region):
             self._tell_of_failed(error)
         elif self._first_failed is None or number < self._first_failed[0]:
             self._first_failed = number, error
-        self._is_over = self._progress.broke or self._first_failed is not None
+        self._is_over = self._progress.over or self._first_failed is not None
 
     def _tell_of_failed(self, error: NodeExecutionError) -> None:
         if self._tell is not None and self._failed_count <= MAX_TOLD:
@@ -432,9 +461,10 @@ class ForEachRegion(Region):
     def _how_far(self) -> str:
         done, of = self._count, len(self._items)
         seconds = time.monotonic() - self._began
-        left = seconds / done * (of - done) if done else 0.0
+        now = done - self._before
+        left = seconds / now * (of - done) if now else 0.0
         failed = f", {self._failed_count} failed" if self._failed_count else ""
-        return f"{done} of {of} items done{failed}, {done / seconds:.3g}/s, about {left:.0f} s left"
+        return f"{done} of {of} items done{failed}, {now / seconds:.3g}/s, about {left:.0f} s left"
 
     def _outputs(self) -> dict[str, Any]:
         ended = [self._progress.ended[number] for number in sorted(self._progress.ended)]

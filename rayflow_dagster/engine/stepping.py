@@ -35,15 +35,19 @@ class Done(Generic[T]):
 
 
 class _Pause:
-    """Awaits a moment under asyncio, and nothing where coroutines are stepped by hand."""
+    """Awaits a moment: where coroutines are stepped by hand, a future that is done already."""
 
     def __await__(self) -> Generator[Any, None, None]:
-        if not _by_hand.get():
+        if _by_hand.get():
+            now: Future[None] = Future()
+            now.set_result(None)
+            yield now
+        else:
             yield from asyncio.sleep(0).__await__()
 
 
 def pause() -> _Pause:
-    """Let an event loop do what else is due on it."""
+    """Let whoever drives this do what else is due."""
     return _Pause()
 
 

@@ -397,6 +397,34 @@ def test_a_rerun_goes_on_with_the_variables_as_the_iterations_that_ended_left_th
     assert rerun.result == {"counts": [1, 2, 3, 5]}
 
 
+def test_a_rerun_of_what_leads_to_a_loop_runs_all_of_it(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = _loop(marker, fused=True)
+    flow["nodes"].append({"id": "keep", **node("identity")})
+    for edge in flow["edges"]:
+        if (edge["source"], edge["target"]) == ("start", "loop"):
+            edge["target"] = "keep"
+            edge["targetHandle"] = "exec_in" if edge["type"] == "exec" else "value"
+    flow["edges"] += draw({}, "keep > loop, keep.value - loop.items")["edges"]
+    for number, edge in enumerate(flow["edges"]):
+        edge["id"] = f"e{number}"
+    failed = _execute(flow, instance, ["a", "stop"])
+    marker.touch()
+    rerun = execute_job(
+        _reconstructable(flow, on_ray=False),
+        instance,
+        run_config={"ops": {"start": {"config": {"value": ["a", "stop"]}}}},
+        reexecution_options=ReexecutionOptions(
+            failed.run_id, step_selection=["keep", "loop", "Return"]
+        ),
+    )
+    found = read_run(instance, rerun.run_id, compile_test_flow(flow))
+    assert found.statuses["keep"] == "completed"
+    assert _items(found) == {0, 1}
+
+
 def test_a_rerun_of_a_loop_that_is_none_from_failure_runs_all_of_it(
     instance: DagsterInstance, tmp_path: Path
 ) -> None:

@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from dagster import DagsterInstance, TableMetadataValue
-from dagster_runs import PROJECT, FlowRun, run_in_dagster
+import pytest
+from dagster import DagsterInstance, TableMetadataValue, serialize_value
+from dagster_runs import PROJECT, FlowRun, run_in_dagster, run_job
 from drawing import draw, node
+from shapes import TESTS
 
 from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
 START = node("start", inputs={"xs": "list"})
@@ -93,6 +97,31 @@ def test_a_failed_loop_fails_its_step_with_the_error_of_its_node(memory: Dagster
     assert "told to fail" in text
     assert "item 1, node 'one'" in text
     assert tables(found, "loop")["iterations"][0]["item"] == 1
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_what_a_body_made_of_a_secret_stands_in_no_event(
+    memory: DagsterInstance, monkeypatch: pytest.MonkeyPatch, fused: bool
+) -> None:
+    monkeypatch.setenv("RF_TOKEN", "tok-8f3e61b7c2")
+    project = Project.at(TESTS, ["flow_nodes", "secret_nodes"])
+    nodes = {
+        "start": START,
+        "loop": "control.for_each",
+        "one": node("secret_nodes.teller.ComputingNode", values={"token": {"$env": "RF_TOKEN"}}),
+        "size": "data.list_length",
+        "end": "return",
+    }
+    wires = (
+        "start > loop, start.xs - loop.items, loop.body > one, loop.done > size, size > end,"
+        "one.header - size.items, size.length - end.count"
+    )
+    flow = draw(nodes, wires, settings={} if fused else {"ray": {"num_cpus": 0.5}})
+    job = build_job(flow, "test", project=project, connect=in_process)
+    found = run_job(job, compile_flow(flow, "test", project), {"xs": [1, 2]}, memory)
+    assert found.result == {"count": 2}
+    events = "".join(serialize_value(entry) for entry in memory.all_logs(found.run_id))
+    assert "tok-8f3e" not in events
 
 
 def test_what_hangs_on_always_reads_what_a_failed_group_brought(memory: DagsterInstance) -> None:
