@@ -187,6 +187,15 @@ def test_a_region_that_nothing_leads_to_is_refused_with_its_body(check):
     ]  # fmt: skip
 
 
+def test_the_error_of_a_group_that_nothing_fails_in_to_see_is_not_there(only):
+    drawn = flow(
+        {"g": "control.group", "a": FIVE, "j": "identity"},
+        "s > g, g.body > a, g.done > j, g.error - j.value, j > r, j.value - r.x",
+    )
+    finding = only("skipped_source", drawn)
+    assert (finding.node, finding.port) == ("j", "value")
+
+
 def test_regions_stand_in_each_other_as_deep_as_people_draw(result, only):
     def nested(count: int) -> Flow:
         nodes: dict[str, Any] = {f"n{at}": node("control.for_each", values={"items": [1]})

@@ -43,6 +43,8 @@ class Liveness:
     """Nodes whose implicit ``error`` exec output is wired."""
     gives_error: set[str] = field(default_factory=set)
     """Nodes that declare a data output named ``error``."""
+    groups: set[str] = field(default_factory=set)
+    """Groups: their ``error`` comes only where they have failed."""
     begins: Condition = TRUE
     inside: dict[str, _Inside] = field(default_factory=dict)
     """The bodies of groups that something else depends on."""
@@ -72,7 +74,8 @@ class Liveness:
             return inside.live._comes(*inside.leaves[output])
         came = self.succeeds[node_id]
         # A data output that the class itself calls so comes when the node succeeds.
-        if output == ERROR_PORT and came != TRUE and node_id not in self.gives_error:
+        tells = node_id in self.groups or came != TRUE  # of another node, a rule tells
+        if output == ERROR_PORT and tells and node_id not in self.gives_error:
             came = self.conditions.negate(came)
         return self.conditions.both(self.runs[node_id], came)
 
@@ -99,7 +102,9 @@ class Liveness:
             for name, chosen in zip(outputs, shares, strict=True):
                 self.fires[node_id, name] = self.conditions.both(normal, chosen)
         node = flow.nodes[node_id]
-        if ERROR_PORT in node.outputs and node.region_kind is None:
+        if node.region_kind == "group":
+            self.groups.add(node_id)
+        elif ERROR_PORT in node.outputs:
             self.gives_error.add(node_id)
         if handles_error:
             self.handled.add(node_id)
