@@ -78,7 +78,15 @@ def inspect_class(node_class: type[RayflowNode], class_path: str = "") -> NodeMe
     attributes["is_async"] = inspect.iscoroutinefunction(node_class.process)
     attributes["one_exec_next"] = _one_exec_next(node_class)
     path = class_path or f"{node_class.__module__}.{node_class.__qualname__}"
-    return build_metadata(path, attributes, file=inspect.getsourcefile(node_class) or "")
+    return build_metadata(path, attributes, file=_source_file(node_class))
+
+
+def _source_file(node_class: type[RayflowNode]) -> str:
+    """The file of a class; "" where that is not known, as its module was let go of since."""
+    try:
+        return inspect.getsourcefile(node_class) or ""
+    except TypeError:
+        return ""
 
 
 def difference(read: NodeMetadata, imported: NodeMetadata) -> str | None:

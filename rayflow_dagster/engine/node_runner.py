@@ -108,9 +108,16 @@ class NodeRunner:
         errors = ErrorHandler(self.graph.get("on_error", "stop"))
         machine = FlowMachine(self.graph, self.planner, tracker, errors)
         folders = self._folders(store_in) if store_in is not None else {}
-        loop = FlowLoop(
-            self.graph, machine, tracker, self.run_node, self.actors, iteration.note, folders
-        )
+        left_by = ""
+
+        def note(result: NodeResult) -> None:
+            nonlocal left_by
+            iteration.note(result)
+            if "region" in self.graph["nodes"][result["node_id"]] and not tracker.is_complete():
+                ends = {"break", "continue"}.intersection(result.get("exec_fired", ()))
+                left_by = left_by or next(iter(ends), "")
+
+        loop = FlowLoop(self.graph, machine, tracker, self.run_node, self.actors, note, folders)
         outcome = await loop.run(given)
         iteration.nodes.pop(self.graph["start_node"], None)
         cache = tracker.get_state()["data_cache"] | iteration.stored
@@ -124,7 +131,8 @@ class NodeRunner:
         reached = tracker.reached_return()
         if reached is not None:
             breaks = self.graph["nodes"][reached]["class_path"] == BREAK_CLASS
-            iteration.ended_by = "break" if breaks else "continue"
+            # A group that was left has said so before what hangs on its `always` came to an end.
+            iteration.ended_by = left_by or ("break" if breaks else "continue")
         if outcome == "failed":
             first = errors.get_error_report()["errors"][0]
             iteration.error = placed(place, first["node_id"], first["error"])

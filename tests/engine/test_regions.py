@@ -473,6 +473,21 @@ def test_a_break_in_a_group_of_a_sequence_whose_always_leads_on_is_no_circle():
     assert run(nodes, wires, xs=[1, 2]) == {"out": [1]}
 
 
+def test_what_hangs_on_always_does_not_take_a_break_back():
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "group": "control.group",
+        "stop": "control.break",
+        "tidy": node("count_up", values={"NAME": "total"}),
+        "pass": "control.continue",
+    }
+    wires = LOOP + (
+        "loop.body > group, group.body > stop, group.always > tidy, tidy > pass,"
+        "loop.count - end.count, tidy.value - end.tidy"
+    )
+    assert run(nodes, wires, xs=[1, 2, 3]) == {"count": 1, "tidy": [1]}
+
+
 def test_variables_and_log_lines_of_a_body_are_those_of_the_run():
     nodes = {
         "loop": node("control.for_each", parallel=1),
