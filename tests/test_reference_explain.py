@@ -43,7 +43,7 @@ def check(run: Ended, found: dict[str, Explained]) -> None:
 
 
 @given(nested_flows())
-@settings(max_examples=100)
+@settings(max_examples=100, derandomize=True)
 def test_of_nested_flows(drawn: RandomFlow) -> None:
     found = explained(drawn)
     meaning = FlowMeaning(drawn.flow, drawn.inputs)
@@ -56,7 +56,7 @@ def test_of_nested_flows(drawn: RandomFlow) -> None:
 
 
 @given(random_flows())
-@settings(max_examples=100)
+@settings(max_examples=100, derandomize=True)
 def test_of_flows_without_regions(drawn: RandomFlow) -> None:
     ended = interpret(drawn.flow, drawn.inputs)
     if ended.failure is None:

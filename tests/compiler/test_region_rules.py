@@ -746,7 +746,7 @@ def test_the_flows_that_are_spoilt_below_are_right(drawn, result):
 
 
 @given(drawn=spoilt(), flag=st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=150, derandomize=True)
 def test_a_flow_that_was_spoilt_is_refused_or_runs(drawn: Flow, flag: bool):
     validator = FlowValidator(PROJECT.loader)
     valid, _ = validator.validate(drawn)
