@@ -1,12 +1,10 @@
 """Random flows of nested regions: bodies are what dominance says, and the direct run and the
 Dagster run come to what the reference interpreter says."""
 
-from importlib.util import find_spec
 from random import Random
 from typing import Any
 
 import networkx as nx
-import pytest
 from dagster import DagsterInstance
 from dagster_runs import run_in_dagster
 from hypothesis import given, settings
@@ -21,10 +19,6 @@ from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.testing import in_process
 
 LOADER = test_loader()
-needs_regions = pytest.mark.skipif(
-    find_spec("rayflow_dagster.nodes.control.for_each") is None,
-    reason="rayflow_dagster.nodes.control.for_each is not there",
-)
 
 
 @given(nested_flows())
@@ -106,14 +100,12 @@ def depth(ended: Ended) -> int:
     return max((1 + depth(run) for runs in ended.inside.values() for run in runs), default=0)
 
 
-@needs_regions
 @given(nested_flows())
 @settings(max_examples=100, derandomize=True)
 def test_the_validator_accepts_every_nested_flow(drawn: RandomFlow) -> None:
     assert FlowValidator(LOADER).validate(drawn.flow) == (True, [])
 
 
-@needs_regions
 @given(nested_flows())
 @settings(max_examples=60, derandomize=True)
 def test_a_nested_flow_comes_directly_to_what_the_rules_say(drawn: RandomFlow) -> None:
@@ -127,7 +119,6 @@ def test_a_nested_flow_comes_directly_to_what_the_rules_say(drawn: RandomFlow) -
     assert outcome["success"] == wanted.success, outcome["error"]
 
 
-@needs_regions
 @given(nested_flows())
 @settings(max_examples=15, derandomize=True)
 def test_a_nested_flow_comes_as_a_job_to_what_the_rules_say(drawn: RandomFlow) -> None:

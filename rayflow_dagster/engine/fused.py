@@ -12,11 +12,8 @@ from typing import Any, TypeVar
 from rayflow_dagster.runner import NodeReply, opened_here
 from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
 
-from .executor import NodeExecutor
-from .gatherer import DataGatherer
 from .iteration import AGAIN, Iteration, SomeIterations, ends_loop, place_of
 from .node_runner import NodeRunner
-from .planner import ExecutionPlanner
 from .stepping import steps
 
 T = TypeVar("T")
@@ -86,9 +83,7 @@ class Here:
 
     def _runner(self, region: GraphNode) -> NodeRunner:
         if region["id"] not in self._runners:
-            graph = region["body"]
-            executor = NodeExecutor(self, DataGatherer(graph))
-            self._runners[region["id"]] = NodeRunner(graph, ExecutionPlanner(graph), executor)
+            self._runners[region["id"]] = NodeRunner.of_body(region["body"], self)
         return self._runners[region["id"]]
 
 

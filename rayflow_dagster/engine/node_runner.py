@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from rayflow_dagster.types import (
@@ -42,6 +43,11 @@ class NodeRunner:
         self._executor = executor
         self._bodies: dict[str, NodeRunner] = {}
 
+    @classmethod
+    def of_body(cls, graph: ExecutionGraph, actors: Dispatcher) -> "NodeRunner":
+        """Runs the nodes of a body on these actors."""
+        return cls(graph, ExecutionPlanner(graph), NodeExecutor(actors, DataGatherer(graph)))
+
     @property
     def actors(self) -> Dispatcher:
         """Where the nodes run."""
@@ -51,9 +57,7 @@ class NodeRunner:
         """Runs the nodes of a region's body."""
         if node_id not in self._bodies:
             graph = self.graph["nodes"][node_id]["body"]
-            executor = NodeExecutor(self.actors, DataGatherer(graph))
-            planner = ExecutionPlanner(graph)
-            self._bodies[node_id] = NodeRunner(graph, planner, executor)
+            self._bodies[node_id] = NodeRunner.of_body(graph, self.actors)
         return self._bodies[node_id]
 
     async def run_node(
@@ -141,9 +145,11 @@ class NodeRunner:
 
     def _folders(self, store_in: str) -> dict[str, str]:
         """The folder of each node with a value that is read when an iteration has ended."""
+        return {node_id: f"{store_in}.{position}" for node_id, position in self._read_after.items()}
+
+    @cached_property
+    def _read_after(self) -> dict[str, int]:
+        """The nodes with a value that is read when an iteration has ended, with their positions."""
         read = {node_id for node_id, _ in self.graph["kept"]} - {self.graph["start_node"]}
-        return {
-            node_id: f"{store_in}.{position}"
-            for position, node_id in enumerate(self.graph["nodes"])
-            if node_id in read
-        }
+        numbered = enumerate(self.graph["nodes"])
+        return {node_id: position for position, node_id in numbered if node_id in read}

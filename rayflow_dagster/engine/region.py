@@ -124,6 +124,7 @@ class Region:
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
         self._progress = progress
+        self._variables_version = -1
         self._has_secrets = False
         """Whether a node of the body was given one."""
         self._rows: list[IterationRow] = []
@@ -235,9 +236,9 @@ class Region:
 
     def _keep_variables(self, snapshot: bytes) -> None:
         """Keep the newest variables: iterations may end in another order than they have written."""
-        before = self._details.get("variables")
-        if before is None or unpickled(before).version <= unpickled(snapshot).version:
-            self._details["variables"] = snapshot
+        version = unpickled(snapshot).version
+        if version >= self._variables_version:
+            self._variables_version, self._details["variables"] = version, snapshot
 
     async def _failed(self, error: Exception) -> NodeResult:
         """The result of a region that has failed."""

@@ -39,8 +39,6 @@ class Liveness:
     runs: dict[str, Condition] = field(default_factory=dict)
     fires: dict[tuple[str, str], Condition] = field(default_factory=dict)
     succeeds: dict[str, Condition] = field(default_factory=dict)
-    handled: set[str] = field(default_factory=set)
-    """Nodes whose implicit ``error`` exec output is wired."""
     gives_error: set[str] = field(default_factory=set)
     """Nodes that declare a data output named ``error``."""
     groups: set[str] = field(default_factory=set)
@@ -107,7 +105,6 @@ class Liveness:
         elif ERROR_PORT in node.outputs:
             self.gives_error.add(node_id)
         if handles_error:
-            self.handled.add(node_id)
             failed = self.conditions.negate(self.succeeds[node_id])
             self.fires[node_id, ERROR_PORT] = self.conditions.both(runs, failed)
 

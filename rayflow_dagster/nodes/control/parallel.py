@@ -3,7 +3,7 @@ from typing import Any
 
 from rayflow_dagster.control_node import Constants, ControlNode, Fault, OwnPorts, Types
 
-MOST = 100
+from .numbered import count_problem, numbered
 
 
 class ParallelNode(ControlNode):
@@ -18,19 +18,14 @@ class ParallelNode(ControlNode):
 
     @classmethod
     def ports(cls, constants: Constants) -> OwnPorts:
-        return OwnPorts(_outputs(constants["BRANCHES"]), "all")
+        return OwnPorts(numbered("branch", constants["BRANCHES"]), "all")
 
     @classmethod
     def faults(cls, constants: Constants, types: Types) -> Iterator[Fault]:
-        count = constants["BRANCHES"]
-        if isinstance(count, int) and not 1 <= count <= MOST:
-            yield Fault("branches", "BRANCHES", f"is {count}; set it to 1 up to {MOST}")
+        problem = count_problem(constants["BRANCHES"])
+        if problem is not None:
+            yield Fault("branches", "BRANCHES", problem)
 
     @classmethod
     def decide(cls, constants: Constants, types: Types, inputs: Mapping[str, Any]) -> list[str]:
-        return list(_outputs(constants["BRANCHES"]))
-
-
-def _outputs(count: Any) -> tuple[str, ...]:
-    known = count if isinstance(count, int) else 0
-    return tuple(f"branch_{number}" for number in range(1, min(known, MOST) + 1))
+        return list(numbered("branch", constants["BRANCHES"]))

@@ -3,7 +3,7 @@ from typing import Any
 
 from rayflow_dagster.control_node import Constants, ControlNode, Fault, OwnPorts, Types
 
-MOST = 100
+from .numbered import count_problem, numbered
 
 
 class SequenceNode(ControlNode):
@@ -20,20 +20,15 @@ class SequenceNode(ControlNode):
 
     @classmethod
     def ports(cls, constants: Constants) -> OwnPorts:
-        return OwnPorts(_outputs(constants["THEN"]), "all")
+        return OwnPorts(numbered("then", constants["THEN"]), "all")
 
     @classmethod
     def faults(cls, constants: Constants, types: Types) -> Iterator[Fault]:
-        count = constants["THEN"]
-        if isinstance(count, int) and not 1 <= count <= MOST:
-            yield Fault("then", "THEN", f"is {count}; set it to 1 up to {MOST}")
+        problem = count_problem(constants["THEN"])
+        if problem is not None:
+            yield Fault("then", "THEN", problem)
 
     @classmethod
     def decide(cls, constants: Constants, types: Types, inputs: Mapping[str, Any]) -> list[str]:
         # All at once: the compiler has what hangs on one wait for what hangs on those before it.
-        return list(_outputs(constants["THEN"]))
-
-
-def _outputs(count: Any) -> tuple[str, ...]:
-    known = count if isinstance(count, int) else 0
-    return tuple(f"then_{number}" for number in range(1, min(known, MOST) + 1))
+        return list(numbered("then", constants["THEN"]))
