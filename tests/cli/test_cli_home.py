@@ -17,6 +17,7 @@ from rayflow_dagster.cli.group import STOPPED, Refused
 from rayflow_dagster.cli.home import use_home
 from rayflow_dagster.cli.progress import NoProgress
 from rayflow_dagster.cli.recorded import RecordedRunner
+from rayflow_dagster.cli.recordings import open_instance
 from rayflow_dagster.testing import in_process
 
 
@@ -133,15 +134,16 @@ def waiting_run(
     os.environ["DAGSTER_HOME"] = str(use_home(project))
     with pythons.start(words) as process:
         try:
-            yield process, started_run()
+            yield process, started_run(project)
         finally:
             process.kill()
 
 
-def started_run() -> DagsterRun:
+def started_run(project: Path) -> DagsterRun:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with DagsterInstance.get() as instance:
+        # Of two processes that open a new home at once, Dagster alone may fail one.
+        with open_instance(use_home(project)) as instance:
             for run in instance.get_runs():
                 steps = instance.get_run_step_stats(run.run_id)
                 if any(step.step_key == "wait" for step in steps):

@@ -11,7 +11,7 @@ from typing import Any
 from e2e.example_project import PROJECT
 from e2e.webserver import Webserver
 
-SECONDS = 60.0
+SECONDS = 150.0  # Dagster's daemon looks only once a minute which code there is
 
 WAIT_NODE = '''
 import time
