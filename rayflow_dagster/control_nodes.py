@@ -5,6 +5,7 @@ from typing import Any
 
 from .control_node import ControlNode, RegionNode
 from .errors import SecretError
+from .nodes.base.flow import CallNode
 from .nodes.control.break_ import BreakNode
 from .nodes.control.continue_ import ContinueNode
 from .nodes.control.fail import FailNode
@@ -22,7 +23,7 @@ from .types import GraphNode, RegionKind
 CONTROL_NODES: Mapping[str, type[ControlNode]] = {
     f"{each.__module__}.{each.__qualname__}": each
     for each in (
-        AssertNode, BreakNode, ChooseNode, ContinueNode, FailNode, ForEachNode, GroupNode,
+        AssertNode, BreakNode, CallNode, ChooseNode, ContinueNode, FailNode, ForEachNode, GroupNode,
         ParallelNode, SequenceNode, SwitchNode, WhileNode,
     )
 }  # fmt: skip

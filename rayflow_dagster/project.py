@@ -15,7 +15,7 @@ Settings stand in ``[tool.rayflow_dagster]`` of the project's ``pyproject.toml``
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic import ValidationError as PydanticError
 
+from .compiler.callees import FlowFolder
 from .compiler.form import place_of
 from .compiler.loader import NodeLoader, import_under
 from .compiler.registry import NodeRegistry, NodeRoot
@@ -64,11 +65,14 @@ class ProjectSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder. ``extra_packages`` are node packages named in code."""
+    """A project folder. ``extra_packages`` are node packages named in code; ``called`` has the
+    flows that its flows can call, by default those in its folder ``flows``.
+    """
 
     root: Path
     extra_packages: Sequence[str] = ()
     settings: ProjectSettings = field(default_factory=ProjectSettings)
+    called: FlowFolder | None = None
 
     @classmethod
     def at(cls, folder: Path, extra_packages: Sequence[str] = ()) -> "Project":
@@ -82,12 +86,17 @@ class Project:
 
     @classmethod
     def around(cls, path: Path, extra_packages: Sequence[str] = ()) -> "Project":
-        """The project that ``path`` (a flow file or a folder of them) lies in.
+        """The project that ``path`` (a flow file or a folder of them) lies in. Its flows call those
+        that lie beside them.
 
         Raises:
             ProjectError: ``pyproject.toml`` is not readable or its settings are wrong.
         """
-        return cls.at(cls.root_around(path), extra_packages)
+        project = cls.at(cls.root_around(path), extra_packages)
+        folder = path.resolve() if path.is_dir() else path.resolve().parent
+        if path.is_dir() and folder == project.root:
+            return project
+        return replace(project, called=FlowFolder(folder))
 
     @staticmethod
     def root_around(path: Path) -> Path:
@@ -139,6 +148,7 @@ class Project:
             settings=self.settings.settings,
             allow_runtime_env=self.settings.allow_runtime_env,
             folder=self.root,
+            flows=self.called or FlowFolder(self.root / "flows"),
         )
 
 

@@ -26,8 +26,9 @@ from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, opened_here, run_apart
 from .timing import leaving
-from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, every_node
+from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, every_node, variables_of_calls
 from .values.crossing import Sent
+from .variables.calls import Call, Calls, seen_by
 from .variables.store import GlobalVariableStore, WriteTracking
 
 
@@ -96,7 +97,7 @@ class InProcessActors:
         self._graph = graph
         self._nodes = every_node(graph)
         self.store = GlobalVariableStore(
-            graph.get("variables", {}), orchestrator.variables_snapshot
+            graph.get("variables", {}), orchestrator.variables_snapshot, variables_of_calls(graph)
         )
         self._free = self.width = workers
         self._closed = False
@@ -136,7 +137,11 @@ class InProcessActors:
             self._freed()
 
     def dispatch(
-        self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
+        self,
+        node_id: str,
+        inputs: dict[str, Any],
+        store_in: str | None = None,
+        calls: Calls = (),
     ) -> "Future[NodeReply]":
         if self._closed:
             raise RuntimeError("cannot run a node after shutdown")
@@ -144,7 +149,8 @@ class InProcessActors:
 
         def start(_: "Future[Any]") -> None:
             if running.set_running_or_notify_cancel():
-                self._threads.submit(self._do, running, self._run, node_id, inputs, store_in)
+                given = node_id, inputs, store_in, calls
+                self._threads.submit(self._do, running, self._run, *given)
             else:
                 self._freed()
 
@@ -200,6 +206,9 @@ class InProcessActors:
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return self._threads.submit(lambda: {k: opened_here(value) for k, value in values.items()})
 
+    def end_call(self, call: Call) -> None:
+        self.store.end_call(call.key)
+
     def keep(self, value: Any) -> Any:
         """The value as one that nodes get copies of."""
         return Sent.of(value)
@@ -211,13 +220,15 @@ class InProcessActors:
             self._waiting.clear()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, node_id: str, inputs: dict[str, Any], store_in: str | None) -> NodeReply:
+    def _run(
+        self, node_id: str, inputs: dict[str, Any], store_in: str | None, calls: Calls
+    ) -> NodeReply:
         arrived = time.monotonic()
         node = self._nodes[node_id]
         call = NodeCall(node_id, node["class_path"], node["constants"])
         node_class = self._loader.load_node_class(node["class_path"])
         metadata = self._loader.get_node_metadata(node["class_path"])
-        variables = WriteTracking(self.store)
+        variables = WriteTracking(seen_by(calls, self.store))
         reply = run_apart(node_class, metadata, call, inputs, variables, store_in=store_in)
         leaving(reply.details, arrived, free=arrived)
         return reply

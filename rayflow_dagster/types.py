@@ -23,7 +23,7 @@ ResultStatus = Literal["success", "error", "skipped"]
 Severity = Literal["error", "warning"]
 OnError = Literal["stop", "continue"]
 Ends = Literal["first_return", "all_settled"]
-RegionKind = Literal["for_each", "while", "group"]
+RegionKind = Literal["for_each", "while", "group", "flow"]
 OnItemError = Literal["fail", "skip", "collect"]
 ExecFires = Literal["one", "any", "all", "some_or_last"]
 """Which of a node's exec outputs fire in a run: one of them; any; all; or some of those before the
@@ -43,6 +43,7 @@ DISABLED = "disabled"
 """The key of ``data`` that switches a node off, and the exec output of START that never fires and
 alone leads to such a node in the compiled flow."""
 START_CLASS = "rayflow_dagster.nodes.base.start.StartNode"
+FLOW_CLASS = "rayflow_dagster.nodes.base.flow.CallNode"
 RETURN_CLASS = "rayflow_dagster.nodes.base.return_.ReturnNode"
 BREAK_CLASS = "rayflow_dagster.nodes.control.break_.BreakNode"
 CONTINUE_CLASS = "rayflow_dagster.nodes.control.continue_.ContinueNode"
@@ -184,9 +185,10 @@ class GraphNode(TypedDict):
     """Seconds without work after which the actor of a resident node ends; absent when neither the
     flow nor the class says."""
     body: NotRequired["ExecutionGraph"]
-    """Of a region node: the nodes that it runs, as a graph whose START is the region itself."""
+    """Of a region node: the nodes that it runs, as a graph whose START is the region itself. Of a
+    node that calls a flow: that flow, the ids of its nodes behind that of the node and a dot."""
     region: NotRequired["RegionSpec"]
-    """Of a region node: how its body runs."""
+    """Of such nodes: how the body runs."""
 
 
 class RegionSpec(TypedDict):
@@ -212,6 +214,21 @@ class RegionSpec(TypedDict):
     max_iterations: int | None
     interval: float
     time_limit: float | None
+    call: NotRequired["CallSpec"]
+    """Of a node that calls a flow."""
+
+
+class CallSpec(TypedDict):
+    """A call of another flow."""
+
+    flow: str
+    """The name of the flow."""
+    exits: dict[str, str]
+    """RETURN of the flow -> the exec output that fires when it is reached."""
+    own: dict[str, dict[str, Any]]
+    """The declarations of the variables that each call has for itself."""
+    shares: bool
+    """Whether the flow uses the variables of its caller besides."""
 
 
 class GraphEdge(TypedDict):
@@ -254,6 +271,15 @@ def every_node(graph: ExecutionGraph) -> dict[str, GraphNode]:
         if "body" in node:
             found |= every_node(node["body"])
     return found | graph["nodes"]
+
+
+def variables_of_calls(graph: ExecutionGraph) -> dict[str, dict[str, dict[str, Any]]]:
+    """Node that calls a flow -> the declarations of the variables that each call has for itself."""
+    return {
+        node_id: node["region"]["call"]["own"]
+        for node_id, node in every_node(graph).items()
+        if "call" in node.get("region", {}) and node["region"]["call"]["own"]
+    }
 
 
 class ErrorValue(TypedDict):

@@ -21,16 +21,16 @@ ASKED = " asked"
 def asked_inputs(asked: SomeIterations) -> dict[str, Any]:
     """As inputs of a call: object refs stay inputs of their own, so that Ray resolves them."""
     carried = {f"{ASKED} {name}": value for name, value in asked.carried.items()}
-    rest = [asked.first, asked.items, asked.seconds, asked.store_in]
+    rest = [asked.first, asked.items, asked.seconds, asked.store_in, asked.calls]
     return {ASKED: rest, **carried, **asked.seen}
 
 
 def _asked(inputs: Mapping[str, Any]) -> SomeIterations:
-    first, items, seconds, store_in = inputs[ASKED]
+    first, items, seconds, store_in, calls = inputs[ASKED]
     own = f"{ASKED} "
     carried = {n.removeprefix(own): v for n, v in inputs.items() if n.startswith(own)}
     seen = {name: value for name, value in inputs.items() if not name.startswith(ASKED)}
-    return SomeIterations(first, items, carried, seen, seconds, store_in)
+    return SomeIterations(first, items, carried, seen, seconds, store_in, calls)
 
 
 class FusedBody:

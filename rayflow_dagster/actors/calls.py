@@ -12,6 +12,7 @@ from rayflow_dagster.compiler.places import RunsOn, runs_on
 from rayflow_dagster.runner import NodeCall
 from rayflow_dagster.types import GraphNode, NodeMetadata
 from rayflow_dagster.values.stored import StoredValue, is_inline
+from rayflow_dagster.variables.calls import Calls
 
 from .worker import CallData, Job
 
@@ -74,6 +75,7 @@ class ActorCall:
     spec: NodeSpec
     inputs: dict[str, Any]
     store_in: str | None
+    calls: Calls = ()
     future: "Future[Any]" = field(default_factory=Future)
     refs: dict[str, Any] = field(default_factory=dict)
     """The inputs that are object refs, while it is on an actor."""
@@ -106,7 +108,7 @@ class ActorCall:
         values: dict[str, Any] = {}
         for name, value in self.inputs.items():
             (refs if isinstance(value, ray.ObjectRef) else values)[name] = value
-        data = CallData(self.store_in, values, tuple(refs))
+        data = CallData(self.store_in, values, tuple(refs), self.calls)
         sent = data.packed() if self.is_light else data
         returned = run.options(num_returns=1 + len(self.spec.outputs)).remote(
             *before, self.spec.packed, sent, *refs.values()

@@ -6,7 +6,6 @@ large arrays goes to a worker. No author's class ever runs in the run's process.
 
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -17,10 +16,11 @@ from rayflow_dagster.errors import NodeExecutionError, RunEndedError
 from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
 from rayflow_dagster.timing import leaving
 from rayflow_dagster.values.stored import boxed, is_inline
+from rayflow_dagster.variables.calls import seen_by
 from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
 from .answers import Running, fail, succeed
-from .calls import ActorCall, NodeSpec
+from .calls import ActorCall
 from .serial_thread import SerialThread
 from .variables import StoreProxy
 from .worker import NoVariables
@@ -62,28 +62,32 @@ class ControlNodes:
                 fail(call.future, RunEndedError())
         return True
 
+    def end_call(self, key: str) -> None:
+        """Forget the variables that a call of a flow had for itself."""
+        self._store.end_call(key)
+
     def close(self) -> None:
         """End the thread, once the store has answered it or is gone."""
         self._thread.close(lambda: None, wait=False)
 
     def _run(self, call: ActorCall) -> None:
         try:
-            reply = self._reply(call.spec, call.inputs, call.store_in)
+            reply = self._reply(call)
         except Exception as error:  # a value that Ray cannot take
             fail(call.future, NodeExecutionError(call.node_id, error))
         else:
             succeed(call.future, reply)
         self._running.discard(call.future)
 
-    def _reply(self, spec: NodeSpec, inputs: Mapping[str, Any], store_in: str | None) -> NodeReply:
-        arrived = time.monotonic()
-        variables = WriteTracking(self._store)
+    def _reply(self, call: ActorCall) -> NodeReply:
+        arrived, spec = time.monotonic(), call.spec
+        variables = WriteTracking(seen_by(call.calls, self._store))
         path = spec.call.class_path
         metadata = self._loader.get_node_metadata(path)
-        reply = run_node_class(CONTROL[path], metadata, spec.call, inputs, variables)
+        reply = run_node_class(CONTROL[path], metadata, spec.call, call.inputs, variables)
         reply.details["pid"], reply.details["host"] = self._process
         # Only a variable's value can be large; it becomes an object as any node's output.
-        for name, value in part_outputs(spec.call, reply, store_in).items():
+        for name, value in part_outputs(spec.call, reply, call.store_in).items():
             reply.outputs[name] = ray.put(boxed(value))
         leaving(reply.details, arrived, free=arrived)
         return reply

@@ -25,6 +25,7 @@ from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
 from rayflow_dagster.values.stored import StoredValue, boxed
+from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import GlobalVariableStore
 
 from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
@@ -156,7 +157,11 @@ class ActorManager:
         self._thread.close(lambda: self._end_all(RunEndedError()))
 
     def dispatch(
-        self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
+        self,
+        node_id: str,
+        inputs: dict[str, Any],
+        store_in: str | None = None,
+        calls: Calls = (),
     ) -> "Future[NodeReply]":
         """Start one execution of a node; never waits for it.
 
@@ -164,7 +169,7 @@ class ActorManager:
         URL that the actor writes outputs to, or None. A small plain output comes back as it is
         and is not written; any other as an object ref.
         """
-        call = ActorCall(self._specs[node_id], inputs, store_in)
+        call = ActorCall(self._specs[node_id], inputs, store_in, calls)
         actor = self._actors.get(node_id)
         if actor is not None or call.spec.runs_on in ("async", "resident"):
             call.begin()
@@ -254,6 +259,10 @@ class ActorManager:
             succeed(future, sent.opened())
         else:  # opening values and errors runs their authors' code
             self._apart(future, sent.opened)
+
+    def end_call(self, call: Call) -> None:
+        """Forget the variables that a call had for itself."""
+        self._control.end_call(call.key)
 
     def keep(self, value: Any) -> Any:
         """Put a value of this process into the object store; its ref."""

@@ -8,7 +8,7 @@ from typing import Any
 from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.project import Project
-from rayflow_dagster.types import ExecutionGraph
+from rayflow_dagster.types import ExecutionGraph, variables_of_calls
 from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot
 
 from .manager import ActorManager
@@ -42,12 +42,14 @@ def connect_to_ray(
     """
     settings = run.settings or connection.RaySettings(num_cpus=run.project.settings.num_cpus)
     connection.connect(settings, connection.Shipment.of(run.project))
-    declared = graph.get("variables")
-    store: Any = None
-    if declared and not run.is_shared and not others_use_variables(graph, loader):
-        store = GlobalVariableStore(declared, run.snapshot)
-    elif declared:
-        store = variables.create_declared(declared, run.snapshot)
+    declared, of_calls = graph.get("variables") or {}, variables_of_calls(graph)
+    store: Any
+    if not (declared or of_calls):
+        store = None
+    elif not run.is_shared and not others_use_variables(graph, loader):
+        store = GlobalVariableStore(declared, run.snapshot, of_calls)
+    else:
+        store = variables.create_declared(declared, run.snapshot, of_calls)
     manager = ActorManager(loader, store, str(run.project.root), flow=run.flow or _nameless(graph))
     try:
         # A process that runs one step of many needs no workers for the others.

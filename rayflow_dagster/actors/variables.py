@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
 import cloudpickle
@@ -42,14 +43,16 @@ class _StoreActor(GlobalVariableStore):
 
     def __init__(self, paths: list[str], pickled: bytes) -> None:
         sys.path.extend(path for path in paths if path not in sys.path)
-        declarations, snapshot = cloudpickle.loads(pickled)
-        super().__init__(declarations, snapshot)
+        super().__init__(*cloudpickle.loads(pickled))
 
     def get(self, name: str) -> Any:
         return boxed(super().get(name))
 
     def set(self, name: str, value: Any) -> None:
         super().set(name, opened(value))
+
+    def of_call(self, node_id: str, key: str, method: str, *arguments: Any) -> Any:
+        return boxed(super().of_call(node_id, key, method, *map(opened, arguments)))
 
     def _write(self, name: str, function: Callable[[Any], Any], amount: float | None) -> Any:
         return boxed(super()._write(name, function, amount))
@@ -135,10 +138,13 @@ class VariableStoreManager:
         )
 
     def create_declared(
-        self, declarations: Mapping[str, Any], snapshot: Snapshot | None = None
+        self,
+        declarations: Mapping[str, Any],
+        snapshot: Snapshot | None = None,
+        of_calls: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> "ActorHandle[Any]":
         """Create the store actor, or find it by its name. Arguments as ``GlobalVariableStore``."""
-        pickled = cloudpickle.dumps((dict(declarations), snapshot))
+        pickled = cloudpickle.dumps((dict(declarations), snapshot, dict(of_calls)))
         arguments = list(sys.path), pickled
         if self._name:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), True)
@@ -194,6 +200,13 @@ class StoreProxy:
 
     def update(self, name: str, function: Callable[[Any], Any]) -> Any:
         return self._call("update", name, function)
+
+    def of_call(self, node_id: str, key: str, method: str, *arguments: Any) -> Any:
+        sent = map(boxed, arguments) if method == "set" else arguments
+        return self._call("of_call", node_id, key, method, *sent)
+
+    def end_call(self, key: str) -> None:
+        self._handle.end_call.remote(key)
 
     def snapshot(self) -> Snapshot:
         taken: Snapshot = self._call("snapshot")

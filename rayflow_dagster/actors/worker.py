@@ -29,6 +29,7 @@ from rayflow_dagster.runner import (
 from rayflow_dagster.timing import leaving
 from rayflow_dagster.types import GraphNode, NodeMetadata, RunDetails
 from rayflow_dagster.values.stored import StoredValue, boxed, opened
+from rayflow_dagster.variables.calls import Calls, seen_by
 from rayflow_dagster.variables.store import WriteTracking
 
 from .bodies import FusedBody
@@ -85,12 +86,14 @@ class CallData(NamedTuple):
     """What one execution brings besides its object refs, which are arguments of their own.
 
     ``store_in`` is where outputs are written to, or None; ``values`` are inputs by name;
-    ``ref_names`` are the inputs that the refs stand for; ``arrived`` is when it came.
+    ``ref_names`` are the inputs that the refs stand for; ``calls`` are the calls of flows that it
+    is in; ``arrived`` is when it came.
     """
 
     store_in: str | None
     values: Mapping[str, Any]
     ref_names: tuple[str, ...]
+    calls: Calls = ()
     arrived: float = 0.0
 
     def packed(self) -> bytes:
@@ -181,7 +184,7 @@ class NodeHost:
         with captured_output() as captured:
             try:
                 job = self._job(packed)
-                reply = run_node_class(*self._arguments(job, opened_inputs(data, refs)))
+                reply = run_node_class(*self._arguments(job, opened_inputs(data, refs), data.calls))
             except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
             else:
@@ -196,7 +199,7 @@ class NodeHost:
                 if packed not in self._known:
                     await asyncio.to_thread(self._job, packed)
                 job = self._known[packed]
-                arguments = self._arguments(job, await _opened_apart(data, refs))
+                arguments = self._arguments(job, await _opened_apart(data, refs), data.calls)
                 if inspect.iscoroutinefunction(job.node_class.process):
                     reply = await await_node_class(*arguments)
                 else:  # only its source looked async, and what blocks must not block the loop
@@ -210,11 +213,13 @@ class NodeHost:
                     apart = await asyncio.to_thread(part_outputs, job.call, reply, data.store_in)
         return self._answer(packed, data, reply, apart, captured)
 
-    def _arguments(self, job: KnownJob, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _arguments(
+        self, job: KnownJob, inputs: Mapping[str, Any], calls: Calls = ()
+    ) -> tuple[Any, ...]:
         """What ``run_node_class`` takes. Relative paths now mean the project's files."""
         if self._folder:
             os.chdir(self._folder)
-        variables = WriteTracking(self._store)
+        variables = WriteTracking(seen_by(calls, self._store))
         make = self._maker(job)
         return make, job.metadata, job.call, inputs, variables, self._environment
 
@@ -332,13 +337,14 @@ class NodeWorker(NodeHost):
         return Envelope(reply.outputs, (), reply.details, sent).packed()
 
     def _run_in_body(
-        self, node: GraphNode, inputs: dict[str, Any], store_in: str | None
+        self, node: GraphNode, inputs: dict[str, Any], store_in: str | None, calls: Calls
     ) -> NodeReply:
         """Run one node of a body, as far from the others as on an actor of its own."""
         with captured_output() as captured:
             try:
                 job = self._body_job(node)
-                make, metadata, call, own, variables, environment = self._arguments(job, inputs)
+                arguments = self._arguments(job, inputs, calls)
+                make, metadata, call, own, variables, environment = arguments
                 reply = run_apart(
                     make, metadata, call, own, variables, environment=environment, store_in=store_in
                 )

@@ -98,7 +98,7 @@ def _class_spelling(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     path = data.get("path")
     kind: str = node.get("type") or ""
     # Dots make a class path or a short name; a word without them is an editor's node style.
-    is_style = "." not in kind and kind not in ("start", "return")
+    is_style = "." not in kind and kind not in ("start", "return", "flow")
     return path if is_style and isinstance(path, str) and path else kind
 
 

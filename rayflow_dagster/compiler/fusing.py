@@ -45,6 +45,8 @@ def _why_not(node: GraphNode) -> str | None:
     if "body" in node:
         if not node["region"]["fused"]:
             return "has a body that is not fused itself"
+        if node["region"].get("call", {}).get("own"):
+            return "calls a flow with variables of its own"
         return "waits between its iterations" if node["region"]["interval"] else None
     if node["class_path"].startswith(VARIABLE_CLASSES_PACKAGE):
         return "uses a variable, which may be kept in the run's own process"

@@ -22,12 +22,13 @@ from rayflow_dagster.types import (
     RegionSpec,
 )
 
+from .callees import levelled
 from .flow import canonicalize
 from .fusing import is_fused
 from .loader import builtin_registry
 from .options import node_options
 from .ports import complete_metadata
-from .regions import by_level, placed
+from .regions import placed
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
@@ -86,8 +87,14 @@ class GraphBuilder:
         return graph
 
     def _body(self, flow: ResolvedFlow, spec: RegionSpec) -> ExecutionGraph:
-        """The graph of a body: what ends an iteration early ends it as a RETURN ends a flow."""
+        """The graph of a body: what ends an iteration early ends it as a RETURN ends a flow. The
+        body of a node that calls a flow is that flow, and has RETURNs of its own.
+        """
         graph = self.compile(flow)
+        if "call" in spec:
+            into = chain.from_iterable(flow.data_into(node.id) for node in flow.returns)
+            graph["kept"] = list(dict.fromkeys((e.source, e.source_port) for e in into))
+            return graph
         graph["return_nodes"] = [node.id for node in flow.nodes.values() if node.ends_body]
         graph["ends"] = "first_return"
         read = [*spec["leaves"].values(), *chain.from_iterable(spec["inner"].values())]
@@ -110,7 +117,7 @@ class GraphBuilder:
             return self._by_path.get(class_path) or builtin_registry().metadata(class_path)
 
         canonical = canonicalize(flow_data, self._registry, lookup)
-        return by_level(placed(resolve(canonical, lookup)))
+        return levelled(placed(resolve(canonical, lookup)))
 
     def _build_dependency_graph(self, flow_data: FlowData) -> dict[str, list[str]]:
         """Node id -> the ids of the nodes that it waits for, over both kinds of edge or none."""

@@ -18,8 +18,9 @@ def node_options(node: Node, settings: Mapping[str, Any]) -> GraphNode:
         "tags": {str(key): str(value) for key, value in (data.get("tags") or {}).items()},
     }
     if not (node.is_start or node.is_return):
-        of_flow = settings.get("retry") if node.region_kind is None else None
-        retry = data.get("retry") or of_flow  # the nodes of a region's body have the flow's
+        runs_others = node.calls or node.region_kind is not None
+        of_flow = None if runs_others else settings.get("retry")
+        retry = data.get("retry") or of_flow  # the nodes that it runs have the flow's
         if retry and retry.get("max"):
             options["retry"] = {"delay": 0.0, **retry}
         options |= {} if node.is_control else _residence(node)

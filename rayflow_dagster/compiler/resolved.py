@@ -15,6 +15,7 @@ from rayflow_dagster.types import (
     CONTINUE_CLASS,
     DISABLED,
     ERROR_PORT,
+    FLOW_CLASS,
     RETURN_CLASS,
     START_CLASS,
     ConstantSpec,
@@ -107,6 +108,12 @@ class Node:
     def region_kind(self) -> RegionKind | None:
         """Which kind of region it is; None for a node that is none."""
         return REGION_KINDS.get(self.class_path)
+
+    @property
+    def calls(self) -> str:
+        """The flow that it calls, by name; "" for a node that calls none, or names none."""
+        name = self.data.get("flow") if self.class_path == FLOW_CLASS else None
+        return name if isinstance(name, str) else ""
 
     @property
     def inner_inputs(self) -> Mapping[str, str]:
@@ -221,6 +228,22 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Callee:
+    """A flow that another one calls; ``callees.py`` finds it."""
+
+    name: str
+    problem: str = ""
+    """Why it cannot be called."""
+    flow: "ResolvedFlow | None" = field(default=None, repr=False)
+    """As it is drawn."""
+    ports: Mapping[str, Any] | None = field(default=None, repr=False)
+    """Those of a node that calls it, as ``NodeMetadata`` has them; None where it cannot be
+    called."""
+    again: Callable[[FlowData], "ResolvedFlow"] | None = field(default=None, repr=False)
+    """Resolves it anew, once its nodes have other ids."""
+
+
+@dataclass(frozen=True)
 class ResolvedFlow:
     """Nodes by id in drawing order, and edges."""
 
@@ -249,6 +272,8 @@ class ResolvedFlow:
     """Of a body: the edges into its region's inner inputs."""
     specs: Mapping[str, RegionSpec] = field(default_factory=dict)
     """Of one level of a flow, by region: how its body runs."""
+    callees: Mapping[str, Callee] = field(default_factory=dict, repr=False)
+    """The flows that its nodes call, by name."""
 
     @cached_property
     def edges_into(self) -> Mapping[str, list[Edge]]:
@@ -440,11 +465,14 @@ def merged_settings(flow: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
 
 
 def resolve(
-    flow: FlowData, lookup: MetadataLookup, defaults: Mapping[str, Any] = MappingProxyType({})
+    flow: FlowData,
+    lookup: MetadataLookup,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    callees: Mapping[str, Callee] = MappingProxyType({}),
 ) -> ResolvedFlow:
     """Look up every node's metadata and make it the node's own (START's and RETURN's ports, the
-    types of variables, what follows from a control node's constants and wires). ``defaults`` are
-    the project's ``settings``.
+    types of variables, what follows from a control node's constants and wires, the ports of a flow
+    that it calls). ``defaults`` are the project's ``settings``.
     """
     edges = tuple(_edge(edge) for edge in flow["edges"])
     wired_out: dict[str, list[str]] = defaultdict(list)
@@ -466,11 +494,20 @@ def resolve(
             continue
         known = classes[raw["type"]] or snapshot_metadata(raw)
         own = own_ports(raw, known, wired_in[raw["id"]], wired_out[raw["id"]], variables)
-        nodes[raw["id"]] = _node(raw, own)
+        node = _node(raw, own)
+        nodes[raw["id"]] = node if raw["type"] != FLOW_CLASS else _calling(node, callees)
     _give_wires_types(nodes, edges)
     edges = tuple(_led_back(edge, nodes.get(edge.target)) for edge in edges)
     settings = merged_settings(flow, defaults)
-    return ResolvedFlow(nodes, edges, flow, tuple(duplicates), settings=settings)
+    return ResolvedFlow(nodes, edges, flow, tuple(duplicates), settings=settings, callees=callees)
+
+
+def _calling(node: Node, callees: Mapping[str, Callee]) -> Node:
+    """A node with the ports of the flow that it calls. Nothing is known of one that calls none."""
+    callee = callees.get(node.calls)
+    if callee is None or callee.ports is None or node.metadata is None:
+        return replace(node, metadata=None)
+    return replace(node, metadata=cast(NodeMetadata, {**node.metadata, **callee.ports}))
 
 
 def _give_wires_types(nodes: dict[str, Node], edges: tuple[Edge, ...]) -> None:

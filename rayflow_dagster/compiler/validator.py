@@ -8,11 +8,12 @@ from typing import Any
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
 from rayflow_dagster.types import FlowData, NodeMetadata
 
+from .callees import Callees, FlowFolder, levelled
 from .findings import Finding
 from .flow import canonicalize
 from .loader import NodeLoader
 from .regions import by_level, placed
-from .resolved import Node, ResolvedFlow, resolve
+from .resolved import Callee, Node, ResolvedFlow, resolve
 from .rules import assets, control, options, regions, runs, secrets, structure, triggers, values
 from .rules.process_check import process_problem
 
@@ -27,7 +28,7 @@ class FlowValidator:
     ``settings`` are the project's, for flows that do not say otherwise; ``allow_runtime_env`` is
     its word on whether a flow may set Ray's ``runtime_env``;
     ``folder`` is the project's, if it is known: it has the classes of ``poll`` sensors, and says
-    which files its flows may use.
+    which files its flows may use. ``flows`` has the flows that a flow can call.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class FlowValidator:
         settings: Mapping[str, Any] = MappingProxyType({}),
         allow_runtime_env: bool = False,
         folder: Path | None = None,
+        flows: FlowFolder | None = None,
     ) -> None:
         self.node_loader = node_loader if node_loader is not None else NodeLoader()
         self.settings = settings
         self.allow_runtime_env = allow_runtime_env
         self.folder = folder
+        self.flows = flows or FlowFolder(Path("flows"))
         self.findings: list[Finding] = []
 
     @property
@@ -77,7 +80,7 @@ class FlowValidator:
         errors = self._errors()
         if errors:
             raise ValidationError(errors, name)
-        return by_level(flow)
+        return levelled(flow)
 
     def _errors(self) -> list[str]:
         return [finding.message for finding in self.findings if finding.severity == "error"]
@@ -126,8 +129,19 @@ class FlowValidator:
         Raises:
             FlowFormatError: its form is broken.
         """
-        canonical = canonicalize(flow_data, self.node_loader.registry, self._lookup)
-        return placed(resolve(canonical, self._lookup, self.settings))
+        canonical = self._canonical(flow_data)
+        callees = Callees(self.flows, self._canonical, self._resolved, self._first_error)
+        return self._resolved(canonical, callees.of(canonical))
+
+    def _canonical(self, flow_data: Any) -> FlowData:
+        return canonicalize(flow_data, self.node_loader.registry, self._lookup)
+
+    def _resolved(self, canonical: FlowData, callees: Mapping[str, Callee]) -> ResolvedFlow:
+        return placed(resolve(canonical, self._lookup, self.settings, callees))
+
+    def _first_error(self, flow: ResolvedFlow) -> str | None:
+        errors = (found.message for found in self._check(flow) if found.severity == "error")
+        return next(errors, None)
 
     def _lookup(self, class_path: str) -> NodeMetadata | None:
         try:

@@ -19,6 +19,7 @@ from dagster import (
     ResourceDefinition,
 )
 
+from rayflow_dagster.compiler.callees import whole
 from rayflow_dagster.compiler.flow import flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
 from rayflow_dagster.compiler.rules.runs import uncertain_inputs
@@ -100,7 +101,7 @@ def compile_flow(
         graph=GraphBuilder({}).compile(resolved),
         project=project,
         name=title,
-        hash=flow_hash(canonical)[:HASH_LENGTH],
+        hash=flow_hash(whole(resolved))[:HASH_LENGTH],
         uncertain=uncertain_inputs(resolved),
         triggers=declared_triggers(canonical),
         file=_shown_path(file, project),

@@ -21,6 +21,7 @@ from rayflow_dagster.secrets.lookup import shown_error
 from rayflow_dagster.secrets.references import Mask, spelled
 from rayflow_dagster.timing import times_of
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
+from rayflow_dagster.variables.calls import Call, Calls
 
 from .gatherer import DataGatherer
 from .inputs import checked_inputs
@@ -46,9 +47,14 @@ class Dispatcher(Protocol):
         """Wait, at most so long, until the first nodes need not wait for a place to run in."""
 
     def dispatch(
-        self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
+        self,
+        node_id: str,
+        inputs: dict[str, Any],
+        store_in: str | None = None,
+        calls: Calls = (),
     ) -> "Future[NodeReply]":
         """Start one execution of a node; with ``store_in``, write its outputs to that folder.
+        ``calls`` say whose variables it sees.
 
         The future fails only if the place that the node ran in did. It can be cancelled while the
         node waits for a worker, and not once it runs.
@@ -63,16 +69,22 @@ class Dispatcher(Protocol):
     def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
         """Have one worker run iterations of a region's fused body: one at least, in their order."""
 
+    def end_call(self, call: Call) -> None:
+        """Forget the variables that a call had for itself."""
+
     @property
     def width(self) -> int:
         """How many nodes can run at once, as far as is known."""
 
 
 class NodeExecutor:
-    """Executes individual nodes."""
+    """Executes individual nodes. ``calls`` are the calls of flows that these are in."""
 
-    def __init__(self, actor_manager: Dispatcher, data_gatherer: DataGatherer) -> None:
+    def __init__(
+        self, actor_manager: Dispatcher, data_gatherer: DataGatherer, calls: Calls = ()
+    ) -> None:
         self.actors = actor_manager
+        self.calls = calls
         self.gatherer = data_gatherer
         self._host = os.uname().nodename
 
@@ -98,7 +110,7 @@ class NodeExecutor:
             return self._handle_execution_error(node_id, error)
         try:
             asked, answered = time.monotonic(), list[float]()
-            sent = self.actors.dispatch(node_id, inputs, store_in)
+            sent = self.actors.dispatch(node_id, inputs, store_in, self.calls)
             sent.add_done_callback(lambda _: answered.append(time.monotonic()))
             del inputs  # a failure's traceback would keep the objects alive
             reply = await Done(sent)
@@ -125,9 +137,13 @@ class NodeExecutor:
         return success_result(node_id, values, [EXEC_OUT])
 
     async def _return_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
-        """Run a RETURN node: its inputs, as values, are the flow's result."""
+        """Run a RETURN node: its inputs, as values, are the flow's result. One that ends a body
+        opens none: whoever runs the body takes what leaves it.
+        """
         try:
             inputs = self.gatherer.gather_inputs(node_id, execution_state)
+            if "kept" in self.gatherer.graph:
+                return success_result(node_id, {}, [])
             asked = time.monotonic()
             result = await Done(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value

@@ -11,14 +11,17 @@ from typing import Any, TypeVar
 
 from rayflow_dagster.runner import NodeReply, opened_here
 from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
+from rayflow_dagster.variables.calls import Call, Calls
 
-from .iteration import AGAIN, Iteration, SomeIterations, ends_loop, place_of
+from .iteration import AGAIN, Iteration, SomeIterations, ends_loop, given_to, place_of
 from .node_runner import NodeRunner
 from .stepping import steps
 
 T = TypeVar("T")
-RunHere = Callable[[GraphNode, dict[str, Any], str | None], NodeReply]
-"""Runs one node once, of its inputs; stores its large outputs in a folder, if one is named."""
+RunHere = Callable[[GraphNode, dict[str, Any], str | None, Calls], NodeReply]
+"""Runs one node once, of its inputs; stores its large outputs in a folder, if one is named. The
+calls of flows say whose variables it sees.
+"""
 
 
 class Here:
@@ -48,8 +51,12 @@ class Here:
         node_id: str,
         inputs: dict[str, Any],
         store_in: str | None = None,
+        calls: Calls = (),
     ) -> "Future[NodeReply]":
-        return _done(self._run(self._nodes[node_id], inputs, store_in))
+        return _done(self._run(self._nodes[node_id], inputs, store_in, calls))
+
+    def end_call(self, call: Call) -> None:
+        """A call with variables of its own is not fused."""
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return _done(dict(values))
@@ -63,14 +70,13 @@ class Here:
 
     def iterations(self, region: GraphNode, asked: SomeIterations) -> list[Iteration]:
         """Run iterations of a region one after another, until one ends the loop or time is up."""
-        body, spec = self._runner(region), region["region"]
+        body, spec = self._runner(region).within(asked.calls), region["region"]
         until = time.monotonic() + asked.seconds
         carried, found = dict(asked.carried), list[Iteration]()
         while True:
             index = asked.first + len(found)
-            given = {**asked.seen, **carried, "index": index}
-            if asked.items is not None:
-                given["item"] = asked.items[len(found)]
+            item = None if asked.items is None else asked.items[len(found)]
+            given = given_to(spec, {**asked.seen, **carried}, index, item)
             folders = None if asked.store_in is None else f"{asked.store_in}.{index}"
             iteration = _driven(body.iterate(spec, given, place_of(spec, index), folders))
             if AGAIN in iteration.inner:

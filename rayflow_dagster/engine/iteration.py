@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from rayflow_dagster.errors import NodeExecutionError, original_of
 from rayflow_dagster.types import ItemError, NodeResult, NodeTotals, RegionSpec, RunDetails
 from rayflow_dagster.values.stored import StoredValue, is_inline
+from rayflow_dagster.variables.calls import Calls
 
 AGAIN = "again"
 NEXT = "next."
@@ -161,6 +162,18 @@ class SomeIterations(NamedTuple):
     seconds: float
     store_in: str | None = None
     """What the folders begin with that large values are stored in."""
+    calls: Calls = ()
+    """The calls of flows that they are in."""
+
+
+def given_to(spec: RegionSpec, outside: Mapping[str, Any], index: int, item: Any) -> dict[str, Any]:
+    """What the START of an iteration gives, beside what comes from outside or is carried."""
+    match spec["kind"]:
+        case "for_each":
+            return {**outside, "index": index, "item": item}
+        case "while":
+            return {**outside, "index": index}
+    return dict(outside)
 
 
 def placed(place: str, node_id: str, error: BaseException) -> NodeExecutionError:
@@ -188,13 +201,15 @@ def add_totals(totals: dict[str, NodeTotals], node_id: str, more: NodeTotals) ->
 
 def place_of(spec: RegionSpec, index: int) -> str:
     """What an iteration is called in texts."""
-    words = {"for_each": f"item {index}", "while": f"iteration {index}", "group": ""}
-    return words[spec["kind"]]
+    if "call" in spec:
+        return f"flow '{spec['call']['flow']}'"
+    words = {"for_each": f"item {index}", "while": f"iteration {index}"}
+    return words.get(spec["kind"], "")
 
 
 def ends_loop(spec: RegionSpec, index: int, iteration: Iteration) -> bool:
     """Whether no iteration follows this one."""
-    if iteration.ended_by == "break" or spec["kind"] == "group":
+    if iteration.ended_by == "break" or spec["kind"] in ("group", "flow"):
         return True
     if spec["kind"] == "for_each":
         return iteration.error is not None and spec["on_item_error"] == "fail"

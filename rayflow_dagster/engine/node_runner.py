@@ -12,6 +12,7 @@ from rayflow_dagster.types import (
     NodeResult,
     RegionSpec,
 )
+from rayflow_dagster.variables.calls import Calls
 
 from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
@@ -44,9 +45,22 @@ class NodeRunner:
         self._bodies: dict[str, NodeRunner] = {}
 
     @classmethod
-    def of_body(cls, graph: ExecutionGraph, actors: Dispatcher) -> "NodeRunner":
+    def of_body(cls, graph: ExecutionGraph, actors: Dispatcher, calls: Calls = ()) -> "NodeRunner":
         """Runs the nodes of a body on these actors."""
-        return cls(graph, ExecutionPlanner(graph), NodeExecutor(actors, DataGatherer(graph)))
+        executor = NodeExecutor(actors, DataGatherer(graph), calls)
+        return cls(graph, ExecutionPlanner(graph), executor)
+
+    def within(self, calls: Calls) -> "NodeRunner":
+        """The same, in these calls of flows."""
+        if calls == self.calls:
+            return self
+        executor = NodeExecutor(self.actors, self._executor.gatherer, calls)
+        return NodeRunner(self.graph, self.planner, executor)
+
+    @property
+    def calls(self) -> Calls:
+        """The calls of flows that the nodes are in."""
+        return self._executor.calls
 
     @property
     def actors(self) -> Dispatcher:
@@ -57,7 +71,7 @@ class NodeRunner:
         """Runs the nodes of a region's body."""
         if node_id not in self._bodies:
             graph = self.graph["nodes"][node_id]["body"]
-            self._bodies[node_id] = NodeRunner.of_body(graph, self.actors)
+            self._bodies[node_id] = NodeRunner.of_body(graph, self.actors, self.calls)
         return self._bodies[node_id]
 
     async def run_node(
@@ -117,29 +131,31 @@ class NodeRunner:
         def note(result: NodeResult) -> None:
             nonlocal left_by
             iteration.note(result)
-            if "region" in self.graph["nodes"][result["node_id"]] and not tracker.is_complete():
+            node = self.graph["nodes"][result["node_id"]]
+            is_group = "region" in node and node["region"]["kind"] == "group"
+            if is_group and not tracker.is_complete():
                 ends = {"break", "continue"}.intersection(result.get("exec_fired", ()))
                 left_by = left_by or next(iter(ends), "")
 
         loop = FlowLoop(self.graph, machine, tracker, self.run_node, self.actors, note, folders)
         outcome = await loop.run(given)
         iteration.nodes.pop(self.graph["start_node"], None)
-        cache = tracker.get_state()["data_cache"] | iteration.stored
-        for name, sources in spec["inner"].items():
-            for source in sources:
-                if source in cache:
-                    iteration.inner[name] = cache[source]
-        for name, left in spec["leaves"].items():
-            if left in cache:
-                iteration.brought[name] = cache[left]
         reached = tracker.reached_return()
-        if reached is not None:
-            breaks = self.graph["nodes"][reached]["class_path"] == BREAK_CLASS
-            # A group that was left has said so before what hangs on its `always` came to an end.
-            iteration.ended_by = left_by or ("break" if breaks else "continue")
         if outcome == "failed":
             first = errors.get_error_report()["errors"][0]
             iteration.error = placed(place, first["node_id"], first["error"])
+        elif reached is None and "call" in spec:
+            iteration.error = placed(place, self.graph["start_node"], machine.no_return_error())
+        state = tracker.get_state()
+        state["data_cache"] |= iteration.stored
+        _take_values(iteration, spec, state["data_cache"])
+        if reached is not None and "call" in spec:
+            iteration.ended_by = spec["call"]["exits"][reached]
+            iteration.brought = self._executor.gatherer.gather_inputs(reached, state)
+        elif reached is not None:
+            breaks = self.graph["nodes"][reached]["class_path"] == BREAK_CLASS
+            # A group that was left has said so before what hangs on its `always` came to an end.
+            iteration.ended_by = left_by or ("break" if breaks else "continue")
         iteration.seconds = time.monotonic() - began
         return iteration
 
@@ -153,3 +169,16 @@ class NodeRunner:
         read = {node_id for node_id, _ in self.graph["kept"]} - {self.graph["start_node"]}
         numbered = enumerate(self.graph["nodes"])
         return {node_id: position for position, node_id in numbered if node_id in read}
+
+
+def _take_values(
+    iteration: Iteration, spec: RegionSpec, cache: Mapping[tuple[str, str], Any]
+) -> None:
+    """Take what an iteration has wired into the inner inputs of its region, and what leaves it."""
+    for name, sources in spec["inner"].items():
+        for source in sources:
+            if source in cache:
+                iteration.inner[name] = cache[source]
+    for name, left in spec["leaves"].items():
+        if left in cache:
+            iteration.brought[name] = cache[left]

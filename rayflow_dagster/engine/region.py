@@ -39,6 +39,7 @@ from rayflow_dagster.types import (
     RunDetails,
 )
 from rayflow_dagster.values.preview import preview
+from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import unpickled
 
 from .coroutines import Coroutines
@@ -53,6 +54,7 @@ from .iteration import (
     SomeIterations,
     add_totals,
     asks_again,
+    given_to,
     place_of,
 )
 from .stepping import Done
@@ -83,6 +85,13 @@ class Body(Protocol):
     @property
     def actors(self) -> Dispatcher:
         """Where its nodes run."""
+
+    @property
+    def calls(self) -> Calls:
+        """The calls of flows that it is in."""
+
+    def within(self, calls: Calls) -> "Body":
+        """The same body, in these calls."""
 
     async def iterate(
         self, spec: RegionSpec, given: Mapping[str, Any], place: str, store_in: str | None = None
@@ -183,9 +192,8 @@ class Region:
         if self._spec["fused"]:
             found = await self._run_fused(first, items)
         else:
-            given = {**self._seen, **self._progress.carried, "index": first}
-            if items is not None:
-                given["item"] = items[0]
+            outside = {**self._seen, **self._progress.carried}
+            given = given_to(self._spec, outside, first, items[0] if items else None)
             place = place_of(self._spec, first)
             folders = None if self._items_in is None else f"{self._items_in}.{first}"
             found = [await self._body.iterate(self._spec, given, place, folders)]
@@ -208,8 +216,9 @@ class Region:
     async def _run_fused(self, first: int, items: Sequence[Any] | None) -> list[Iteration]:
         seconds = 0.0 if self._spec["interval"] else CALL_SECONDS
         asked = SomeIterations(
-            first, items, self._progress.carried, self._seen, seconds, self._items_in
-        )
+            first, items, self._progress.carried, self._seen, seconds, self._items_in,
+            self._body.calls,
+        )  # fmt: skip
         try:
             return await Done(self._actors.run_body(self._id, asked))
         except Exception as error:  # the worker died, or Ray lost it: with all that it was given
@@ -249,6 +258,8 @@ class Region:
         outputs, fired = came
         values = await self._values(outputs)
         of_body = {*self._spec["leaves"], *self._spec["carry"]}
+        if "call" in self._spec:
+            of_body |= values.keys()
         call = NodeCall(self._id, self._node["class_path"])
         details: dict[str, Any] = {"previews": {}, "measures": {}, "stored": {}}
         kept: dict[str, Any] = {}
@@ -480,10 +491,32 @@ class ForEachRegion(Region):
         return [each.brought[name] for each in ended if name in each.brought]
 
 
+class FlowRegion(Region):
+    """Runs another flow once, as a node."""
+
+    async def _take(self, state: ExecutionState) -> None:
+        """Take the inputs as they are: only the nodes of that flow read them."""
+        self._seen = self._gatherer.gather_inputs(self._id, state)
+
+    async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
+        spec = self._spec["call"]
+        call = Call.of(self._id, spec["own"], shares=spec["shares"])
+        self._body = self._body.within((*self._body.calls, call))
+        try:
+            (iteration,) = await self._iterations(0)
+        finally:
+            if call.own:
+                self._actors.end_call(call)
+        if iteration.error is not None:
+            raise iteration.error
+        return iteration.brought, [iteration.ended_by]
+
+
 REGIONS: Mapping[RegionKind, type[Region]] = {
     "for_each": ForEachRegion,
     "while": WhileRegion,
     "group": GroupRegion,
+    "flow": FlowRegion,
 }
 
 

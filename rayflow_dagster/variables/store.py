@@ -10,6 +10,7 @@ import pickle
 import threading
 from collections.abc import Callable, Mapping
 from pickle import PicklingError
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import cloudpickle
@@ -48,11 +49,17 @@ class GlobalVariableStore:
         declarations: ``{name: {"type", "default", "readonly", "scope"}}`` or plain
             ``{name: value}``.
         snapshot: to go on from, instead of the defaults.
+        of_calls: node that calls a flow -> the declarations of what each call has for itself.
     """
 
     _copied = staticmethod(crossed)
 
-    def __init__(self, declarations: Mapping[str, Any], snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        declarations: Mapping[str, Any],
+        snapshot: Snapshot | None = None,
+        of_calls: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
         declarations, snapshot = self._copied((dict(declarations), snapshot))
         before = snapshot or Snapshot(0, {})
         self._declared = {name: _declaration(spec) for name, spec in declarations.items()}
@@ -62,6 +69,9 @@ class GlobalVariableStore:
         self._version = 0
         self._lock = threading.RLock()
         self._updating = False
+        self._of_calls = of_calls
+        self._calls: dict[str, GlobalVariableStore] = {}
+        """The variables of the calls that are under way."""
 
     def __reduce__(self) -> NoReturn:
         # Only a function given to update() could carry the store away, and into itself.
@@ -111,6 +121,22 @@ class GlobalVariableStore:
             VariableError: as ``set``. What ``function`` raises passes, and nothing changes.
         """
         return self._copied(self._write(name, self._copied(function), None))
+
+    def of_call(self, node_id: str, key: str, method: str, *arguments: Any) -> Any:
+        """Call a method of the store of the variables that a call of a flow has for itself: the one
+        that ``key`` tells from others by the same node.
+
+        Raises:
+            VariableError: as that method.
+        """
+        with self._lock:
+            if key not in self._calls:
+                self._calls[key] = GlobalVariableStore(self._of_calls[node_id])
+        return getattr(self._calls[key], method)(*arguments)
+
+    def end_call(self, key: str) -> None:
+        """Forget the variables of a call."""
+        self._calls.pop(key, None)
 
     def _write(self, name: str, function: Callable[[Any], Any], amount: float | None) -> Any:
         """``amount`` is what an increment adds; None for any other write."""

@@ -1,4 +1,6 @@
-"""The rules about control nodes: their cases, expressions and templates, and what is wired in."""
+"""The rules about control nodes: their cases, expressions and templates, what is wired in, and the
+flows that they call.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +31,14 @@ def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
             )
 
 
+def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Every flow that is called is there, can run, and leads to no call of itself."""
+    for node in flow.nodes.values():
+        callee = flow.callees.get(node.calls)
+        if callee is not None and callee.problem:
+            yield Finding("called_flow", f"node {node} data.flow: {callee.problem}", node=node.id)
+
+
 def _is_typed(node: Node, name: str, value: Any) -> bool:
     is_plain = not has_secret(secrets_in(value))
     return is_plain and accepts(parse_type(node.constants[name]["type"]), value)
@@ -37,7 +47,7 @@ def _is_typed(node: Node, name: str, value: Any) -> bool:
 def control_secret(flow: ResolvedFlow) -> Iterator[Finding]:
     """No secret is wired or written into a control node, whose decision would tell of it."""
     for node in flow.nodes.values():
-        if not node.is_control:
+        if not node.is_control or node.calls:
             continue
         for what, name, value in _values(flow, node):
             if has_secret(secrets_in(value)):
@@ -86,6 +96,6 @@ def sequence_width(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-CONTROL = (control_constants, control_secret)
+CONTROL = (control_constants, control_secret, called_flow)
 SEQUENCES = (sequence_order, sequence_width)
 """They take one level of a flow."""

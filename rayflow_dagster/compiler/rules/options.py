@@ -11,10 +11,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.form import form_problem, place_of
-from rayflow_dagster.compiler.resolved import ResolvedFlow
+from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.compiler.starts.assets import AssetOptions
 from rayflow_dagster.suggest import closest, did_you_mean
-from rayflow_dagster.types import IDLE_OPTION
+from rayflow_dagster.types import FLOW_CLASS, IDLE_OPTION
 from rayflow_dagster.values.preview import preview
 
 _TEXTS = {
@@ -188,6 +188,27 @@ REGION_OPTIONS: Mapping[str, type[BaseModel]] = {
 }
 
 
+class CallOptions(BaseModel):
+    """The settings of a node that calls a flow, beside those of any node."""
+
+    model_config = ConfigDict(strict=True)
+    flow: str = Field(
+        min_length=1, description="The flow that it calls: the name of its file without `.json`."
+    )
+    variables: Literal["own", "shared"] | None = Field(
+        default=None,
+        description="Whose variables the flow uses: its own, new in each call (own, the default); "
+        "or the caller's, where names and types are the same (shared).",
+    )
+
+
+def _own_options(node: Node) -> type[BaseModel] | None:
+    """The settings that a node of its class has beside those of any node."""
+    if node.class_path == FLOW_CLASS:
+        return CallOptions
+    return REGION_OPTIONS.get(node.region_kind or "")
+
+
 class Settings(BaseModel):
     """Defaults for the nodes of a flow, and how values are kept."""
 
@@ -235,7 +256,7 @@ class FlowOptions(BaseModel):
 def node_options(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
         given = {key: value for key, value in node.data.items() if key not in NODE_KEYS}
-        own = REGION_OPTIONS.get(node.region_kind or "")
+        own = _own_options(node)
         found = [*_option_problems(NodeOptions, given)]
         found += _option_problems(own, given) if own else ()
         for place, problem in found:
@@ -257,7 +278,7 @@ def misspelled_option(flow: ResolvedFlow) -> Iterator[Finding]:
         for key, meant in _slips(settings, Settings):
             yield Finding("misspelled_option", _slip("flow key settings.", key, meant), "warning")
     for node in flow.nodes.values():
-        own = REGION_OPTIONS.get(node.region_kind or "")
+        own = _own_options(node)
         others = tuple(own.model_fields) if own else ()
         for key, meant in _slips(node.data, NodeOptions, others):
             message = _slip(f"node {node} data.", key, meant)
