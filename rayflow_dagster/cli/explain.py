@@ -164,8 +164,9 @@ def _how(node: Explained) -> Iterator[str]:
         )
     else:
         yield f"{step}, and runs {_place(node)}."
-    if node.region is None or node.fused_by is not None:
+    if (node.region is None and not node.calls) or node.fused_by is not None:
         return
+    body = f"flow '{node.calls}'" if node.calls else "its body"
     if node.why_not_fused is None:
         beside = (
             "its items already run side by side"
@@ -173,11 +174,11 @@ def _how(node: Explained) -> Iterator[str]:
             else "none would wait there for another that could run beside it"
         )
         yield (
-            "One worker runs its body whole, by one call, as no node of it asks for a place of "
+            f"One worker runs {body} whole, by one call, as no node of it asks for a place of "
             f"its own, and {beside}."
         )
     else:
-        yield f"Each node of its body is a call of its own, because {node.why_not_fused}."
+        yield f"Each node of {body} runs by itself, because {node.why_not_fused}."
 
 
 def _place(node: Explained) -> str:
@@ -190,6 +191,8 @@ def _place(node: Explained) -> str:
         return "in the run's process, as it only passes values on"
     if node.region is not None:
         return "in the run's process, as it only has its body run"
+    if node.calls:
+        return f"in the run's process, as it only has flow '{node.calls}' run"
     return "in the run's process, as what fires follows from its inputs and constants"
 
 

@@ -11,23 +11,27 @@ from rayflow_dagster.compiler.registry import BUILTIN_PACKAGE, NodeRegistry
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.errors import NodeLoadError
 from rayflow_dagster.project import Project
-from rayflow_dagster.types import EXEC_OUT, NodeMetadata
+from rayflow_dagster.types import EXEC_OUT, FLOW_CLASS, NodeMetadata
 
 from .flows import shown
 from .terminal import one_line, open_console, print_document, styled, value_text
 
 
 def list_nodes(*, as_json: bool) -> bool:
-    """Print every node of the project around the working folder, and what is broken; True where
-    nothing is.
+    """Print every node of the project around the working folder, a flow that can be called among
+    them, and what is broken; True where nothing is.
     """
     project = Project.around(Path.cwd())
     nodes, problems = read_nodes(project.registry)
+    flows = project.validator().callable_flows()
     if as_json:
-        document = {"nodes": [describe(node) for node in nodes], "problems": problems}
-        print_document(document)
+        calls = [
+            {**describe(node), "flow": name, "origin": "project"} for name, node in flows.items()
+        ]
+        found = [describe(node) for node in nodes if node["path"] != FLOW_CLASS]
+        print_document({"nodes": [*found, *calls], "problems": problems})
     else:
-        _print(open_console(), nodes, problems)
+        _print(open_console(), nodes, flows, problems)
     return not problems
 
 
@@ -83,16 +87,23 @@ def _unreadable_files(registry: NodeRegistry) -> Iterator[str]:
                 yield f"{module}: {problem}"
 
 
-def _print(console: Console, nodes: list[NodeMetadata], problems: list[str]) -> None:
-    for node in nodes:
-        console.print(styled(short_name(node["path"]), "bold"))
+def _print(
+    console: Console,
+    nodes: list[NodeMetadata],
+    flows: Mapping[str, NodeMetadata],
+    problems: list[str],
+) -> None:
+    named = {short_name(node["path"]): node for node in nodes if node["path"] != FLOW_CLASS}
+    named |= {f"flow {name}": node for name, node in flows.items()}
+    for name, node in named.items():
+        console.print(styled(one_line(name), "bold"))
         for title, text in _lines(node).items():
             if text:
                 console.print(styled(f"  {title:<10}", "dim"), end="")
                 console.print(one_line(text))
     for problem in problems:
         console.print(styled("broken", "bold red"), problem)
-    console.print(f"{len(nodes)} nodes" + (f", {len(problems)} broken" if problems else ""))
+    console.print(f"{len(named)} nodes" + (f", {len(problems)} broken" if problems else ""))
 
 
 def _lines(node: NodeMetadata) -> Mapping[str, str]:

@@ -74,7 +74,8 @@ def to_picture(flow: ResolvedFlow, title: str) -> Picture:
 
 
 def _box(node: Node, position: tuple[float, float] | None, inside: str | None) -> Box:
-    subtitle = short_name(node.class_path).rpartition(".")[2]
+    kind = short_name(node.class_path).rpartition(".")[2]
+    subtitle = f"{kind} {node.calls}" if node.calls else kind
     name = node.label or (node.metadata["name"] if node.metadata else node.id)
     return Box(node.id, _short(name), _short(subtitle), _kind(node), position, inside)
 

@@ -96,13 +96,13 @@ def _check_side_by_side(files: list[CheckedFile]) -> None:
 
 
 def _check(path: Path, validators: dict[Path, FlowValidator]) -> CheckedFile:
-    """Check one file; ``validators`` keeps one validator per project."""
+    """Check one file; ``validators`` keeps one validator per folder."""
     try:
         raw = read_flow(path)
     except FlowFormatError as error:
         return CheckedFile(path, [Finding("outline", text) for text in error.findings])
     project = Project.around(path)
-    validator = validators.setdefault(project.root, project.validator())
+    validator = validators.setdefault(path.resolve().parent, project.validator())
     validator.validate(cast(FlowData, raw))
     return CheckedFile(path, list(validator.findings), raw)
 

@@ -145,6 +145,7 @@ def _ports(name: str, flow: ResolvedFlow) -> dict[str, Any]:
     """The ports of a node that calls a flow."""
     start: Mapping[str, Any] = flow.starts[0].metadata or {}
     return {
+        "name": str(flow.data.get("name") or name),
         "inputs": dict(start["outputs"]),
         "defaults": dict(start.get("defaults", {})),
         "input_descriptions": dict(start.get("input_descriptions", {})),

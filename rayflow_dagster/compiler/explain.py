@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from rayflow_dagster.types import GraphNode, RegionKind, every_node
 
+from .callees import levelled
 from .fusing import has_items_side_by_side, why_not_fused
 from .graph import GraphBuilder
 from .loader import NodeLoader
@@ -43,6 +44,8 @@ class Explained:
     label: str
     class_path: str
     region: RegionKind | None
+    calls: str
+    """The flow that it calls; "" where it calls none."""
     bodies: tuple[str, ...]
     """The regions in whose bodies it is, the innermost first."""
 
@@ -80,7 +83,9 @@ class Explained:
     """The region whose body one worker runs whole, this node with it."""
     ray_options: Mapping[str, Any]
     why_not_fused: str | None
-    """Of a region: what keeps its body from being run by one worker, after "because"."""
+    """Of a region, or a flow that is called: what keeps its body from being run by one worker,
+    after "because".
+    """
     items_side_by_side: bool
     """Of a region: whether several of its iterations may run at the same time."""
 
@@ -105,7 +110,7 @@ def explain(drawn: ResolvedFlow, loader: NodeLoader) -> list[Explained]:
         GraphBuildError: the flow is not valid after all.
     """
     flow = by_level(drawn)
-    graph = GraphBuilder({}).compile(flow)
+    graph = GraphBuilder({}).compile(levelled(drawn))
     scopes = Scopes(drawn, drawn.scopes or dict.fromkeys(drawn.nodes))
     explainer = _Explainer(drawn, scopes, every_node(graph), loader)
     found = {each.id: each for each in explainer.of_level(flow)}
@@ -168,6 +173,7 @@ class _Explainer:
             label=compiled.get("label", ""),
             class_path=node.class_path,
             region=node.region_kind,
+            calls=node.calls,
             bodies=tuple(bodies),
             runs=_runs(level, node_id),
             is_start=node.is_start,

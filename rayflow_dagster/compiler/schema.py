@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from .flow_form import FlowForm
 from .rules.kept import SCOPES
-from .rules.options import FlowOptions, ForEachOptions, NodeOptions, WhileOptions
+from .rules.options import CallOptions, FlowOptions, ForEachOptions, NodeOptions, WhileOptions
 from .spelling import short_names
 from .starts.triggers import Triggers
 
@@ -89,7 +89,7 @@ class OwnSchema(_Documented):
 FLOW_PARTS = (OwnSchema, FlowOptions, FlowForm, Variables, Triggers)
 """The models whose keys stand at the top of a flow."""
 
-NODE_PARTS = (NodeOptions, NodeValues, ForEachOptions, WhileOptions)
+NODE_PARTS = (NodeOptions, NodeValues, CallOptions, ForEachOptions, WhileOptions)
 """The models whose keys stand in a node's ``data``."""
 
 ADDITIONS = {

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
-from rayflow_dagster.types import FlowData, NodeMetadata
+from rayflow_dagster.types import FLOW_CLASS, FlowData, NodeMetadata
 
 from .callees import Callees, FlowFolder, levelled
 from .findings import Finding
@@ -133,6 +133,19 @@ class FlowValidator:
         callees = Callees(self.flows, self._canonical, self._resolved, self._first_error)
         return self._resolved(canonical, callees.of(canonical))
 
+    def callable_flows(self) -> dict[str, NodeMetadata]:
+        """What is known of a node that calls a flow, for each flow that can be called, by name."""
+        known = self.node_loader.get_node_metadata(FLOW_CLASS)
+        calls: Any = {"nodes": [_call(name) for name in self.flows.names], "edges": []}
+        found = self.resolve(calls).callees.values()
+        return {
+            callee.name: cast(
+                NodeMetadata, {**known, **callee.ports, "file": str(self.flows.file(callee.name))}
+            )
+            for callee in found
+            if callee.ports is not None
+        }
+
     def _canonical(self, flow_data: Any) -> FlowData:
         return canonicalize(flow_data, self.node_loader.registry, self._lookup)
 
@@ -209,6 +222,10 @@ class FlowValidator:
         except FlowFormatError as error:
             return error.findings
         return [finding.message for finding in rule(flow) if finding.severity == "error"]
+
+
+def _call(name: str) -> dict[str, Any]:
+    return {"id": name, "type": FLOW_CLASS, "data": {"flow": name}}
 
 
 def _form_findings(error: FlowFormatError) -> list[Finding]:

@@ -5,13 +5,14 @@ import gc
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import Definitions, JobDefinition
 
+from rayflow_dagster.compiler.callees import FlowFolder
 from rayflow_dagster.compiler.flow import parse_flow
 from rayflow_dagster.errors import (
     FlowFormatError,
@@ -112,6 +113,8 @@ def build_definitions(
     project = Project.around(folder, nodes)
     if frozen is None:
         return _definitions(folder, partial(_load, folder, project, ray_settings))
+    contents = {flow.file.stem: flow.content for flow in frozen}
+    project = replace(project, called=FlowFolder(folder, contents))
     flows = {flow.job: flow for flow in frozen}
 
     def one(name: str) -> JobDefinition | None:
@@ -139,6 +142,8 @@ def _load(
 ) -> None:
     """Load the flow files as they are, and freeze them for the runs to come."""
     contents = {file: file.read_bytes() for file in sorted(folder.glob("*.json"))}
+    called = FlowFolder(folder, {file.stem: content for file, content in contents.items()})
+    project = replace(project, called=called)
     parsed = {file: _parse(file, content) for file, content in contents.items()}
     names = {file: job_name(raw, file) for file, raw in parsed.items() if isinstance(raw, Mapping)}
     clashing = _clashes(names)

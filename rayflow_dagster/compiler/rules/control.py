@@ -12,6 +12,7 @@ from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.secrets.references import has_secret, secrets_in
+from rayflow_dagster.types import FLOW_CLASS
 
 
 def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -34,9 +35,12 @@ def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
 def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
     """Every flow that is called is there, can run, and leads to no call of itself."""
     for node in flow.nodes.values():
+        if node.class_path != FLOW_CLASS:
+            continue
         callee = flow.callees.get(node.calls)
-        if callee is not None and callee.problem:
-            yield Finding("called_flow", f"node {node} data.flow: {callee.problem}", node=node.id)
+        problem = callee.problem if callee else "name the flow that it calls by its file"
+        if problem:
+            yield Finding("called_flow", f"node {node} data.flow: {problem}", node=node.id)
 
 
 def _is_typed(node: Node, name: str, value: Any) -> bool:

@@ -192,13 +192,13 @@ class CallOptions(BaseModel):
     """The settings of a node that calls a flow, beside those of any node."""
 
     model_config = ConfigDict(strict=True)
-    flow: str = Field(
-        min_length=1, description="The flow that it calls: the name of its file without `.json`."
+    flow: str | None = Field(
+        default=None, description="The flow that it calls: the name of its file without `.json`."
     )
     variables: Literal["own", "shared"] | None = Field(
         default=None,
-        description="Whose variables the flow uses: its own, new in each call (own, the default); "
-        "or the caller's, where names and types are the same (shared).",
+        description="Whose variables the flow that it calls uses: its own, new in each call (own, "
+        "the default); or the caller's, where names and types are the same (shared).",
     )
 
 

@@ -1,0 +1,369 @@
+"""Flows that call others: what a call is handed, gives back and hides, through both engines."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+from dagster_runs import FlowRun, run_job
+from drawing import draw, node
+from running import PROJECT, execute, outcomes
+
+from rayflow_dagster.compiler.callees import FlowFolder
+from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.project import Project
+from rayflow_dagster.testing import in_process
+
+Flow = dict[str, Any]
+Run = Callable[..., "Outcome"]
+
+
+class Outcome:
+    """What a run came to: of the flow ``flows[0]``, which may call the others."""
+
+    def __init__(self, result: Flow, error: str | None, statuses: dict[str, str]) -> None:
+        self.result, self.error, self.statuses = result, error, statuses
+
+
+def project_of(flows: dict[str, Flow]) -> Project:
+    contents = {name: json.dumps(flow).encode() for name, flow in flows.items()}
+    return replace(PROJECT, called=FlowFolder(Path("flows"), contents))
+
+
+@pytest.fixture(params=["direct", "dagster"])
+def run(request: pytest.FixtureRequest, memory: DagsterInstance) -> Run:
+    """Runs a flow that calls others of ``flows``."""
+
+    def direct(flow: Flow, flows: dict[str, Flow], **inputs: Any) -> Outcome:
+        orchestrator = FlowOrchestrator(project_of(flows), connect=in_process)
+        found = execute(orchestrator, flow, **inputs)
+        return Outcome(found["result"], found["error"], outcomes(orchestrator))
+
+    def dagster(flow: Flow, flows: dict[str, Flow], **inputs: Any) -> Outcome:
+        project = project_of(flows)
+        job = build_job(flow, "test", project=project, connect=in_process)
+        found = run_job(job, compile_flow(flow, "test", project), inputs, memory)
+        return Outcome(found.result, None if found.success else errors_of(found), found.statuses)
+
+    return direct if request.param == "direct" else dagster
+
+
+def errors_of(found: FlowRun) -> str:
+    failures = [event.step_failure_data for event in found.events if event.is_step_failure]
+    return "; ".join(str(failure.error_display_string) for failure in failures)
+
+
+START = node("start", inputs={"x": {"type": "int", "default": 0}})
+DOUBLE = draw(
+    {"start": START, "sum": "add", "end": "return"},
+    "start > sum, start.x - sum.x, start.x - sum.y, sum > end, sum.result - end.y",
+)
+CALL = node("flow", flow="double")
+ONE_CALL = draw(
+    {"start": START, "call": CALL, "end": "return"},
+    "start > call, start.x - call.x, call > end, call.y - end.y",
+)
+
+
+def test_a_call_is_handed_what_start_declares_and_gives_what_return_takes(run: Run) -> None:
+    found = run(ONE_CALL, {"double": DOUBLE}, x=4)
+    assert (found.result, found.error) == ({"y": 8}, None)
+
+
+def test_an_input_that_is_not_wired_has_the_value_of_the_call_or_the_default(run: Run) -> None:
+    flow = draw(
+        {"start": "start", "a": CALL, "b": node("flow", flow="double", values={"x": 5}),
+         "end": "return"},
+        "start > a, a > b, b > end, a.y - end.a, b.y - end.b",
+    )  # fmt: skip
+    assert run(flow, {"double": DOUBLE}).result == {"a": 0, "b": 10}
+
+
+PARTED = draw(
+    {
+        "start": START,
+        "big?": node("logic.choose", values={"CASES": {"big": "x > 10"}}),
+        "high": node("return", label="high"),
+        "low": node("return", label="low"),
+        "after": node("identity", values={"value": 1}),
+    },
+    "start > big?, start.x - big?.x, big?.big > high, big?.default > low, start.x - high.x,"
+    "start.x - low.x, start.x - low.small, big?.big > after",
+)
+PARTING = draw(
+    {"start": START, "call": node("flow", flow="part"), "a": "return", "b": "return"},
+    "start > call, start.x - call.x, call.high > a, call.low > b, call.x - a.x, call.x - b.x,"
+    "call.small - b.small",
+)
+
+
+def test_of_several_returns_the_label_of_the_one_that_is_reached_fires(run: Run) -> None:
+    high, low = (run(PARTING, {"part": PARTED}, x=x) for x in (11, 3))
+    assert (high.result, low.result) == ({"x": 11}, {"x": 3, "small": 3})
+    assert (high.statuses["b"], low.statuses["a"]) == ("skipped", "skipped")
+
+
+def test_the_first_return_reached_ends_the_called_flow_alone(run: Run) -> None:
+    called = draw(
+        {"start": "start", "end": "return", "slow": node("sleep", values={"SECONDS": 0.2, "value": 1}),
+         "late": "return"},
+        "start > end, start > slow, slow > late",
+    )  # fmt: skip
+    flow = draw(
+        {
+            "start": "start",
+            "call": node("flow", flow="called"),
+            "one": node("identity", values={"value": 1}),
+            "end": "return",
+        },
+        "start > call, call.end > one, one > end",
+    )
+    found = run(flow, {"called": called})
+    assert found.error is None
+    assert found.statuses["one"] == "completed"
+
+
+COUNTED = draw(
+    {"start": "start", "up": "count_up", "end": "return"},
+    "start > up, up > end, up.value - end.n",
+    variables={"counter": {"type": "int", "default": 0}},
+)
+
+
+@pytest.mark.parametrize(("variables", "a", "b"), [("own", 1, 1), ("shared", 42, 43)])
+def test_variables_are_the_calls_own_or_the_callers(
+    run: Run, variables: str, a: int, b: int
+) -> None:
+    call = node("flow", flow="counted", variables=variables)
+    flow = draw(
+        {"start": "start", "up": "count_up", "a": call, "b": call, "end": "return"},
+        "start > up, up > a, a > b, b > end, up.value - end.own, a.n - end.a, b.n - end.b",
+        variables={"counter": {"type": "int", "default": 40}},
+    )
+    assert run(flow, {"counted": COUNTED}).result == {"own": 41, "a": a, "b": b}
+
+
+def test_only_variables_of_the_same_type_are_shared(run: Run) -> None:
+    call = node("flow", flow="counted", variables="shared")
+    flow = draw(
+        {"start": "start", "call": call, "end": "return"},
+        "start > call, call > end, call.n - end.n",
+        variables={"counter": {"type": "float", "default": 0.5}},
+    )
+    assert run(flow, {"counted": COUNTED}).result == {"n": 1}
+
+
+def test_a_called_flow_does_not_see_the_variables_of_its_caller(run: Run) -> None:
+    nosy = draw(
+        {"start": "start", "up": "count_up", "end": "return"},
+        "start > up, up > end",
+    )
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="nosy"), "end": "return"},
+        "start > call, call > end",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    error = run(flow, {"nosy": nosy}).error
+    assert error is not None
+    assert "variable 'counter' is not declared by the flow that node 'call' calls" in error
+
+
+def test_calls_that_items_make_side_by_side_have_variables_of_their_own(run: Run) -> None:
+    twice = draw(
+        {"start": "start", "up": "count_up", "again": "count_up", "end": "return"},
+        "start > up, up > again, again > end, again.value - end.n",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    flow = draw(
+        {"start": node("start", inputs={"xs": "list"}), "loop": "control.for_each",
+         "call": node("flow", flow="twice"), "end": "return"},
+        "start > loop, start.xs - loop.items, loop.body > call, loop.done > end, call.n - end.n",
+    )  # fmt: skip
+    assert run(flow, {"twice": twice}, xs=list(range(20))).result == {"n": [2] * 20}
+
+
+@pytest.mark.parametrize("ray", [None, {"num_cpus": 0.5}])
+def test_a_call_in_a_body_is_part_of_the_body(run: Run, ray: dict[str, Any] | None) -> None:
+    flow = draw(
+        {"start": node("start", inputs={"xs": "list[int]"}), "loop": "control.for_each",
+         "call": CALL, "end": "return"},
+        "start > loop, start.xs - loop.items, loop.body > call, loop.item - call.x,"
+        "loop.done > end, call.y - end.ys",
+        settings={"ray": ray},
+    )  # fmt: skip
+    called = {**DOUBLE, "settings": {"ray": ray}}
+    found = run(flow, {"double": called}, xs=[1, 2, 3])
+    assert (found.result, found.error) == ({"ys": [2, 4, 6]}, None)
+
+
+def test_calls_stand_in_each_other_and_have_bodies_in_them(run: Run) -> None:
+    all_of = draw(
+        {"start": node("start", inputs={"xs": "list[int]"}), "loop": "control.for_each",
+         "call": CALL, "end": "return"},
+        "start > loop, start.xs - loop.items, loop.body > call, loop.item - call.x,"
+        "loop.done > end, call.y - end.ys",
+    )  # fmt: skip
+    flow = draw(
+        {"start": node("start", inputs={"xs": "list[int]"}),
+         "one": node("flow", flow="all_of"), "two": node("flow", flow="all_of"), "end": "return"},
+        "start > one, start.xs - one.xs, one > two, one.ys - two.xs, two > end, two.ys - end.ys",
+    )  # fmt: skip
+    found = run(flow, {"double": DOUBLE, "all_of": all_of}, xs=[1, 2])
+    assert (found.result, found.error) == ({"ys": [4, 8]}, None)
+
+
+FAILING = draw(
+    {"start": "start", "bad": node("boom", label="Bad one"), "end": "return"},
+    "start > bad, bad > end",
+)
+
+
+def test_a_failure_in_a_called_flow_is_the_calls(run: Run) -> None:
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="failing"), "end": "return"},
+        "start > call, call > end",
+    )
+    error = run(flow, {"failing": FAILING}).error
+    assert error is not None
+    assert "flow 'failing', node 'call.bad'" in error
+
+
+def test_a_call_that_fails_goes_on_at_its_error(run: Run) -> None:
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="failing"), "end": "return"},
+        "start > call, call.error > end, call.error - end.error",
+    )
+    found = run(flow, {"failing": FAILING})
+    assert found.error is None
+    assert found.result["error"]["node_id"] == "call.bad"
+
+
+def test_a_call_is_tried_again_whole(run: Run) -> None:
+    flaky = draw(
+        {"start": "start", "up": "count_up", "bad": node("fragile"), "few": node(
+            "logic.choose", values={"CASES": {"few": "n < 3"}}), "end": "return"},
+        "start > up, up > few, up.value - few.n, few.few > bad, few.default > end,"
+        "up.value - end.n, up.value - bad.value",
+        variables={"counter": {"type": "int", "default": 0}},
+    )  # fmt: skip
+    flaky["nodes"][2]["data"]["constantValues"] = {"fail": True}
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="flaky", variables="shared",
+                                        retry={"max": 2, "delay": 0}), "end": "return"},
+        "start > call, call > end, call.n - end.n",
+        variables={"counter": {"type": "int", "default": 0}},
+    )  # fmt: skip
+    found = run(flow, {"flaky": flaky})
+    assert (found.result, found.error) == ({"n": 3}, None)
+
+
+def test_a_call_that_reaches_no_return_fails(run: Run) -> None:
+    nowhere = draw(
+        {"start": START, "when": node("logic.choose", values={"CASES": {"big": "x > 10"}}),
+         "end": "return"},
+        "start > when, start.x - when.x, when.big > end",
+    )  # fmt: skip
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="nowhere"), "end": "return"},
+        "start > call, call > end",
+    )
+    error = run(flow, {"nowhere": nowhere}).error
+    assert error is not None
+    assert "the flow ended without reaching a RETURN" in error
+
+
+def findings(flow: Flow, **flows: Flow) -> list[str]:
+    return project_of(flows).validator().validate(flow)[1]  # type: ignore[arg-type]
+
+
+def call_of(name: Any, **data: Any) -> Flow:
+    return draw(
+        {"start": "start", "call": node("flow", flow=name, **data), "end": "return"},
+        "start > call, call > end",
+    )
+
+
+def test_a_flow_that_is_not_there_is_named_with_those_that_are() -> None:
+    (found,) = findings(call_of("dubble"), double=DOUBLE)
+    assert found == (
+        "node 'call' data.flow: there is no flow 'dubble' in flows (flows: double); "
+        "did you mean 'double'?"
+    )
+
+
+@pytest.mark.parametrize("name", [None, "", 3])
+def test_a_call_names_a_flow(name: Any) -> None:
+    assert any("data.flow" in found for found in findings(call_of(name), double=DOUBLE))
+
+
+def test_a_flow_that_calls_itself_is_refused_with_the_path() -> None:
+    flows = {"a": call_of("b"), "b": call_of("c"), "c": call_of("a")}
+    (found,) = findings(call_of("a"), **flows)
+    assert "flow 'a' calls itself (a -> b -> c -> a)" in found
+    (found,) = findings(flows["c"], **flows)
+    assert "(a -> b -> c -> a)" in found
+
+
+def test_a_broken_flow_is_named_with_its_file_and_first_finding() -> None:
+    (found,) = findings(call_of("broken"), broken=draw({"start": "start"}, ""))
+    assert found.startswith("node 'call' data.flow: flow 'broken' (broken.json) cannot be called: ")
+    assert "RETURN" in found
+    (found,) = findings(call_of("half"), half={"edges": []})
+    assert "(half.json)" in found
+
+
+def test_a_flow_that_keeps_variables_between_runs_cannot_be_called() -> None:
+    kept = {**COUNTED, "variables": {"counter": {"type": "int", "default": 0, "scope": "flow"}}}
+    (found,) = findings(call_of("kept"), kept=kept)
+    assert "keeps variable 'counter' between its runs" in found
+
+
+def test_no_return_of_a_called_flow_is_called_error() -> None:
+    called = draw(
+        {"start": "start", "a": node("return", label="error"), "b": node("return", label="b")},
+        "start > a, start > b",
+    )
+    (found,) = findings(call_of("called"), called=called)
+    assert "label 'error'" in found
+
+
+def test_the_ports_of_a_call_are_checked_as_those_of_any_node() -> None:
+    needs = draw({"start": node("start", inputs={"x": "int"}), "end": "return"}, "start > end")
+    (found,) = findings(call_of("needs"), needs=needs)
+    assert "'x'" in found
+    flow = draw(
+        {"start": "start", "call": CALL, "end": "return"},
+        "start > call, call > end, call.z - end.z",
+    )
+    (found,) = findings(flow, double=DOUBLE)
+    assert "'z'" in found
+    flow = draw(
+        {"start": node("start", inputs={"x": "str"}), "call": CALL, "end": "return"},
+        "start > call, start.x - call.x, call > end",
+    )
+    (found,) = findings(flow, double=DOUBLE)
+    assert "str" in found
+
+
+def test_a_setting_of_a_call_is_read_and_checked() -> None:
+    (found,) = findings(call_of("double", variables="mine"), double=DOUBLE)
+    assert "data.variables" in found
+
+
+def test_the_hash_of_a_flow_tells_of_the_flows_that_it_calls() -> None:
+    hashes = {
+        compile_flow(ONE_CALL, "test", project_of({"double": called})).hash
+        for called in (DOUBLE, {**DOUBLE, "description": "Twice as much."})
+    }
+    assert len(hashes) == 2
+
+
+def test_each_node_of_a_called_flow_has_an_id_of_its_own() -> None:
+    flow = compile_flow(ONE_CALL, "test", project_of({"double": DOUBLE}))
+    body = flow.graph["nodes"]["call"]["body"]
+    assert list(body["nodes"]) == ["call.start", "call.sum", "call.end"]
