@@ -256,15 +256,27 @@ class FlowOrchestrator:
             tell: is told how far a region has come, and of iterations that fail.
             progress: how far the attempts before this one have brought a region.
         """
-        return await self._require_runner().run_node(
-            node_id,
-            state,
-            attempt=attempt,
-            start_inputs=start_inputs,
-            store_in=store_in,
-            tell=tell,
-            progress=progress,
+        return (
+            await self._require_runner()
+            .of(node_id)
+            .run_node(
+                node_id,
+                state,
+                attempt=attempt,
+                start_inputs=start_inputs,
+                store_in=store_in,
+                tell=tell,
+                progress=progress,
+            )
         )
+
+    def inputs_of_call(self, node_id: str, state: ExecutionState) -> dict[str, Any]:
+        """What a node that calls a flow hands to its START; arguments as of ``run_node``.
+
+        Raises:
+            DataNotAvailableError: a required input has no value.
+        """
+        return self._require_runner().of(node_id).inputs_of(node_id, state)
 
     async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
         """Run the flow that ``_initialize`` took: plan on every completion, until nothing runs and
@@ -317,6 +329,15 @@ class FlowOrchestrator:
         if self.machine is None:
             raise RayflowError("no flow is loaded")
         return self.machine
+
+    def require_deciding(
+        self,
+    ) -> tuple[ExecutionGraph, ExecutionPlanner, StateTracker, ErrorHandler]:
+        """What a machine that decides the run of the loaded flow is made of."""
+        if self.execution_planner is None or self.error_handler is None:
+            raise RayflowError("no flow is loaded")
+        planner, errors = self.execution_planner, self.error_handler
+        return self._require_graph(), planner, self.require_tracker(), errors
 
     def _require_graph(self) -> ExecutionGraph:
         if self.graph is None:

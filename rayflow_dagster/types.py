@@ -229,6 +229,8 @@ class CallSpec(TypedDict):
     """The declarations of the variables that each call has for itself."""
     shares: bool
     """Whether the flow uses the variables of its caller besides."""
+    is_open: NotRequired[bool]
+    """Whether each node of the flow is one of the run's own, as those around the call."""
 
 
 class GraphEdge(TypedDict):
@@ -280,6 +282,11 @@ def variables_of_calls(graph: ExecutionGraph) -> dict[str, dict[str, dict[str, A
         for node_id, node in every_node(graph).items()
         if "call" in node.get("region", {}) and node["region"]["call"]["own"]
     }
+
+
+def is_open(node: GraphNode) -> bool:
+    """Whether a node calls a flow whose nodes are among those of the run."""
+    return "call" in node.get("region", {}) and node["region"]["call"].get("is_open", False)
 
 
 class ErrorValue(TypedDict):

@@ -397,8 +397,8 @@ def test_a_long_chain_of_nodes_that_answer_at_once_ends():
     )
 
     class AtOnce(InProcessActors):
-        def dispatch(self, node_id: str, inputs: Any, store_in: Any = None) -> Any:
-            del node_id, store_in
+        def dispatch(self, node_id: str, inputs: Any, *rest: Any) -> Any:
+            del node_id, rest
             done: Future[NodeReply] = Future()
             done.set_result(NodeReply({"value": inputs["value"] + 1}, ("exec_out",)))
             return done

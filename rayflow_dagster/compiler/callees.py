@@ -92,7 +92,11 @@ class Callees:
 
     def of(self, flow: FlowData, path: tuple[str, ...] = ()) -> dict[str, Callee]:
         """The flows that a canonical flow calls, by name; ``path`` are the calls that led to it."""
-        return {name: self._callee(name, path) for name in called_names(flow)}
+        return self.named(called_names(flow), path)
+
+    def named(self, names: Iterable[str], path: tuple[str, ...] = ()) -> dict[str, Callee]:
+        """The flows of these names."""
+        return {name: self._callee(name, path) for name in names}
 
     def _callee(self, name: str, path: tuple[str, ...]) -> Callee:
         if name in path:
@@ -197,9 +201,9 @@ def _with_calls(flow: ResolvedFlow, callees: Mapping[str, Callee]) -> ResolvedFl
     specs = dict(flow.specs)
     for node in flow.nodes.values():
         callee = callees.get(node.calls) if node.calls else None
-        if callee is not None and callee.ports is not None:
-            bodies[node.id] = body = _under(node.id, callee)
-            specs[node.id] = _spec(node, body, flow.variables)
+        if callee is not None and callee.flow is not None:
+            bodies[node.id] = _under(node.id, callee)
+            specs[node.id] = _spec(node, callee.flow, flow.variables)
     return replace(flow, bodies=bodies, specs=specs)
 
 
@@ -210,15 +214,18 @@ def _under(node_id: str, callee: Callee) -> ResolvedFlow:
     return levelled(callee.again(_moved(callee.flow.data, f"{node_id}.")))
 
 
-def _spec(node: Node, body: ResolvedFlow, of_caller: Mapping[str, Mapping[str, Any]]) -> RegionSpec:
+def _spec(
+    node: Node, called: ResolvedFlow, of_caller: Mapping[str, Mapping[str, Any]]
+) -> RegionSpec:
     shares = node.data.get("variables") == SHARED
     own = {
         name: dict(spec)
-        for name, spec in body.variables.items()
+        for name, spec in called.variables.items()
         if not (shares and _is_same(spec, of_caller.get(name)))
     }
+    exits = {f"{node.id}.{id_}": output for id_, output in exits_of(called).items()}
     call: CallSpec = {
-        "flow": node.calls, "exits": exits_of(body), "own": own, "shares": shares,
+        "flow": node.calls, "exits": exits, "own": own, "shares": shares,
     }  # fmt: skip
     return {
         "kind": "flow", "carry": [], "inner": {}, "leaves": {}, "fused": False, "exhausted": False,

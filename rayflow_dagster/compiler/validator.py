@@ -130,14 +130,15 @@ class FlowValidator:
             FlowFormatError: its form is broken.
         """
         canonical = self._canonical(flow_data)
-        callees = Callees(self.flows, self._canonical, self._resolved, self._first_error)
-        return self._resolved(canonical, callees.of(canonical))
+        return self._resolved(canonical, self._callees().of(canonical))
+
+    def _callees(self) -> Callees:
+        return Callees(self.flows, self._canonical, self._resolved, self._first_error)
 
     def callable_flows(self) -> dict[str, NodeMetadata]:
         """What is known of a node that calls a flow, for each flow that can be called, by name."""
         known = self.node_loader.get_node_metadata(FLOW_CLASS)
-        calls: Any = {"nodes": [_call(name) for name in self.flows.names], "edges": []}
-        found = self.resolve(calls).callees.values()
+        found = self._callees().named(self.flows.names).values()
         return {
             callee.name: cast(
                 NodeMetadata, {**known, **callee.ports, "file": str(self.flows.file(callee.name))}
@@ -222,10 +223,6 @@ class FlowValidator:
         except FlowFormatError as error:
             return error.findings
         return [finding.message for finding in rule(flow) if finding.severity == "error"]
-
-
-def _call(name: str) -> dict[str, Any]:
-    return {"id": name, "type": FLOW_CLASS, "data": {"flow": name}}
 
 
 def _form_findings(error: FlowFormatError) -> list[Finding]:

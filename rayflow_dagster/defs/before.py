@@ -26,7 +26,7 @@ def results_before(
     Of a node that none of them settled everything is taken to have fired and come: whoever selects
     what depends on it wants that to run.
     """
-    open_nodes = flow.graph["nodes"].keys() - planned_nodes(flow, run)
+    open_nodes = flow.flat["nodes"].keys() - planned_nodes(flow, run)
     before = parent_run(instance, run)
     while open_nodes and before is not None:
         for result in _results(flow, instance, before):

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import PartitionsDefinition
 
+from rayflow_dagster.compiler.flat import flat, starts
 from rayflow_dagster.compiler.starts.assets import DeclaredAsset
 from rayflow_dagster.compiler.starts.triggers import Triggers
 from rayflow_dagster.engine.planner import has_fallback
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
-from rayflow_dagster.types import ExecutionGraph
+from rayflow_dagster.types import ExecutionGraph, every_node
 from rayflow_dagster.variables.store import kept_declarations
 
-from .names import PortNames, flow_name, port_names, step_keys
+from .names import PortNames, StepNames, flow_name, port_names
 from .partitions import partitions_definition
 
 if TYPE_CHECKING:
@@ -45,9 +46,24 @@ class CompiledFlow:
     """What the validator says of it that does not keep it from running."""
 
     @cached_property
+    def flat(self) -> ExecutionGraph:
+        """The nodes that are steps: those of the flow, and of the flows that it calls openly."""
+        return flat(self.graph)
+
+    @cached_property
+    def calls(self) -> Mapping[str, str]:
+        """START of a flow that is called openly -> the node that calls it."""
+        return dict(starts(self.graph))
+
+    @cached_property
+    def names(self) -> StepNames:
+        """What the steps are called."""
+        return StepNames.of(self.graph)
+
+    @property
     def steps(self) -> Mapping[str, str]:
         """Node id -> step key."""
-        return step_keys(self.graph)
+        return self.names.keys
 
     @cached_property
     def nodes(self) -> Mapping[str, str]:
@@ -57,13 +73,13 @@ class CompiledFlow:
     @cached_property
     def ports(self) -> Mapping[str, PortNames]:
         """Node id -> the Dagster names of its ports."""
-        return {node_id: port_names(node) for node_id, node in self.graph["nodes"].items()}
+        return {node_id: port_names(node) for node_id, node in self.flat["nodes"].items()}
 
     @cached_property
     def wires(self) -> Mapping[str, Mapping[str, list[Wire]]]:
         """Node id -> input -> the outputs wired into it."""
-        wires: dict[str, dict[str, list[Wire]]] = {node_id: {} for node_id in self.graph["nodes"]}
-        for edge in self.graph["edges"].values():
+        wires: dict[str, dict[str, list[Wire]]] = {node_id: {} for node_id in self.flat["nodes"]}
+        for edge in self.flat["edges"].values():
             if edge["edge_type"] == "data":
                 ends = wires[edge["target"]].setdefault(edge["target_handle"], [])
                 ends.append((edge["source"], edge["source_handle"]))
@@ -72,8 +88,8 @@ class CompiledFlow:
     @cached_property
     def exec_wires(self) -> Mapping[str, list[Wire]]:
         """Node id -> the exec outputs wired into it."""
-        wires: dict[str, list[Wire]] = {node_id: [] for node_id in self.graph["nodes"]}
-        for edge in self.graph["edges"].values():
+        wires: dict[str, list[Wire]] = {node_id: [] for node_id in self.flat["nodes"]}
+        for edge in self.flat["edges"].values():
             if edge["edge_type"] == "exec":
                 wires[edge["target"]].append((edge["source"], edge["source_handle"]))
         return wires
@@ -82,7 +98,7 @@ class CompiledFlow:
     def waits(self) -> Mapping[str, list[str]]:
         """Node id -> the nodes that it only waits for; nodes without such are left out."""
         waits: dict[str, list[str]] = {}
-        for edge in self.graph["edges"].values():
+        for edge in self.flat["edges"].values():
             if edge["edge_type"] == "order":
                 waits.setdefault(edge["target"], []).append(edge["source"])
         return waits
@@ -96,7 +112,7 @@ class CompiledFlow:
         return frozenset(
             (node_id, port)
             for node_id, port in self.uncertain
-            if has_fallback(self.graph, node_id, port)
+            if has_fallback(self.flat, node_id, port)
         )
 
     @cached_property
@@ -119,10 +135,20 @@ class CompiledFlow:
             assets.setdefault(asset.node, []).append(asset)
         return assets
 
-    @property
-    def needs_absent(self) -> bool:
-        """Whether START gives the sentinel."""
-        return bool(self.sentinels)
+    @cached_property
+    def start_of(self) -> Mapping[str, str]:
+        """Node id -> START of the flow that what leads to it is in."""
+        found = dict.fromkeys(self.graph["nodes"], self.graph["start_node"])
+        for start, call in self.calls.items():
+            body = every_node(self.graph)[call]["body"]
+            found[start] = found[call]
+            found |= {**dict.fromkeys(body["nodes"].keys() - {start}, start), call: start}
+        return found
+
+    @cached_property
+    def gives_absent(self) -> frozenset[str]:
+        """The STARTs that give the sentinel."""
+        return frozenset(self.start_of[node_id] for node_id, _ in self.sentinels)
 
     @cached_property
     def fan_ins(self) -> Mapping[str, frozenset[str]]:

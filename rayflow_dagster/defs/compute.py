@@ -17,6 +17,7 @@ from dagster import (
     TableSchema,
 )
 
+from rayflow_dagster.compiler.flat import RETURNED
 from rayflow_dagster.engine.failures import error_of, is_tried_again, retry_delay, treatment
 from rayflow_dagster.engine.inputs import checked_inputs
 from rayflow_dagster.engine.stepping import steps
@@ -41,6 +42,7 @@ from .compiled import CompiledFlow
 from .hooks import show_values_to_hooks
 from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
+from .open_calls import Arrived, begun_call, ended_call, returned
 from .parking import print_output, wait_for
 from .partitions import with_part
 from .session import (
@@ -51,6 +53,7 @@ from .session import (
     RESULT_TAG,
     RETURN_TAG,
     RunSession,
+    Told,
 )
 from .storage import LOCATION, step_folder, stored
 
@@ -60,7 +63,7 @@ _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iterator[Any]:
     """The computation of every op: run the node, then yield its outputs and exec outputs."""
     session: RunSession = getattr(context.resources, SESSION)
-    node_id = session.flow.nodes[context.op_handle.name]
+    node_id = session.flow.nodes[str(context.op_handle)]
     show_values_to_hooks(session, context)
     result = yield from _run(session, context, node_id, inputs)
     storing = session.settled(result)
@@ -74,7 +77,7 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
             _tell_about(context, result)
         if result["outputs"]:  # of a group, for what hangs on its `always`
             yield from _outputs(session, context, node_id, result)
-        raise _failure(session.flow.graph["nodes"][node_id], result, context.retry_number)
+        raise _failure(session.flow.flat["nodes"][node_id], result, context.retry_number)
     if "handled" in result:
         with optional("telling of a handled failure"):
             _tell_handled(context, result, result["handled"])
@@ -87,23 +90,28 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
 def _run(
     session: RunSession, context: OpExecutionContext, node_id: str, inputs: Mapping[str, Any]
 ) -> Generator[Any, None, NodeResult]:
-    graph = session.flow.graph
     given: Mapping[str, Any] = {}
-    if node_id == graph["start_node"]:
+    if node_id == session.flow.graph["start_node"]:
         given = _start_inputs(session.flow, context)
         with optional("naming this run at the failed one that it was started for"):
             _name_at_failed_run(session)
     if not session.is_connected:
         _refuse_to_forget(session)
         session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
+    arrived = _arrived(session.flow, node_id, inputs)
+    is_region, ports = "body" in session.flow.flat["nodes"][node_id], session.flow.ports[node_id]
+    if node_id in session.flow.calls:
+        return begun_call(session, node_id, arrived)
+    if node_id in session.flow.calls.values():
+        return ended_call(session, node_id, arrived)
     running = session.orchestrator.run_node(
         node_id,
-        session.state(_arrived(session.flow, node_id, inputs)),
+        session.state(node_id, arrived),
         attempt=context.retry_number,
         start_inputs=given,
         store_in=_store_in(session, node_id),
         tell=partial(_tell_on_the_way, context),
-        progress=session.progress_of(node_id) if "body" in graph["nodes"][node_id] else None,
+        progress=session.progress_of(node_id) if is_region else None,
     )
     stepping = steps(running)
     while True:
@@ -111,8 +119,9 @@ def _run(
             future = next(stepping)
         except StopIteration as finished:
             result: NodeResult = finished.value
-            return result
+            break
         yield from wait_for(future, context.job_name)
+    return returned(session, result, arrived) if RETURNED in ports.outputs else result
 
 
 def _tell_on_the_way(context: OpExecutionContext, text: str, error: BaseException | None) -> None:
@@ -153,14 +162,12 @@ def _start_inputs(flow: CompiledFlow, context: OpExecutionContext) -> Mapping[st
         raise Failure(str(error), allow_retries=False) from None
 
 
-def _arrived(
-    flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]
-) -> dict[tuple[str, str], Any]:
+def _arrived(flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]) -> Arrived:
     """What the step's inputs brought, by the output that it is from.
 
     A fan-in arrives as the list of what came.
     """
-    arrived: dict[tuple[str, str], Any] = {}
+    arrived: Arrived = {}
     for port, wires in flow.wires[node_id].items():
         value = inputs.get(flow.ports[node_id].inputs[port])
         items: Any = value if port in flow.fan_ins[node_id] else [value]
@@ -245,10 +252,8 @@ def _outputs(
     is_return = node_id in session.flow.graph["return_nodes"]
     about = _about(result)
     is_start = node_id == session.flow.graph["start_node"]
-    if is_start:
-        declared = {output.name for output in context.op_def.output_defs}
-        if ABSENT in declared:
-            yield Output(Absent(), ABSENT)
+    if node_id in session.flow.gives_absent:
+        yield Output(Absent(), ABSENT)
     for port, value in result["outputs"].items():
         if is_return:
             _show_result(session, node_id, value)
@@ -257,11 +262,13 @@ def _outputs(
             continue
         location = result.get("details", {}).get("stored", {}).get(port)
         text = result.get("details", {}).get("previews", {}).get(port)
-        metadata = {"preview": MetadataValue.text(text if text is not None else preview(value))}
+        text = text if text is not None else preview(value)
+        metadata = {"preview": MetadataValue.text(text)}
         if is_start and session.is_durable:  # what other nodes give, their actors have stored
             shown = yield from _stored_apart(session, context, ports.outputs[port], value)
             location = str(shown.pop(LOCATION).value) if shown else None
             metadata |= shown
+        session.told[session.flow.steps[node_id], ports.outputs[port]] = Told(location, text)
         if not result.get("exec_fired"):
             metadata |= about
         yield Output(NodeOutput(value, location), ports.outputs[port], metadata=metadata)
@@ -277,7 +284,7 @@ def _stored_apart(
     """
     if is_inline(value):
         return {}
-    folder = step_folder(session.values_root, session.run.run_id, context.op_handle.name)
+    folder = step_folder(session.values_root, session.run.run_id, str(context.op_handle))
     storing = Apart("rayflow-store").do(lambda: stored(folder, output, value))
     yield from wait_for(storing, context.job_name)
     return storing.result()

@@ -89,7 +89,7 @@ class Drive:
             quiet_console(self._job)
         yield from self._connect()
         for result in results_before(session.flow, session.instance, session.run):
-            session.orchestrator.require_tracker().recall(result)
+            session.machine.recall(result)
         try:
             yield from self._tell(Begun())
             while not self._is_done():
@@ -120,7 +120,7 @@ class Drive:
 
     def _tell(self, event: Event) -> Iterator[DagsterEvent]:
         """Tell the machine of an event, and do what follows."""
-        for instruction in self._session.orchestrator.require_machine().handle(event):
+        for instruction in self._session.machine.handle(event):
             match instruction:
                 case Start(node_id):
                     self._active.make_ready(self._steps[node_id])
@@ -285,7 +285,7 @@ class Drive:
             self._active.abandon_unstarted()
             return
         if self._outcome == "nowhere" and self._must_return():
-            raise self._session.orchestrator.require_machine().no_return_error()
+            raise self._session.machine.no_return_error()
         kept = self._session.variables.keep()
         if kept:
             yield engine_event(self._job, f"Kept for the next run: {', '.join(kept)}", [])

@@ -69,7 +69,7 @@ class FlowExecutor(Executor):
             job_context: PlanExecutionContext, execution_plan: ExecutionPlan
         ) -> Iterator[DagsterEvent]:
             session = _session(job_context)
-            rank, steps = drawn_rank(session.flow.graph), session.flow.steps
+            rank, steps = drawn_rank(session.flow.flat), session.flow.steps
             with (
                 InstanceConcurrencyContext(
                     job_context.instance, job_context.dagster_run

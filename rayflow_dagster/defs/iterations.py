@@ -69,7 +69,7 @@ def _leading_to(flow: CompiledFlow, node_id: str) -> set[str]:
     found: set[str] = set()
     queue = [node_id]
     while queue:
-        sources = set(flow.graph["nodes"][queue.pop()]["dependencies"]) - found
+        sources = set(flow.flat["nodes"][queue.pop()]["dependencies"]) - found
         found |= sources
         queue.extend(sources)
     return found

@@ -1,7 +1,7 @@
 """``build_job``: a flow becomes a Dagster job with one step per drawn node."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,32 +10,36 @@ from dagster import (
     DependencyDefinition,
     ExecutorDefinition,
     GraphDefinition,
+    InputMapping,
     IOManagerDefinition,
     JobDefinition,
     MetadataValue,
     MultiDependencyDefinition,
     NodeInvocation,
     OpDefinition,
+    OutputMapping,
     ResourceDefinition,
 )
 
 from rayflow_dagster.compiler.callees import whole
+from rayflow_dagster.compiler.flat import RETURNED, open_calls
 from rayflow_dagster.compiler.flow import flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
+from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.rules.runs import uncertain_inputs
 from rayflow_dagster.compiler.starts.assets import declared_assets
 from rayflow_dagster.compiler.starts.triggers import declared_triggers
 from rayflow_dagster.errors import ValidationError
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
-from rayflow_dagster.types import FlowData
+from rayflow_dagster.types import ExecutionGraph, FlowData, GraphNode, every_node, is_open
 from rayflow_dagster.values.preview import preview
 
 from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
 from .names import ABSENT, AFTER_INPUT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
-from .ops import build_op, op_tags
+from .ops import build_op, describe, op_tags
 from .session import HASH_TAG, session_resource
 
 if TYPE_CHECKING:
@@ -97,12 +101,13 @@ def compile_flow(
     validator = project.validator()
     resolved = validator.require_valid(raw, title)
     canonical = resolved.data
+    graph = open_calls(GraphBuilder({}).compile(resolved))
     return CompiledFlow(
-        graph=GraphBuilder({}).compile(resolved),
+        graph=graph,
         project=project,
         name=title,
         hash=flow_hash(whole(resolved))[:HASH_LENGTH],
-        uncertain=uncertain_inputs(resolved),
+        uncertain=frozenset(_uncertain(resolved, graph)),
         triggers=declared_triggers(canonical),
         file=_shown_path(file, project),
         ray_settings=ray_settings,
@@ -110,6 +115,17 @@ def compile_flow(
         assets=declared_assets(resolved),
         warnings=tuple(validator.warnings),
     )
+
+
+def _uncertain(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str, str]]:
+    """(step's node, input) whose wired sources may all be skipped while the node runs."""
+    for node_id, port in uncertain_inputs(flow):
+        node = graph["nodes"][node_id]
+        yield node["body"]["start_node"] if is_open(node) else node_id, port
+    for node_id, node in graph["nodes"].items():
+        if is_open(node):
+            yield from _uncertain(flow.bodies[node_id], node["body"])
+            yield from ((node_id, port) for port in (*node["metadata"]["outputs"], RETURNED))
 
 
 def build_compiled_job(
@@ -122,16 +138,11 @@ def build_compiled_job(
     """
     if executor_def.executor_creation_fn is not flow_executor.executor_creation_fn:
         _refuse_joins(flow)
-    ops = {node_id: build_op(flow, node_id) for node_id in flow.graph["execution_order"]}
-    _make_room_for_recursion(len(ops))
+    _make_room_for_recursion(len(flow.flat["nodes"]))
     graph = GraphDefinition(
         name=flow_name(flow.name),
-        node_defs=list({op.name: op for op in ops.values()}.values()),
-        dependencies={
-            _invocation(flow, node_id, op): _dependencies(flow, node_id)
-            for node_id, op in ops.items()
-        },
         description=_describe_job(flow, raw),
+        **_nodes_of(flow, flow.graph),
     )
     return graph.to_job(
         description=_describe_job(flow, raw),
@@ -155,8 +166,8 @@ def _refuse_joins(flow: CompiledFlow) -> None:
     problems = [
         f"node '{node_id}' data.join: it starts before all that leads to it has settled, which "
         "only the executor of rayflow_dagster can do; leave out executor_def"
-        for node_id, node in flow.graph["nodes"].items()
-        if "join" in node
+        for node_id, node in every_node(flow.graph).items()
+        if "join" in node and node_id in flow.flat["nodes"]
     ]
     if problems:
         raise ValidationError(problems, flow.name)
@@ -169,13 +180,56 @@ def _make_room_for_recursion(nodes: int) -> None:
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 2 * nodes))
 
 
-def _invocation(flow: CompiledFlow, node_id: str, op: OpDefinition) -> NodeInvocation:
-    node = flow.graph["nodes"][node_id]
-    return NodeInvocation(
-        name=op.name,
-        alias=flow.steps[node_id],
-        tags=op_tags(node),
+def _nodes_of(flow: CompiledFlow, graph: ExecutionGraph, call: str | None = None) -> dict[str, Any]:
+    """The ops and nested graphs of a flow, or of one that a node calls, and what they depend on."""
+    definitions: dict[str, OpDefinition | GraphDefinition] = {}
+    dependencies: dict[NodeInvocation, dict[str, Any]] = {}
+    for node_id in graph["execution_order"]:
+        node = graph["nodes"][node_id]
+        made = _nested(flow, node) if is_open(node) else build_op(flow, node_id)
+        entered = node["body"]["start_node"] if is_open(node) else node_id
+        is_entered = call is not None and node_id == graph["start_node"]
+        definitions[made.name] = made
+        invoked = NodeInvocation(made.name, alias=flow.names.aliases[node_id], tags=op_tags(node))
+        dependencies[invoked] = {} if is_entered else _dependencies(flow, entered)
+    if call is not None:
+        last = build_op(flow, call)
+        definitions[last.name] = last
+        tags = op_tags(flow.flat["nodes"][call])
+        invoked = NodeInvocation(last.name, alias=_last_alias(flow, call), tags=tags)
+        dependencies[invoked] = _dependencies(flow, call)
+    return {"node_defs": list(definitions.values()), "dependencies": dependencies}
+
+
+def _nested(flow: CompiledFlow, node: GraphNode) -> GraphDefinition:
+    """The graph of an open call: its inputs are those of the START of the flow that is called, its
+    outputs those of the call's last step.
+    """
+    call, start = node["id"], node["body"]["start_node"]
+    ports, last = flow.ports[call], _last_alias(flow, call)
+    return GraphDefinition(
+        name=f"{flow_name(flow.name)}__{flow.steps[call].replace('.', '__')}",
+        description=describe(node),
+        input_mappings=[
+            InputMapping(
+                graph_input_name=name,
+                mapped_node_name=flow.names.aliases[start],
+                mapped_node_input_name=name,
+            )
+            for name in _dependencies(flow, start)
+        ],
+        output_mappings=[
+            OutputMapping(
+                graph_output_name=name, mapped_node_name=last, mapped_node_output_name=name
+            )
+            for name in (*ports.exec_outputs.values(), *ports.outputs.values())
+        ],
+        **_nodes_of(flow, node["body"], call),
     )
+
+
+def _last_alias(flow: CompiledFlow, call: str) -> str:
+    return flow.steps[call].rpartition(".")[2]
 
 
 def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
@@ -183,23 +237,23 @@ def _dependencies(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     exec_wires = flow.exec_wires[node_id]
     if exec_wires:
         ends = [
-            DependencyDefinition(flow.steps[source], flow.ports[source].exec_outputs[port])
+            DependencyDefinition(flow.names.aliases[source], flow.ports[source].exec_outputs[port])
             for source, port in exec_wires
         ]
         dependencies[EXEC_INPUT] = MultiDependencyDefinition(ends)
     waits = flow.waits.get(node_id)
     if waits:
         # Dagster skips a step of whose fan-in nothing came, so START, which always runs, is in it.
-        sources = dict.fromkeys((flow.graph["start_node"], *waits))
+        sources = dict.fromkeys((flow.start_of[node_id], *waits))
         ends = list(dict.fromkeys(end for source in sources for end in _settling(flow, source)))
         dependencies[AFTER_INPUT] = MultiDependencyDefinition(ends)
     for port, wires in flow.wires[node_id].items():
         ends = [
-            DependencyDefinition(flow.steps[source], flow.ports[source].outputs[output])
+            DependencyDefinition(flow.names.aliases[source], flow.ports[source].outputs[output])
             for source, output in wires
         ]
         if (node_id, port) in flow.sentinels:
-            ends.append(DependencyDefinition(flow.steps[flow.graph["start_node"]], ABSENT))
+            ends.append(DependencyDefinition(flow.names.aliases[flow.start_of[node_id]], ABSENT))
         name = flow.ports[node_id].inputs[port]
         fans_in = port in flow.fan_ins[node_id]
         dependencies[name] = MultiDependencyDefinition(ends) if fans_in else ends[0]
@@ -213,7 +267,7 @@ def _settling(flow: CompiledFlow, node_id: str) -> list[DependencyDefinition]:
     ports = flow.ports[node_id]
     names = (*ports.exec_outputs.values(), *ports.outputs.values())
     if names:
-        return [DependencyDefinition(flow.steps[node_id], names[0])]
+        return [DependencyDefinition(flow.names.aliases[node_id], names[0])]
     ends = [*flow.exec_wires[node_id], *chain.from_iterable(flow.wires[node_id].values())]
     return [
         end

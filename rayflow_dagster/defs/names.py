@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rayflow_dagster.errors import NameCollisionError
-from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ExecutionGraph, GraphNode
+from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ExecutionGraph, GraphNode, is_open
 
 from ._dagster import DISALLOWED_NAMES
 
@@ -72,22 +72,59 @@ def _name_of_id(node_id: str) -> str:
     return f"{legal or 'node'}_{_digest(node_id)}"
 
 
-def step_keys(graph: ExecutionGraph) -> dict[str, str]:
-    """Node id -> step key: the label made legal, else the id; clashing labels get their ids.
+@dataclass(frozen=True)
+class StepNames:
+    """What the steps of a flow are called.
 
-    Raises:
-        NameCollisionError: two nodes claim one step key after all.
+    ``aliases``: node id -> its name among the nodes of its flow; that of an open call is of the
+    nested graph. ``keys``: node id -> step key, which has the names of the nested graphs that the
+    step is in before its own; that of an open call is of its last step.
     """
+
+    aliases: Mapping[str, str]
+    keys: Mapping[str, str]
+
+    @classmethod
+    def of(cls, graph: ExecutionGraph, prefix: str = "", path: str = "") -> "StepNames":
+        """The names; ``prefix`` begins the ids of the flow's nodes, and ``path`` their keys.
+
+        Raises:
+            NameCollisionError: two nodes claim one name after all.
+        """
+        aliases = _aliases(graph, prefix)
+        keys = {node_id: f"{path}{alias}" for node_id, alias in aliases.items()}
+        found = cls(dict(aliases), dict(keys))
+        for node_id, node in graph["nodes"].items():
+            if is_open(node):
+                inner = cls.of(node["body"], f"{node_id}.", f"{keys[node_id]}.")
+                found = cls({**found.aliases, **inner.aliases}, {**found.keys, **inner.keys})
+                last = f"{keys[node_id]}.{last_name(inner.aliases.values())}"
+                found = cls(found.aliases, {**found.keys, node_id: last})
+        return found
+
+
+def last_name(taken: Iterable[str]) -> str:
+    """What the last step of an open call is called, beside those of the flow."""
+    used = {name.casefold() for name in taken}
+    name = "Returned"
+    while name.casefold() in used:
+        name += "_"
+    return name
+
+
+def _aliases(graph: ExecutionGraph, prefix: str) -> dict[str, str]:
+    """Node id -> name: the label made legal, else the id; clashing labels get their ids."""
+    own = {node_id: node_id.removeprefix(prefix) for node_id in graph["nodes"]}
     labels = {id_: legal_name(node.get("label", "")) for id_, node in graph["nodes"].items()}
     # What a node without a label falls back to is taken as well.
-    wanted = {id_: label or _name_of_id(id_) for id_, label in labels.items()}
+    wanted = {id_: label or _name_of_id(own[id_]) for id_, label in labels.items()}
     uses = Counter(name.casefold() for name in wanted.values())
-    keys: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     for node_id, label in labels.items():
         clashes = label and uses[label.casefold()] > 1
-        keys[node_id] = f"{label}_{_name_of_id(node_id)}" if clashes else wanted[node_id]
-    _refuse_collisions(keys)
-    return keys
+        aliases[node_id] = f"{label}_{_name_of_id(own[node_id])}" if clashes else wanted[node_id]
+    _refuse_collisions(aliases)
+    return aliases
 
 
 def _refuse_collisions(names: Mapping[str, str]) -> None:

@@ -74,7 +74,7 @@ def build_op(flow: CompiledFlow, node_id: str) -> OpDefinition:
     Op definitions are unique by name in a repository, so nodes that look the same share one
     definition, whose name carries a digest of its looks; the step's name is its alias.
     """
-    node = flow.graph["nodes"][node_id]
+    node = flow.flat["nodes"][node_id]
     text = json.dumps(_looks(flow, node_id))
     description = describe(node)
     digest = hashlib.sha256((text + description).encode()).hexdigest()[:12]
@@ -113,12 +113,12 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     """All that tells one op from another beside its description, as JSON. An output of None is an
     exec one.
     """
-    node, ports = flow.graph["nodes"][node_id], flow.ports[node_id]
+    node, ports = flow.flat["nodes"][node_id], flow.ports[node_id]
     metadata = node["metadata"]
     is_start = node_id == flow.graph["start_node"]
     outputs: dict[str, str | None] = dict.fromkeys(ports.exec_outputs.values())
     outputs |= {name: metadata["outputs"].get(port, "dict") for port, name in ports.outputs.items()}
-    if is_start and flow.needs_absent:
+    if node_id in flow.gives_absent:
         outputs[ABSENT] = "any"
     config = (
         metadata["outputs"],

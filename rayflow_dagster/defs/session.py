@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
 from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.iteration import Progress
+from rayflow_dagster.engine.open_calls import RunMachine
 from rayflow_dagster.engine.readers import Readers
 from rayflow_dagster.errors import FlowChangedError, RayflowError
 from rayflow_dagster.types import ExecutionState, NodeResult
@@ -37,6 +38,13 @@ FAILURE_RUN_TAG = "rayflow/on_failure_run"
 MAX_TAG = 240
 
 
+class Told(NamedTuple):
+    """What an event tells of a value: where it is stored, if it is, and a preview."""
+
+    location: str | None
+    preview: str
+
+
 class RunSession:
     """Connects the steps of one run, in one process, with one orchestrator.
 
@@ -56,9 +64,11 @@ class RunSession:
         self.returned: str | None = None
         self.live: dict[tuple[str, str], Any] = {}
         """(step key, output) -> value or object ref, until its last reader has run."""
+        self.told: dict[tuple[str, str], Told] = {}
+        """(step key, output) -> what its event tells of the value."""
         self.values_root = values_root(instance, flow.graph.get("storage"))
         self.is_durable = flow.graph.get("durable", True)
-        self._readers = Readers(flow.graph)
+        self._readers = Readers(flow.flat)
         self._stored: dict[str, StoredOutputs] = {}
         self.is_connected = False
         self.variables = SessionVariables(flow, instance, run, self.values_root)
@@ -143,9 +153,15 @@ class RunSession:
             raise RayflowError("the session is not connected")
         return manager
 
-    def state(self, data: Mapping[tuple[str, str], Any]) -> ExecutionState:
+    @cached_property
+    def machine(self) -> RunMachine:
+        """What decides the run, once the session is connected."""
+        orchestrator = self.orchestrator
+        return RunMachine(*orchestrator.require_deciding())
+
+    def state(self, node_id: str, data: Mapping[tuple[str, str], Any]) -> ExecutionState:
         """The execution state as one step sees it: ``data`` is what its inputs brought."""
-        states = self.orchestrator.require_tracker().get_state()["node_states"]
+        states = self.machine.state_around(node_id)["node_states"]
         return {"node_states": states, "data_cache": dict(data), "active_path": ""}
 
     def settled(self, result: NodeResult) -> "Future[str] | None":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from rayflow_dagster.errors import VariableError
+from rayflow_dagster.types import variables_of_calls
 from rayflow_dagster.values.stored import (
     join,
     read_bytes,
@@ -149,7 +150,8 @@ class SessionVariables:
 
     def _left(self) -> Snapshot | None:
         """The variables as the runs that this one goes on from left them."""
-        if not self._flow.graph.get("variables"):
+        graph = self._flow.graph
+        if not (graph.get("variables") or variables_of_calls(graph)):
             return None
         for run in self._ancestors():
             left = self._last_snapshot(run)
@@ -163,7 +165,7 @@ class SessionVariables:
         """
         recorded = self._instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_SUCCESS)
         steps = {entry.step_key or "" for entry in recorded}
-        nodes = self._flow.graph["nodes"].items()
+        nodes = self._flow.flat["nodes"].items()
         steps |= {self._flow.steps[node_id] for node_id, node in nodes if "body" in node}
         files = [self._variables_file(run.run_id, step) for step in steps]
         found = [unpickled(read_bytes(file)) for file in files if stored_exists(file)]

@@ -143,7 +143,7 @@ class NodeExecutor:
         try:
             inputs = self.gatherer.gather_inputs(node_id, execution_state)
             if "kept" in self.gatherer.graph:
-                return success_result(node_id, {}, [])
+                return success_result(node_id, inputs, [])
             asked = time.monotonic()
             result = await Done(self.actors.fetch(inputs))
         except Exception as error:  # nothing wired came, or the object store lost a value

@@ -11,8 +11,10 @@ from rayflow_dagster.types import (
     ExecutionState,
     NodeResult,
     RegionSpec,
+    every_node,
+    is_open,
 )
-from rayflow_dagster.variables.calls import Calls
+from rayflow_dagster.variables.calls import Call, Calls
 
 from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
@@ -73,6 +75,40 @@ class NodeRunner:
             graph = self.graph["nodes"][node_id]["body"]
             self._bodies[node_id] = NodeRunner.of_body(graph, self.actors, self.calls)
         return self._bodies[node_id]
+
+    def of(self, node_id: str) -> "NodeRunner":
+        """What runs a node of the graph, or of a flow that is called openly from it."""
+        call_id = self._open_calls.get(node_id)
+        return self if call_id is None else self._opened(call_id).of(node_id)
+
+    @cached_property
+    def _open_calls(self) -> dict[str, str]:
+        """Node of a flow that is called openly, however indirectly -> the call that it is in."""
+        return {
+            inner: node_id
+            for node_id, node in self.graph["nodes"].items()
+            if is_open(node)
+            for inner in every_node(node["body"])
+        }
+
+    def _opened(self, call_id: str) -> "NodeRunner":
+        """Runs the nodes of a flow that is called openly: once in a run, so that the call is called
+        as the node is.
+        """
+        if call_id not in self._bodies:
+            spec = self.graph["nodes"][call_id]["region"]["call"]
+            call = Call(call_id, call_id, tuple(spec["own"]), spec["shares"])
+            graph = self.graph["nodes"][call_id]["body"]
+            self._bodies[call_id] = NodeRunner.of_body(graph, self.actors, (*self.calls, call))
+        return self._bodies[call_id]
+
+    def inputs_of(self, call_id: str, state: ExecutionState) -> dict[str, Any]:
+        """What a node that calls a flow hands to its START.
+
+        Raises:
+            DataNotAvailableError: a required input has no value.
+        """
+        return self._executor.gatherer.gather_inputs(call_id, state)
 
     async def run_node(
         self,

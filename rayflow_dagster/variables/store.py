@@ -34,12 +34,14 @@ class Snapshot(NamedTuple):
     """The variables at one moment.
 
     ``changes`` tells what was done to those that are kept between runs: the sum of the increments
-    if nothing else was done, None if the value was set.
+    if nothing else was done, None if the value was set. ``calls`` are the variables that open calls
+    have for themselves, by the node that calls.
     """
 
     version: int
     values: Mapping[str, Any]
     changes: Mapping[str, float | None] = {}
+    calls: Mapping[str, Mapping[str, Any]] = {}
 
 
 class GlobalVariableStore:
@@ -70,7 +72,11 @@ class GlobalVariableStore:
         self._lock = threading.RLock()
         self._updating = False
         self._of_calls = of_calls
-        self._calls: dict[str, GlobalVariableStore] = {}
+        self._calls = {
+            key: GlobalVariableStore(of_calls[key], Snapshot(0, values))
+            for key, values in before.calls.items()
+            if key in of_calls
+        }
         """The variables of the calls that are under way."""
 
     def __reduce__(self) -> NoReturn:
@@ -132,7 +138,11 @@ class GlobalVariableStore:
         with self._lock:
             if key not in self._calls:
                 self._calls[key] = GlobalVariableStore(self._of_calls[node_id])
-        return getattr(self._calls[key], method)(*arguments)
+        found = getattr(self._calls[key], method)(*arguments)
+        if method not in ("get", "type_of"):
+            with self._lock:
+                self._version += 1
+        return found
 
     def end_call(self, key: str) -> None:
         """Forget the variables of a call."""
@@ -171,7 +181,12 @@ class GlobalVariableStore:
     def snapshot(self) -> Snapshot:
         """The variables now; its version is the number of writes so far."""
         with self._lock:
-            return Snapshot(self._version, dict(self._values), dict(self._changes))
+            calls = {
+                key: store.snapshot().values
+                for key, store in self._calls.items()
+                if key in self._of_calls  # the others are run again as a whole
+            }
+            return Snapshot(self._version, dict(self._values), dict(self._changes), calls)
 
     def _require(self, name: str) -> dict[str, Any]:
         if name not in self._declared:

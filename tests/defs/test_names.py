@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rayflow_dagster.cli.report import node_reports
 from rayflow_dagster.defs._dagster import DISALLOWED_NAMES
-from rayflow_dagster.defs.names import exec_output_name, flow_name, legal_name, step_keys
+from rayflow_dagster.defs.names import StepNames, exec_output_name, flow_name, legal_name
 from rayflow_dagster.errors import NameCollisionError
 
 
@@ -64,13 +64,14 @@ def test_the_names_of_flows_that_ascii_can_spell_stay() -> None:
 
 
 def test_clashing_labels_all_get_their_ids() -> None:
-    keys = step_keys(_graph({"n1": "Add", "n2": "add", "n3": "Other"}))  # type: ignore[arg-type]
+    keys = StepNames.of(_graph({"n1": "Add", "n2": "add", "n3": "Other"})).keys  # type: ignore[arg-type]
 
     assert keys == {"n1": "Add_n1", "n2": "add_n2", "n3": "Other"}
 
 
 def test_a_label_without_legal_letters_falls_back_to_the_id() -> None:
-    assert step_keys(_graph({"n1": "日本", "n2": ""})) == {"n1": "n1", "n2": "n2"}  # type: ignore[arg-type]
+    keys = StepNames.of(_graph({"n1": "日本", "n2": ""})).keys  # type: ignore[arg-type]
+    assert keys == {"n1": "n1", "n2": "n2"}
 
 
 @pytest.mark.parametrize("word", sorted(DISALLOWED_NAMES - {"True", "False", "None"}))
@@ -83,25 +84,26 @@ def test_a_node_without_a_label_has_one_name_where_its_id_can_be_no_step(word: s
     graph = compile_test_flow(flow).graph
 
     (shown,) = [report.label for report in node_reports(graph).values() if report.id == word]
-    assert step_keys(graph)[word] == shown == word.capitalize()
+    assert StepNames.of(graph).keys[word] == shown == word.capitalize()
 
 
 def test_ids_that_become_alike_stay_apart() -> None:
-    keys = step_keys(_graph({"a-b": "", "a_b": "", "日": "", "本": ""}))  # type: ignore[arg-type]
+    keys = StepNames.of(_graph({"a-b": "", "a_b": "", "日": "", "本": ""})).keys  # type: ignore[arg-type]
 
     assert keys["a_b"] == "a_b"
     assert len(set(keys.values())) == 4
 
 
 def test_a_label_that_takes_anothers_fallback_gets_its_id() -> None:
-    assert step_keys(_graph({"n1": "", "n2": "n1"})) == {"n1": "n1", "n2": "n1_n2"}  # type: ignore[arg-type]
+    keys = StepNames.of(_graph({"n1": "", "n2": "n1"})).keys  # type: ignore[arg-type]
+    assert keys == {"n1": "n1", "n2": "n1_n2"}
 
 
 def test_names_that_still_clash_are_refused() -> None:
     labels = {"b": "a", "c": "a", "d": "a_b"}
 
     with pytest.raises(NameCollisionError, match="'a_b' is claimed by 'b', 'd'"):
-        step_keys(_graph(labels))  # type: ignore[arg-type]
+        StepNames.of(_graph(labels))  # type: ignore[arg-type]
 
 
 def test_error_can_be_both_an_exec_and_a_data_output() -> None:

@@ -10,6 +10,7 @@ from rayflow_dagster.engine.planner import awaited_sources
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.testing import InProcessActors
+from rayflow_dagster.variables.calls import Calls
 
 
 class AnyOrderActors(InProcessActors):
@@ -24,14 +25,18 @@ class AnyOrderActors(InProcessActors):
         self._orchestrator = orchestrator
 
     def dispatch(
-        self, node_id: str, inputs: dict[str, Any], store_in: str | None = None
+        self,
+        node_id: str,
+        inputs: dict[str, Any],
+        store_in: str | None = None,
+        calls: Calls = (),
     ) -> "Future[NodeReply]":
         assert self._orchestrator.state_tracker is not None
         states = self._orchestrator.state_tracker.get_state()["node_states"]
         for source in awaited_sources(self._graph)[node_id]:
             assert states[source]["result"] is not None, f"{node_id} ran before {source}"
         self.dispatched.append(node_id)
-        return self._later(lambda: self._run(node_id, inputs, store_in))
+        return self._later(lambda: self._run(node_id, inputs, store_in, calls))
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return self._later(lambda: dict(values))
