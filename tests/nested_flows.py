@@ -5,7 +5,8 @@ its own. Beside it goes what the next statement may hang on (the exec outputs th
 fires), which whole numbers are there for sure, and which values may be there.
 
 They come to the same end in whatever order things finish: only one of two parallel sides may fail,
-none of them leaves a loop, and a loop of whose items the order matters runs them one by one.
+none of them leaves a loop, a node that is driven by data starts with what the end of an iteration
+waits for, and a loop of whose items the order matters runs them one by one.
 """
 
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class _Nesting:
     nodes: list[dict[str, Any]] = field(default_factory=list)
     edges: list[dict[str, Any]] = field(default_factory=list)
     variables: dict[str, Any] = field(default_factory=dict)
+    driven_by_data: set[Ref] = field(default_factory=set)
+    """What nodes bring that nothing leads to."""
     left: int = 14
     """How many more statements there may be."""
     is_ordered: bool = False
@@ -115,10 +118,16 @@ class _Nesting:
         return [(collected, "exec_out")]
 
     def driven(self, block: _Block, tail: list[Ref]) -> list[Ref]:
-        """A node that nothing leads to, where what it reads is, and one that waits for it."""
+        """A node that nothing leads to, where what it reads is, and one that waits for it.
+
+        It reads nothing of its like: nothing waits for the first of two, so an end of the iteration
+        or a failure could come before the second as well as behind it.
+        """
         index = (block.region or "start_0", "n" if block.region is None else "index")
         if index in block.numbers:
-            added = self.node("add", [], {"x": index, "y": self.number(block)})
+            numbers = [ref for ref in block.numbers if ref not in self.driven_by_data]
+            added = self.node("add", [], {"x": index, "y": self.rng.choice(numbers[-3:])})
+            self.driven_by_data.add((added, "result"))
             self.brings(block, (added, "result"), is_number=True)
             return self.work(block, tail, (added, "result"))
         return self.work(block, tail)
@@ -181,16 +190,16 @@ class _Nesting:
         ]
 
     def sequence(self, block: _Block, tail: list[Ref]) -> list[Ref]:
-        """Blocks one after another, of which one may be empty."""
+        """Blocks one after another, of which one may be empty. Where the last may end an iteration,
+        what follows hangs on that alone: else it would start beside the end.
+        """
         count = self.rng.choice([2, 2, 3])
         each = self.node("control.sequence", tail, {}, constantValues={"THEN": count})
-        return [
-            end
+        ends = [
+            self.block(block.side(), [(each, f"then_{number + 1}")], self.rng.randint(0, 2))
             for number in range(count)
-            for end in self.block(
-                block.side(), [(each, f"then_{number + 1}")], self.rng.randint(0, 2)
-            )
         ]
+        return ends[-1] if block.may_leave else [end for each_end in ends for end in each_end]
 
     def join(self, block: _Block, tail: list[Ref]) -> list[Ref]:
         """A node that starts when some of what leads to it has ended, and one that waits for all.

@@ -24,6 +24,8 @@ Where the documentation says nothing, this is meant:
   ``error`` and what the nodes of its body brought until then.
 - Behind ``always`` are the nodes that its exec wires lead to, and theirs in turn. They may read
   what a failed group brought; what another node that failed should bring, they wait for in vain.
+  They start though the flow is about to fail and though a group was left, but as little as any node
+  once a ``break``, ``continue`` or RETURN beside them was reached, be it one of them.
 - ``on_error: continue`` holds in a body as it does in the flow.
 
 Not here: subflows, timeouts, variables read or written without exec
@@ -96,6 +98,8 @@ class Ended:
     failure: Failure | None = None
     left: str = ""
     """``return``, ``break`` or ``continue``, when one of them ended it."""
+    is_closed: bool = False
+    """Whether one on this level itself did, after which not even ``late`` nodes start."""
     late: set[str] = field(default_factory=set)
     """The nodes behind an ``always``, which start though the rest has stopped."""
 
@@ -226,7 +230,8 @@ class FlowMeaning:
             is_group = self.kind(source) == "control.group"
             if not (is_late and is_group and (self.is_last(edge, run) or not is_exec(edge))):
                 return False
-        if is_late or not (run.left or (run.failure and self.stops)):
+        is_over = run.left or (run.failure and self.stops)
+        if not is_over or (is_late and not run.is_closed):
             return True
         is_skipped = run.left in ("break", "continue") and not run.failure
         return is_skipped and not self.lives(node_id, run)
@@ -345,12 +350,18 @@ class FlowMeaning:
             case "return":
                 run.result, run.has_returned = dict(given), True
                 run.left = "" if self.settings.get("ends") == "all_settled" else "return"
+                self.close(run)
                 return {"exec_next": []}
             case "control.break" | "control.continue" as kind:
                 run.left = run.left or kind.removeprefix("control.")
+                self.close(run)
                 return {"exec_next": []}
             case kind:
                 return dict(self.plain[kind].run(given, self.variables))
+
+    def close(self, run: Ended) -> None:
+        """A level was left by a node of its own: what fails already is not left any more."""
+        run.is_closed = bool(run.left) and not (run.failure and self.stops)
 
     def given(self, node_id: str, values: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
         """A node's inputs and constants: wired, else set, else declared, else of the class."""
