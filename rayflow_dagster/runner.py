@@ -180,6 +180,8 @@ class _Execution:
         details["seconds"] = time.monotonic() - self._started
         if self._log.records:
             details["logs"] = self._log.records
+        if self._log.left_out:
+            details["logs_left_out"] = self._log.left_out
         if self._variables.written:
             _keep_variables(self._call.node_id, self.reply, self._variables)
         return True
@@ -319,6 +321,15 @@ def previews(values: Mapping[str, Any], mask: Mask) -> dict[str, str]:
     return {name: mask.hide(preview(value)) for name, value in values.items()}
 
 
+def log_of(details: RunDetails) -> list[LogRecord]:
+    """What a node has logged, and behind it a line that says how much of it is left out."""
+    logs, left_out = [*details.get("logs", ())], details.get("logs_left_out", 0)
+    if left_out:
+        text = f"a step shows {MAX_LOG_RECORDS} log records; it has left out {left_out} more"
+        logs.append({"level": logging.WARNING, "message": text})
+    return logs
+
+
 class _RecordingLogger(logging.Logger):
     """``self.log``: keeps bounded records, for the run log of whoever started the node."""
 
@@ -326,6 +337,7 @@ class _RecordingLogger(logging.Logger):
         super().__init__(f"rayflow.{node_id}", logging.DEBUG)
         self._mask = mask
         self.records: list[LogRecord] = []
+        self.left_out = 0
 
     def handle(self, record: logging.LogRecord) -> None:
         try:
@@ -336,6 +348,5 @@ class _RecordingLogger(logging.Logger):
         if len(self.records) < MAX_LOG_RECORDS:
             entry: LogRecord = {"level": record.levelno, "message": message[:MAX_LOG_LENGTH]}
             self.records.append(entry)
-        elif len(self.records) == MAX_LOG_RECORDS:
-            text = f"more than {MAX_LOG_RECORDS} log records; the rest is left out"
-            self.records.append({"level": logging.WARNING, "message": text})
+        else:
+            self.left_out += 1

@@ -393,6 +393,8 @@ class RunDetails(TypedDict, total=False):
     stdout: str
     stderr: str
     logs: list[LogRecord]
+    logs_left_out: int
+    """How many log records there were beside these."""
     variables: bytes
     """A pickled snapshot of the variable store, when this node wrote to it."""
     stored: dict[str, str]

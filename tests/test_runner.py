@@ -15,7 +15,7 @@ from odd_nodes.misbehaving import BrokenPromiseNode, FailNode, GiveNode
 from rayflow_dagster.errors import NodeExecutionError, OutputError
 from rayflow_dagster.metadata import inspect_class
 from rayflow_dagster.node import RayflowNode
-from rayflow_dagster.runner import MAX_LOG_RECORDS, NodeCall, NodeReply, run_node_class
+from rayflow_dagster.runner import MAX_LOG_RECORDS, NodeCall, NodeReply, log_of, run_node_class
 from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot, WriteTracking
 
 VARIABLES = {"counter": {"type": "any", "default": 1}}
@@ -176,6 +176,6 @@ def test_log_records_are_bounded():
                 self.log.debug("%d", number)
             self.log.debug("x" * 10**6)
 
-    logs = run(Chatty).details["logs"]
+    logs = log_of(run(Chatty).details)
     assert len(logs) == MAX_LOG_RECORDS + 1
-    assert "left out" in logs[-1]["message"]
+    assert "left out 51 more" in logs[-1]["message"]

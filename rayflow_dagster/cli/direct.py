@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rayflow_dagster.errors import original_of
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
+from rayflow_dagster.runner import log_of
 from rayflow_dagster.types import FlowData, NodeResult
 from rayflow_dagster.variables.store import kept_declarations
 
@@ -102,7 +103,7 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
         times = cast(Mapping[str, float], details.get("times", {}))
         node.times = {name: round(seconds, 6) for name, seconds in times.items()}
         node.duration = round(sum(times.values()), 6)
-    node.logs = [(level_name(log["level"]), log["message"]) for log in details.get("logs", ())]
+    node.logs = [(level_name(log["level"]), log["message"]) for log in log_of(details)]
     node.printed = details.get("stdout", "") + details.get("stderr", "")
     if node.status == "failed":
         node.fault = _fault(result, result.get("exception"))

@@ -29,6 +29,7 @@ from rayflow_dagster.errors import (
     original_of,
 )
 from rayflow_dagster.optional import optional
+from rayflow_dagster.runner import log_of
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import GraphNode, NodeResult
 from rayflow_dagster.values.jsonable import json_within
@@ -182,7 +183,7 @@ def _arrived(flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]) -> Arr
 def _report_output(context: OpExecutionContext, result: NodeResult) -> None:
     """The node's own log records and prints, at its step."""
     details = result.get("details", {})
-    for record in details.get("logs", ()):
+    for record in log_of(details):
         level = record["level"] if logging.getLevelName(record["level"]).isupper() else 20
         context.log.log(level, record["message"])
     print_output(details.get("stdout", ""))

@@ -11,7 +11,7 @@ from rayflow_dagster.variables.calls import Calls
 
 AGAIN = "again"
 NEXT = "next."
-_TOLD = ("logs", "stdout", "stderr")
+_TOLD = ("logs", "logs_left_out", "stdout", "stderr")
 """What a region passes on of what its nodes log and print."""
 
 

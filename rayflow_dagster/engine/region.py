@@ -19,7 +19,6 @@ from rayflow_dagster.errors import (
 )
 from rayflow_dagster.runner import (
     MAX_LOG_LENGTH,
-    MAX_LOG_RECORDS,
     NodeCall,
     NodeReply,
     part_outputs,
@@ -46,6 +45,7 @@ from .coroutines import Coroutines
 from .executor import Dispatcher, error_result, error_value, success_result
 from .failures import error_of
 from .gatherer import DataGatherer
+from .heard import Heard
 from .iteration import (
     AGAIN,
     Ended,
@@ -66,9 +66,6 @@ CALL_SECONDS = 0.1
 """How long one call of a fused body goes on with further iterations."""
 MOST_AT_ONCE = 1000
 """The most iterations that one call of a fused body is given."""
-MAX_PRINTED = 100_000
-"""Characters that a body printed that its region passes on."""
-
 MAX_TOLD = 100
 """Failed iterations that are told of one by one."""
 MAX_ROWS = 1000
@@ -129,6 +126,7 @@ class Region:
         self._store_in = store_in
         self._tell = tell
         self._details = RunDetails()
+        self._heard = Heard()
         self._inputs: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
@@ -161,7 +159,7 @@ class Region:
         self._details["totals"] = self._totals
         if self._has_secrets:
             self._details["has_secrets"] = True
-        result["details"] = {**self._details, **result.get("details", {})}
+        result["details"] = {**self._details, **self._heard.details, **result.get("details", {})}
         return result
 
     @property
@@ -227,21 +225,11 @@ class Region:
             return [Iteration(error=_lost(place, self._id, error)) for place in places]
 
     def _keep_told(self, place: str, iteration: Iteration) -> None:
-        """Keep what the nodes of a body logged and printed, for the region."""
+        """Keep of an iteration what is told at the region."""
         self._has_secrets = self._has_secrets or iteration.has_secrets
         if iteration.variables is not None:
             self._keep_variables(iteration.variables)
-        logs = self._details.get("logs", [])
-        for node_id, details in iteration.told:
-            where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
-            for record in details.get("logs", ())[: MAX_LOG_RECORDS - len(logs)]:
-                logs.append({**record, "message": (where + record["message"])[:MAX_LOG_LENGTH]})
-            for stream in ("stdout", "stderr"):
-                if stream in details:
-                    so_far = self._details.get(stream, "")
-                    self._details[stream] = (so_far + details[stream])[-MAX_PRINTED:]
-        if logs:
-            self._details["logs"] = logs
+        self._heard.add(place, iteration.told)
 
     def _keep_variables(self, snapshot: bytes) -> None:
         """Keep the newest variables: iterations may end in another order than they have written."""

@@ -152,3 +152,16 @@ def test_a_loop_that_is_tried_again_runs_only_what_had_not_ended(memory: Dagster
     found = run(nodes, wires, memory, xs=["a", "b", "c"])
     assert found.result == {"counts": [2, 3, 4], "out": ["a", "b", "c"]}
     assert found.of_step("loop").count("STEP_UP_FOR_RETRY") == 1
+
+
+def test_a_loops_log_has_the_place_of_each_line_and_how_many_are_left_out(
+    memory: DagsterInstance,
+) -> None:
+    nodes = {"loop": node("control.for_each", parallel=1), "one": "debug.log"}
+    found = run(nodes, EACH + "loop.item - one.value", memory, xs=list(range(1002)))
+    told = [each for each in memory.all_logs(found.run_id) if not each.is_dagster_event]
+    assert told[0].user_message == "[item 0, one] 0"
+    assert [each.user_message for each in told[999:]] == [
+        "[item 999, one] 999",
+        "a step shows 1000 log records; it has left out 2 more",
+    ]

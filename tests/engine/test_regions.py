@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from drawing import draw, node
-from running import PROJECT, execute, outcomes
+from running import PROJECT, execute, outcomes, result_of
 
 from rayflow_dagster.orchestrator import FlowOrchestrator
+from rayflow_dagster.runner import log_of
 from rayflow_dagster.testing import in_process
 
 START = node(
@@ -486,6 +487,30 @@ def test_what_hangs_on_always_does_not_take_a_break_back():
         "loop.count - end.count, tidy.value - end.tidy"
     )
     assert run(nodes, wires, xs=[1, 2, 3]) == {"count": 1, "tidy": [1]}
+
+
+def test_the_log_of_a_body_says_how_much_of_it_is_left_out():
+    nodes = {
+        "outer": node("control.for_each", parallel=1),
+        "loop": node("control.for_each", parallel=1),
+        "one": "debug.log",
+    }
+    wires = (
+        "start > outer, start.xs - outer.items, outer.done > end, outer.body > loop,"
+        "outer.item - loop.items, loop.body > one, loop.item - one.value"
+    )
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    execute(orchestrator, drawn(nodes, wires), xs=[["a", "b"], list(range(1003)), ["c"]])
+    logs = [each["message"] for each in log_of(result_of(orchestrator, "outer")["details"])]
+    assert logs[:3] == [
+        "[item 0, loop] [item 0, one] a",
+        "[item 0, loop] [item 1, one] b",
+        "[item 1, loop] [item 0, one] 0",
+    ]
+    assert logs[999:] == [
+        "[item 1, loop] [item 997, one] 997",
+        "a step shows 1000 log records; it has left out 6 more",
+    ]
 
 
 def test_variables_and_log_lines_of_a_body_are_those_of_the_run():
