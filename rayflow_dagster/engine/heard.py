@@ -17,7 +17,8 @@ class Heard:
     def __init__(self) -> None:
         self._logs: list[LogRecord] = []
         self._left_out = 0
-        self._printed = {"stdout": "", "stderr": ""}
+        self._stdout = _Printed()
+        self._stderr = _Printed()
 
     def add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
         """Take over what nodes said in an iteration that is called ``place`` ("" in a group)."""
@@ -29,11 +30,8 @@ class Heard:
             for record in kept:
                 message = (where + record["message"])[:MAX_LOG_LENGTH]
                 self._logs.append({**record, "message": message})
-            for stream, text in (
-                ("stdout", details.get("stdout", "")),
-                ("stderr", details.get("stderr", "")),
-            ):
-                self._printed[stream] = (self._printed[stream] + text)[-MAX_PRINTED:]
+            self._stdout.add(where, details.get("stdout", ""))
+            self._stderr.add(where, details.get("stderr", ""))
 
     @property
     def details(self) -> RunDetails:
@@ -43,8 +41,36 @@ class Heard:
             found["logs"] = [*self._logs]
         if self._left_out:
             found["logs_left_out"] = self._left_out
-        if self._printed["stdout"]:
-            found["stdout"] = self._printed["stdout"]
-        if self._printed["stderr"]:
-            found["stderr"] = self._printed["stderr"]
+        if stdout := self._stdout.text:
+            found["stdout"] = stdout
+        if stderr := self._stderr.text:
+            found["stderr"] = stderr
         return found
+
+
+class _Printed:
+    """The last of what nodes printed to one stream, in whole lines where those are no longer."""
+
+    def __init__(self) -> None:
+        self._lines = ""
+        self._left_out = 0
+
+    def add(self, where: str, text: str) -> None:
+        """Take over what a node printed, each line behind ``where``."""
+        if not text:
+            return
+        lines = text.removesuffix("\n").split("\n")
+        self._lines += "".join(f"{where}{line}\n" for line in lines)
+        over = len(self._lines) - MAX_PRINTED
+        if over > 0:
+            begin = self._lines.index("\n", over - 1) + 1
+            begin = begin if begin < len(self._lines) else over
+            self._left_out += begin
+            self._lines = self._lines[begin:]
+
+    @property
+    def text(self) -> str:
+        """What is kept, behind a line that says how much is left out."""
+        if not self._left_out:
+            return self._lines
+        return f"[{self._left_out} characters before these are left out]\n{self._lines}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from drawing import draw, node
-from running import ODD, PROJECT, execute
+from running import ODD, PROJECT, execute, result_of
 
 from rayflow_dagster.orchestrator import FlowOrchestrator
 
@@ -51,3 +51,28 @@ def test_short_items_are_run_by_one_process_several_at_a_time() -> None:
     outcome = run(one, "one.value - end.pids", list(range(50)), fused=True, parallel=1)
     assert len(set(outcome["result"]["pids"])) == 1
     assert len(outcome["result"]["pids"]) == 50
+
+
+@pytest.mark.parametrize("settings", [{}, {"ray": {"num_cpus": 0.5}}], ids=["fused", "unfused"])
+def test_each_line_that_a_body_prints_has_its_place(settings: dict[str, Any]) -> None:
+    nodes = {
+        "start": START,
+        "outer": node("control.for_each", parallel=1),
+        "loop": node("control.for_each", parallel=1),
+        "one": "flow_nodes.printer.PrinterNode",
+        "end": "return",
+    }
+    wires = (
+        "start > outer, start.xs - outer.items, outer.done > end, outer.body > loop,"
+        "outer.item - loop.items, loop.body > one, loop.item - one.value"
+    )
+    orchestrator = FlowOrchestrator(PROJECT)
+    execute(orchestrator, draw(nodes, wires, settings=settings), xs=[["a", "b\nc"], ["d"]])
+    details = result_of(orchestrator, "outer")["details"]
+    assert details["stdout"] == (
+        "[item 0, loop] [item 0, one] printed: a\n"
+        "[item 0, loop] [item 1, one] printed: b\n"
+        "[item 0, loop] [item 1, one] c\n"
+        "[item 1, loop] [item 0, one] printed: d\n"
+    )
+    assert details["stderr"].startswith("[item 0, loop] [item 0, one] to stderr: a\n")
