@@ -19,7 +19,14 @@ PRINTED = "text"
 """The language of what commands print, which is compared where a page is followed."""
 TUTORIALS = [DOCS / "first-flow.md"]
 """Pages that are followed from top to bottom in a new folder."""
-OF_THE_REPOSITORY = {"README.md", "CONTRIBUTING.md", "development.md", "install.md", "variables.md"}
+OF_THE_REPOSITORY = {
+    "README.md",
+    "CONTRIBUTING.md",
+    "development.md",
+    "install.md",
+    "patterns.md",
+    "variables.md",
+}
 """Pages whose commands are typed in a copy of this repository; of the others, in a new project."""
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
