@@ -158,6 +158,14 @@ def _how(node: Explained) -> Iterator[str]:
         step = f"It is part of the step of {_name(node.step)}"
     else:
         step = "It is a step of its own"
+    if node.is_open:
+        yield (
+            f"It is a nested graph: each node of flow '{node.calls}' is a step of its own, and its "
+            "last step hands on what the RETURN that was reached was given."
+        )
+        return
+    if node.calls:
+        yield f"It calls flow '{node.calls}'."
     if node.fused_by is not None:
         yield (
             f"{step}, and runs on the worker that runs the body of {_name(node.fused_by)} whole."
@@ -167,6 +175,8 @@ def _how(node: Explained) -> Iterator[str]:
     if (node.region is None and not node.calls) or node.fused_by is not None:
         return
     body = f"flow '{node.calls}'" if node.calls else "its body"
+    if node.why_not_open is not None:
+        yield f"It is one step and no nested graph, because {node.why_not_open}."
     if node.why_not_fused is None:
         beside = (
             "its items already run side by side"

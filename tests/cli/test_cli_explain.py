@@ -380,7 +380,7 @@ def test_the_page_quotes_what_is_said(typed):
     quoted = " ".join(line[2:] for line in page.splitlines() if line.startswith("> "))
 
     assert (
-        typed("explain", str(root / "flows" / "file_check.json"), "read")
+        typed("explain", str(root / "flows" / "file_check.json"), "check")
         .output.splitlines()[1]
         .strip()
         == quoted
