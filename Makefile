@@ -4,6 +4,7 @@
 # make test-fast  only the tests that take little: no Ray, no server, no fleet of processes
 # make lint   only the checks that do not run the code
 # make schema write the flow file's schema and its page, after a change of the models
+# make pictures  draw the flows of the pages, after a change of one
 # make bench  run the benchmarks
 # make clean  remove what make built; the runs in .dagster stay
 
@@ -21,7 +22,7 @@ BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 demo dev: export DAGSTER_HOME := $(CURDIR)/.dagster
 
-.PHONY: demo dev test test-fast lint schema bench clean
+.PHONY: demo dev test test-fast lint schema pictures bench clean
 
 demo: $(INSTALLED) .dagster/dagster.yaml
 	@$(BIN)/rayflow-dagster run flows/order_check.json
@@ -44,6 +45,9 @@ lint: $(INSTALLED_DEV)
 schema: $(INSTALLED)
 	$(BIN)/rayflow-dagster schema > schemas/flow.schema.json
 	$(BIN)/rayflow-dagster schema --markdown > docs/flow-file.md
+
+pictures: $(INSTALLED_DEV)
+	$(BIN)/python tests/docs_pictures.py
 
 bench: $(INSTALLED_BENCH)
 	@failed=; for file in $(BENCHMARKS); do \

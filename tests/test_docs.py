@@ -26,6 +26,7 @@ from docs_blocks import (
     prose,
     with_commands,
 )
+from docs_pictures import pictures
 from jsonschema import Draft202012Validator
 from running import execute
 
@@ -157,6 +158,14 @@ REGIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"amounts": [1.0, 2.0, 3.0]}, {"total": 6.0, "steps": [1.0, 3.0, 6.0]}),
 ]
 """Inputs of the flows with regions on the page about control flow, in its order, and the result."""
+
+
+def test_pictures_show_the_flows_that_they_stand_behind():
+    """``make pictures`` draws them anew."""
+    drawn = {file: text for page in PAGES for file, text in pictures(page).items()}
+
+    assert {file: file.read_text(encoding="utf-8") for file in drawn} == drawn
+    assert {*(DOCS / "images").rglob("*.svg")} == drawn.keys()
 
 
 def test_the_regions_on_the_page_about_control_flow_do_what_it_says():
