@@ -9,8 +9,8 @@ from pathlib import Path
 
 from docs_blocks import DOCS, all_blocks
 
-from rayflow_dagster.cli.picture import to_picture
-from rayflow_dagster.cli.svg import to_svg
+from rayflow_dagster.compiler.picture import to_picture
+from rayflow_dagster.compiler.svg import to_svg
 from rayflow_dagster.compiler.validator import FlowValidator
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\((images/[\w/-]+\.svg)\)")

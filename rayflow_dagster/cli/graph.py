@@ -4,9 +4,10 @@ as subgraphs, or as an SVG document.
 
 import re
 
+from rayflow_dagster.compiler.picture import Box, Picture, Wire, to_picture
+from rayflow_dagster.compiler.svg import to_svg
+
 from .flows import open_flow
-from .picture import Box, Picture, Wire, to_picture
-from .svg import to_svg
 
 _SHAPES = {"end": ("([", "])"), "branch": ("{", "}"), "step": ("[", "]"), "missing": ("[", "]")}
 # What Mermaid or the HTML that it makes would take for syntax, written as character codes.

@@ -42,6 +42,8 @@ class CompiledFlow:
     connect: Connect | None = None
     """What nodes run on instead of Ray actors."""
     assets: tuple[DeclaredAsset, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Region, or call that is one step -> what it runs, as an SVG document."""
     warnings: tuple[str, ...] = ()
     """What the validator says of it that does not keep it from running."""
 

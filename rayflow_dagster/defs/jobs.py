@@ -25,10 +25,12 @@ from rayflow_dagster.compiler.callees import whole
 from rayflow_dagster.compiler.flat import RETURNED, open_calls
 from rayflow_dagster.compiler.flow import flow_hash, read_flow
 from rayflow_dagster.compiler.graph import GraphBuilder
+from rayflow_dagster.compiler.picture import body_picture
 from rayflow_dagster.compiler.resolved import ResolvedFlow
 from rayflow_dagster.compiler.rules.runs import uncertain_inputs
 from rayflow_dagster.compiler.starts.assets import declared_assets
 from rayflow_dagster.compiler.starts.triggers import declared_triggers
+from rayflow_dagster.compiler.svg import to_svg
 from rayflow_dagster.errors import ValidationError
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from rayflow_dagster.cluster.connection import RaySettings
 
 FLOW_TAG = "rayflow/flow"
+MAX_DRAWN = 60
+"""The most nodes that the picture of a body has."""
 HASH_LENGTH = 16
 """Hex digits of a flow's hash that runs carry: enough to tell flows apart, short enough to read."""
 
@@ -113,6 +117,7 @@ def compile_flow(
         ray_settings=ray_settings,
         connect=connect,
         assets=declared_assets(resolved),
+        pictures=dict(_pictures(resolved, graph)),
         warnings=tuple(validator.warnings),
     )
 
@@ -126,6 +131,15 @@ def _uncertain(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str,
         if is_open(node):
             yield from _uncertain(flow.bodies[node_id], node["body"])
             yield from ((node_id, port) for port in (*node["metadata"]["outputs"], RETURNED))
+
+
+def _pictures(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str, str]]:
+    """(node, picture of what it runs) of each step that runs other nodes, but for too many."""
+    for node_id, node in graph["nodes"].items():
+        if is_open(node):
+            yield from _pictures(flow.bodies[node_id], node["body"])
+        elif "body" in node and len(every_node(node["body"])) <= MAX_DRAWN:
+            yield node_id, to_svg(body_picture(flow, node_id), downwards=True)
 
 
 def build_compiled_job(

@@ -1,5 +1,6 @@
 """Ops: the definition of one Dagster op per drawn node."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,7 @@ def build_op(flow: CompiledFlow, node_id: str) -> OpDefinition:
     """
     node = flow.flat["nodes"][node_id]
     text = json.dumps(_looks(flow, node_id))
-    description = describe(node)
+    description = describe(node, flow.pictures.get(node_id))
     digest = hashlib.sha256((text + description).encode()).hexdigest()[:12]
     name = f"{node['metadata']['class_name']}_{digest}"
     op = _OPS.get(name)
@@ -136,8 +137,10 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
     }
 
 
-def describe(node: GraphNode) -> str:
-    """The label as the author wrote it, then what the node does and its ports."""
+def describe(node: GraphNode, picture: str | None = None) -> str:
+    """The label as the author wrote it, then what the node does and its ports, and what it runs:
+    drawn, if there is a picture, and as a list.
+    """
     metadata = node["metadata"]
     label = node.get("label") or node["id"]
     lines = [f"**{label}**", node.get("description", "")]
@@ -151,14 +154,15 @@ def describe(node: GraphNode) -> str:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")
     if "body" in node:
         lines.append("Runs, in this step:")
+        if picture is not None:  # Dagster's pages show images, and no SVG in the text itself
+            encoded = base64.b64encode(picture.encode()).decode()
+            lines.append(f"![what it runs](data:image/svg+xml;base64,{encoded})")
         lines.append("\n".join(_body_lines(node["body"])))
     return "\n\n".join(line for line in lines if line)
 
 
 def _body_lines(body: ExecutionGraph, indent: str = "") -> Iterator[str]:
-    """The nodes of a body as a Markdown list, each with the exec outputs that lead to it. A list,
-    and no drawing: Dagster's pages draw none.
-    """
+    """The nodes of a body as a Markdown list, each with the exec outputs that lead to it."""
     nodes, start = body["nodes"], body["start_node"]
     into: dict[str, list[str]] = {}
     for edge in body["edges"].values():

@@ -9,8 +9,8 @@ from cli_flows import FIXTURE_FLOWS, flow_with_inputs, write_flow
 from drawing import draw, node
 
 from rayflow_dagster.cli.graph import escape
-from rayflow_dagster.cli.picture import Box, Picture, Wire
-from rayflow_dagster.cli.svg import ranks, to_svg
+from rayflow_dagster.compiler.picture import Box, Picture, Wire
+from rayflow_dagster.compiler.svg import ranks, to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

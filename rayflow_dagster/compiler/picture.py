@@ -1,11 +1,13 @@
-"""What there is to draw of a flow, also of one that breaks rules."""
+"""A flow in, also one that breaks rules; what there is to draw of it, or of one body, out."""
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
-from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.types import EXEC_OUT, FlowData
+
+from .resolved import Edge, Node, ResolvedFlow
+from .spelling import short_name
 
 MAX_LABEL = 60
 
@@ -71,6 +73,31 @@ def to_picture(flow: ResolvedFlow, title: str) -> Picture:
     ends = dict.fromkeys(end for edge in flow.edges for end in (edge.source, edge.target))
     boxes += [Box(end, end, "missing", "missing") for end in ends if end not in flow.nodes]
     return Picture(title, boxes, [_wire(edge) for edge in flow.edges])
+
+
+def body_picture(flow: ResolvedFlow, node_id: str) -> Picture:
+    """What a node of one level of a flow runs: the body of a region, or the flow that it calls."""
+    node, body = flow.nodes[node_id], flow.bodies[node_id]
+    start = None if node.calls else node_id
+    boxes = [*_boxes(body, start, None)]
+    drawn = {box.id for box in boxes}
+    edges = (edge for edge in _edges(body) if edge.joins(drawn))
+    return Picture(node.label or node_id, boxes, [_wire(edge) for edge in edges])
+
+
+def _boxes(level: ResolvedFlow, start: str | None, inside: str | None) -> Iterator[Box]:
+    for node in level.nodes.values():
+        if node.id != start:
+            yield _box(node, None, inside)
+            if node.region_kind is not None:
+                yield from _boxes(level.bodies[node.id], node.id, node.id)
+
+
+def _edges(level: ResolvedFlow) -> Iterator[Edge]:
+    yield from level.edges
+    for node_id, body in level.bodies.items():
+        if level.nodes[node_id].region_kind is not None:
+            yield from _edges(body)
 
 
 def _box(node: Node, position: tuple[float, float] | None, inside: str | None) -> Box:

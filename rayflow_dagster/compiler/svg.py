@@ -1,8 +1,8 @@
 """A flow as an SVG document, at the positions where its author drew the nodes.
 
 Where positions are missing, nodes stand in columns: each to the right of everything that leads to
-it, and of the bodies of regions that lead to it; nodes of one cycle share a column. A body has a
-frame around it.
+it, and of the bodies of regions that lead to it; nodes of one cycle share a column. For a narrow
+place a flow is drawn downwards, in rows instead. A body has a frame around it.
 """
 
 import unicodedata
@@ -17,6 +17,8 @@ from .picture import Box, Picture, Wire, clean
 HEIGHT = 48.0
 MARGIN = 24.0
 COLUMN, ROW = 240.0, 96.0
+GAP = 20.0
+"""Between boxes of one row."""
 CHARACTER = 7.5
 """Width of one Latin letter in the drawing's font."""
 
@@ -40,14 +42,15 @@ _ARROW = (
 )
 
 
-def to_svg(picture: Picture) -> str:
-    """The picture as an SVG document."""
-    positions = _positions(picture)
+def to_svg(picture: Picture, *, downwards: bool = False) -> str:
+    """The picture as an SVG document; ``downwards``, wherever its author drew the nodes."""
+    positions = _in_rows(picture) if downwards else _positions(picture)
     frames = _body_frames(picture, positions)
     left, top, width, height = _frame([*positions.values()], [*frames.values()])
     labels = {box.id: box.label for box in picture.boxes}
     body = [_body_frame(labels[region], frame) for region, frame in frames.items()]
-    body += [_wire(wire, positions) for wire in picture.wires]
+    path = _path_down if downwards else _path
+    body += [_wire(wire, *path(wire, positions)) for wire in picture.wires]
     body += [_box(box, positions[box.id]) for box in picture.boxes]
     return "\n".join(
         [
@@ -107,14 +110,30 @@ def _positions(picture: Picture) -> dict[str, Position]:
     return positions
 
 
-def _in_columns(picture: Picture) -> dict[str, Position]:
+def _ranked(picture: Picture) -> list[list[Box]]:
+    """The boxes that share a column, column by column."""
     columns: defaultdict[int, list[Box]] = defaultdict(list)
     rank = ranks(picture)
     for box in picture.boxes:
         columns[rank[box.id]].append(box)
+    return [boxes for _, boxes in sorted(columns.items())]
+
+
+def _in_rows(picture: Picture) -> dict[str, Position]:
+    positions: dict[str, Position] = {}
+    for row, boxes in enumerate(_ranked(picture)):
+        widths = [_width(box) for box in boxes]
+        left = -(sum(widths) + GAP * (len(boxes) - 1)) / 2
+        for box, width in zip(boxes, widths, strict=True):
+            positions[box.id] = left, row * ROW, width
+            left += width + GAP
+    return positions
+
+
+def _in_columns(picture: Picture) -> dict[str, Position]:
     positions: dict[str, Position] = {}
     left = 0.0
-    for _, boxes in sorted(columns.items()):
+    for boxes in _ranked(picture):
         for row, box in enumerate(boxes):
             positions[box.id] = (left, (row - (len(boxes) - 1) / 2) * ROW, _width(box))
         left += max(COLUMN, max(_width(box) for box in boxes) + 80)
@@ -174,19 +193,36 @@ def _box(box: Box, position: Position) -> str:
     )
 
 
-def _wire(wire: Wire, positions: dict[str, Position]) -> str:
+def _path(wire: Wire, positions: dict[str, Position]) -> tuple[str, float, float]:
+    """The path of a wire from the right of a box to the left of another, and its middle."""
     source, target = positions[wire.source], positions[wire.target]
     offset = -8 if wire.is_exec else 8
     x1, y1 = source[0] + source[2], source[1] + HEIGHT / 2 + offset
     x2, y2 = target[0], target[1] + HEIGHT / 2 + offset
     bend = max(40.0, abs(x2 - x1) / 2)
     path = f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
+    return path, (x1 + x2) / 2, (y1 + y2) / 2 - 5
+
+
+def _path_down(wire: Wire, positions: dict[str, Position]) -> tuple[str, float, float]:
+    """The same from below a box to the top of another."""
+    source, target = positions[wire.source], positions[wire.target]
+    offset = -8 if wire.is_exec else 8
+    x1, y1 = source[0] + source[2] / 2 + offset, source[1] + HEIGHT
+    x2, y2 = target[0] + target[2] / 2 + offset, target[1]
+    bend = max(20.0, abs(y2 - y1) / 2)
+    path = f"M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}"
+    return path, (x1 + x2) / 2, (y1 + y2) / 2
+
+
+def _wire(wire: Wire, path: str, x: float, y: float) -> str:
+    """A wire along a path with this middle."""
     kind = "exec" if wire.is_exec else "data"
     arrow = ' marker-end="url(#arrow)"' if wire.is_exec else ""
     line = f'<path class="{kind}" d="{path}"{arrow}/>'
     # A data edge tells its ports when pointed at; the name of a branch is always shown.
     about = f"<title>{_text(wire.label)}</title>" if wire.label else ""
-    named = _wire_name(wire.label, (x1 + x2) / 2, (y1 + y2) / 2 - 5) if wire.is_exec else ""
+    named = _wire_name(wire.label, x, y) if wire.is_exec else ""
     return f"<g>{about}{line}{named}</g>"
 
 
