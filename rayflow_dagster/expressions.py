@@ -15,7 +15,7 @@ from typing import Any
 
 from .encodable import encodable
 from .errors import ExpressionError
-from .port_types import PortType, accepts, parse_type
+from .port_types import PortType, accepts, fits, parse_type
 from .secrets.references import Secret
 from .suggest import did_you_mean, listed
 
@@ -39,6 +39,7 @@ _RESERVED = frozenset({
 })  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+_TOO_MANY = "maximum number of ERROR issues exceeded"
 _CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _UNDECLARED = re.compile(r"undeclared reference to '(.+)' \(in container ''\)")
 _OVERLOAD = re.compile(
@@ -47,6 +48,12 @@ _OVERLOAD = re.compile(
 )
 _BASIC = {"int": "int", "float": "double", "str": "string", "bool": "bool", "None": "null_type"}
 _KEYS = frozenset({"int", "str", "bool"})
+_GIVEN = {
+    "INT": "int", "UINT": "int", "DOUBLE": "float", "STRING": "str", "BOOL": "bool",
+    "NULL": "None", "LIST": "list", "MAP": "dict", "<": "[", ">": "]",
+}  # fmt: skip
+"""The port types of what an expression gives; of a type that is not here, any value may come."""
+_NOT_GIVEN = re.compile(r"\b(BYTES|TIMESTAMP|DURATION|TYPE)\b")
 _INT = range(-(2**63), 2**63)
 _BOOL = PortType("bool")
 
@@ -113,10 +120,60 @@ def _compiled(
         program = _environment(tuple((name, types[name]) for name in used)).compile(text)
     except RuntimeError as error:  # the library's one class for all
         return tuple(dict.fromkeys(_problems(str(error), text, types)))
-    returned = program.return_type().name().lower()
-    if gives != "any" and returned not in ("dyn", _cel(parse_type(gives))):
-        return (Problem(f"it gives {returned}, not {_cel(parse_type(gives))}"),)
+    returned = program.return_type().name()
+    if unknown := _NOT_GIVEN.search(returned):
+        told = f"it gives a value of type {unknown[0].lower()}, which no port takes"
+        return (Problem(f"{told}; make a text of it with string()"),)
+    kind = re.sub(r"\w+|[<>]", lambda word: _GIVEN.get(word[0], "any"), returned)
+    if not fits(parse_type(kind), parse_type(gives)):
+        return (Problem(f"it gives {kind}, not {gives}"),)
     return Expression(text, used, gives, program)
+
+
+@lru_cache(maxsize=1024)
+def names_in(text: str) -> tuple[str, ...]:
+    """The names whose values an expression reads, as the library finds them: not those of fields,
+    functions and its own variables. None of a text that is no expression.
+    """
+    known: list[str] = []
+    has_more = len(text) <= MAX_LENGTH and encodable(text) == text and "\0" not in text
+    while has_more:
+        has_more = False
+        try:
+            _environment(tuple((name, "any") for name in known)).compile(text)
+        except RuntimeError as error:
+            found = dict.fromkeys(_undeclared(str(error), text))
+            missing = [name for name in found if name not in known and not name_problem(name)]
+            known += missing
+            has_more = bool(missing) and _TOO_MANY in str(error)
+    return tuple(known)
+
+
+def _undeclared(told: str, text: str) -> Iterator[str]:
+    for line, column, what in _PLACE.findall(told):
+        undeclared = _UNDECLARED.fullmatch(what)
+        at = Problem("", int(line), int(column))
+        if undeclared and not _is_call(text, at, undeclared[1]):
+            yield undeclared[1].removeprefix(".").partition(".")[0]
+
+
+def _is_call(text: str, at: Problem, name: str) -> bool:
+    """Whether an undeclared name is that of a function: its place is the bracket behind it. That
+    of ``a.b`` in ``has(a.b)`` is the bracket before it.
+    """
+    called = re.search(r"(\w+)\s*$", _until(text, at))
+    is_has = "." in name and called is not None and called[1] == "has"
+    is_name = called is not None and called[1] == name.rpartition(".")[2]
+    return _stands_at_bracket(text, at) and is_name and not is_has
+
+
+def _until(text: str, at: Problem) -> str:
+    """The line of a place, up to it."""
+    return text.split("\n")[at.line - 1][: at.column - 1]
+
+
+def _stands_at_bracket(text: str, at: Problem) -> bool:
+    return text.split("\n")[at.line - 1][at.column - 1 : at.column] == "("
 
 
 def expression_problems(text: Any, names: Mapping[str, str]) -> list[str]:
@@ -151,6 +208,7 @@ def name_problem(name: str) -> str | None:
     return f"'{name}' is a word of the language of expressions" if name in _RESERVED else None
 
 
+@lru_cache(maxsize=64)
 def _environment(names: tuple[tuple[str, str], ...]) -> Any:
     from cel_expr_python import cel  # local: few processes evaluate, and it is large
     from cel_expr_python.ext import ext_math, ext_strings
@@ -185,12 +243,13 @@ def _explained(at: Problem, what: str, text: str, names: Mapping[str, str]) -> P
     if undeclared is None:
         return Problem(_plain_words(what), at.line, at.column)
     name = undeclared[1]
-    line = text.split("\n")[at.line - 1]
-    if line[at.column - 1 : at.column] == "(":
+    if _is_call(text, at, name):
         hint = did_you_mean(name, FUNCTIONS)
         return Problem(f"there is no function '{name}'{hint}", at.line, at.column)
     # Of a.b.c the library tells the place of the last dot.
     column = at.column - len(name.rpartition(".")[0])
+    if _stands_at_bracket(text, at):
+        column = at.column + 1
     head = name.partition(".")[0]
     known = f"'{head}' is not known here (known: {listed(names)})"
     return Problem(known + did_you_mean(head, names), at.line, column)
@@ -237,9 +296,22 @@ def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
     value = found.plain_value()
     if found.type().name() == "ERROR":
         raise ExpressionError(expression.text, _plain_words(str(value)))
-    if expression.gives == "bool" and not isinstance(value, bool):
-        raise ExpressionError(expression.text, f"it gave {_class_of(value)}, not bool")
-    return value
+    try:
+        _Copy().of(value)  # what no expression can read, none gives
+    except ValueError as problem:
+        raise ExpressionError(expression.text, f"what it gives {problem}") from None
+    if not accepts(parse_type(expression.gives), value):
+        told = f"it gave {_class_of(value)}, not {expression.gives}"
+        raise ExpressionError(expression.text, told)
+    return _in_order(value)
+
+
+def _in_order(value: Any) -> Any:
+    """The value with the keys of dicts sorted: the library's have another order in each process."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: (isinstance(key, str), key))
+        return {key: _in_order(value[key]) for key in keys}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def _taken(text: str, name: str, values: Mapping[str, Any]) -> Any:

@@ -11,7 +11,13 @@ from cel_expr_python.ext import ext_strings
 
 from rayflow_dagster import expressions
 from rayflow_dagster.errors import ExpressionError
-from rayflow_dagster.expressions import Expression, Problem, compile_expression, evaluate
+from rayflow_dagster.expressions import (
+    Expression,
+    Problem,
+    compile_expression,
+    evaluate,
+    names_in,
+)
 from rayflow_dagster.secrets.references import Secret
 
 NAMES = {
@@ -96,6 +102,14 @@ def test_the_library_cuts_a_text_at_nul_and_refuses_half_characters_badly():
         program.eval(data={"x": "\ud800"})
 
 
+def test_the_library_tells_twenty_mistakes_and_that_there_are_more():
+    names = ", ".join(f"name{number}" for number in range(30))
+    with pytest.raises(RuntimeError) as raised:
+        environment().compile(f"[{names}]")
+    assert "undeclared reference to 'name19'" in str(raised.value)
+    assert "maximum number of ERROR issues exceeded: 20" in str(raised.value)
+
+
 def test_the_library_takes_a_bool_for_a_number():
     assert environment().compile("n + 1").eval(data={"n": True}).value() == 2
 
@@ -125,6 +139,10 @@ def test_the_library_takes_a_bool_for_a_number():
         ("n ? 1 : 2", "column 3: what stands before ? must be bool, not int"),
         ("b ? 1 : 'x'", "column 3: '? :' does not take bool, int, string"),
         ("!n", "column 1: '!' does not take int"),
+        ("has(it.key) && has(m.key)", "column 5: 'it' is not known here (known: b, bare, d, l, m, "
+                                      "maybe, n, s, table, x)"),
+        ("has(it.has)", "column 5: 'it' is not known here (known: b, bare, d, l, m, maybe, n, s, "
+                        "table, x)"),
         ("l.foo", "column 2: expression of type 'list(int)' cannot be the operand of a select "
                   "operation"),
         ("n >", "column 4: mismatched input '<EOF>'"),
@@ -160,6 +178,47 @@ def test_such_a_name_does_no_harm_where_it_is_not_used():
     made = compile_expression("n > 1", {"n": "int", "two words": "int", "for": "str"})
     assert isinstance(made, Expression)
     assert made.names == ("n",)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("order.total * 1.5", ["order"]),
+        ("'order.total' + b'x'", []),
+        ("xs.map(x, x * y + z.x)", ["xs", "y", "z"]),
+        ("xs.all(x, x > 1) && x == 1", ["xs", "x"]),
+        ("{key: value}[has(it.key) ? int(s) : size(t)]", ["key", "value", "it", "s", "t"]),
+        ("math.greatest(n, int(s)) + s.size()", ["n", "s"]),
+        ("nope(a) + .b\n+ c", ["a", "b", "c"]),
+        (f"[{', '.join(f'v{at}' for at in range(45))}]", [f"v{at}" for at in range(45)]),
+        ("1 +", []),
+        ("a\0", []),
+        ("a" * 1001, []),
+    ],
+)
+def test_the_names_that_an_expression_reads(text, names):
+    assert list(names_in(text)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "gives", "told"),
+    [
+        ("n + 1", "float", []),
+        ("n + 1", "int | None", []),
+        ("x", "str", []),
+        ("[1, 'a']", "list[int]", []),
+        ("{'a': [d]}", "dict[str, list[float]]", []),
+        ("l.map(i, string(i))", "list[int]", ["it gives list[str], not list[int]"]),
+        ("{s: n}", "dict[str, str]", ["it gives dict[str, int], not dict[str, str]"]),
+        ("null", "int", ["it gives None, not int"]),
+        ("type(n)", "any", ["it gives a value of type type, which no port takes; make a text of "
+                            "it with string()"]),
+        ("[b'x']", "any", ["it gives a value of type bytes, which no port takes; make a text of "
+                           "it with string()"]),
+    ],
+)  # fmt: skip
+def test_an_expression_must_give_what_is_asked_for(text, gives, told):
+    assert (problems(text, gives) if told else bool(compiled(text, gives))) == (told or True)
 
 
 def test_a_condition_must_give_a_bool():
@@ -223,6 +282,10 @@ def test_an_expression_gives_its_value(text, values, wanted):
         ("x.all(i, true)", {"x": [0] * 10_001},
          "it takes too many steps: it may go through ten thousand items in all"),
         ("n", {}, "'n' has no value"),
+        ("dyn(b'a')", {"b": True}, "what it gives has bytearray, which no expression can read"),
+        ("x.map(i, s)", {"x": [0] * 200, "s": "a" * 1000},
+         "what it gives is too large for an expression: it has more than 100,000 items and "
+         "characters"),
         ("x", {"x": object()}, "'x' has object, which no expression can read"),
         ("x", {"x": {1, 2}}, "'x' has set, which no expression can read"),
         ("x", {"x": Decimal(1)}, "'x' has decimal.Decimal, which no expression can read"),
@@ -257,6 +320,14 @@ def test_a_value_that_is_nested_too_deep_is_refused():
     assert value_of("size(x)", x=value) == 1
     with pytest.raises(ExpressionError, match="'x' is nested deeper than 100 levels"):
         value_of("size(x)", x=[value])
+
+
+def test_the_keys_of_a_dict_that_an_expression_gives_are_sorted():
+    names = [f"k{number:02}" for number in range(20)]
+    given = value_of("[{'x': x, 'a': {2: 1, 'z': 2, 1: 3, true: 4}}]", x=dict.fromkeys(names[::-1]))
+    assert list(given[0]) == ["a", "x"]
+    assert list(given[0]["x"]) == names
+    assert list(given[0]["a"])[-1] == "z"
 
 
 def test_an_expression_changes_no_value():
