@@ -220,13 +220,15 @@ class SecretError(RayflowError):
 
 
 class ExpressionError(RayflowError):
-    """An expression has no value: it divides by zero, reads what it cannot take, and the like."""
+    """An expression has no value: it divides by zero, reads what it cannot take, and the like.
+    ``where`` is what its text begins with, to tell the place of the expression.
+    """
 
-    def __init__(self, expression: str, reason: str | None = None) -> None:
+    def __init__(self, expression: str, reason: str | None = None, where: str = "") -> None:
         if reason is None:
             expression, reason, text = "", expression, expression
         else:
-            text = f"the expression '{expression}' has no value: {reason}"
+            text = f"{where}the expression '{expression}' has no value: {reason}"
         self.expression = expression
         self.reason = reason
         super().__init__(text)

@@ -270,13 +270,14 @@ class FlowOrchestrator:
             )
         )
 
-    def inputs_of_call(self, node_id: str, state: ExecutionState) -> dict[str, Any]:
+    async def inputs_of_call(self, node_id: str, state: ExecutionState) -> dict[str, Any]:
         """What a node that calls a flow hands to its START; arguments as of ``run_node``.
 
         Raises:
             DataNotAvailableError: a required input has no value.
+            ExpressionError: an expression has no value.
         """
-        return self._require_runner().of(node_id).inputs_of(node_id, state)
+        return await self._require_runner().of(node_id).inputs_of(node_id, state)
 
     async def _execution_loop(self, start_inputs: dict[str, Any]) -> dict[str, Any]:
         """Run the flow that ``_initialize`` took: plan on every completion, until nothing runs and

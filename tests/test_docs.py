@@ -156,6 +156,16 @@ REGIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"path": "data/gone.json"}, {"error": {"type": "FileNotFoundError", "node_id": "read"}}),
     ({"lines": ["a b", "", "c", "END", "d"]}, {"words": [["a", "b"], ["c"]]}),
     ({"amounts": [1.0, 2.0, 3.0]}, {"total": 6.0, "steps": [1.0, 3.0, 6.0]}),
+    (
+        {"prices": [1.0, 0.0, 2.0], "country": "pt"},
+        {
+            "taxed": [1.0, 2.2],
+            "lines": [
+                '{\n  "number": 1,\n  "price": 1.0\n}',
+                '{\n  "number": 2,\n  "price": 2.0\n}',
+            ],
+        },
+    ),
 ]
 """Inputs of the flows with regions on the page about control flow, in its order, and the result."""
 

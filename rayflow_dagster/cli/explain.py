@@ -147,6 +147,11 @@ def _waits(node: Explained) -> Iterator[str]:
             f"Where {sources} brings nothing for its input '{port}', the constant or default "
             "stands in."
         )
+    for port, text in node.computed.items():
+        yield (
+            f"Its input '{port}' is what {text!r} gives, which the run's process works out when it "
+            "is about to run."
+        )
     if node.from_outside:
         yield f"What it reads from {_names(node.from_outside)} is there before its body begins."
 

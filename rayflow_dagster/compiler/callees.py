@@ -260,7 +260,8 @@ def _returned(flow: ResolvedFlow) -> dict[str, str]:
     kinds: dict[str, list[str]] = {}
     for node in flow.returns:
         wired = flow.wired_inputs(node.id)
-        for name, declared in node.inputs.items():
+        for name in node.own_inputs:
+            declared = node.inputs[name]
             brought = [brought_type(flow, edge) or "any" for edge in wired.get(name, ())]
             found = [declared] if declared != "any" or not brought else brought
             kinds.setdefault(name, []).extend(found)

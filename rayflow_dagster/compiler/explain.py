@@ -79,6 +79,8 @@ class Explained:
     """The nodes of its own body, or of the drawing, that have to settle first."""
     waits_unwired: tuple[str, ...]
     """Those of ``waits_for`` from which no wire leads to it, nor to what is in its body."""
+    computed: Mapping[str, str]
+    """The inputs whose value an expression gives, with that."""
     from_outside: tuple[str, ...]
     """The nodes outside of its body that it reads from."""
     stands_in: Mapping[str, tuple[End, ...]]
@@ -198,6 +200,7 @@ class _Explainer:
             ended_by=tuple(self._ended_by(level, node_id)),
             waits_for=tuple(waits),
             waits_unwired=tuple(each for each in waits if each not in wired),
+            computed={port: each.text for port, each in node.computed.items()},
             from_outside=tuple(self._from_outside(node_id)),
             stands_in={
                 port: _ends(edges)

@@ -85,11 +85,10 @@ def _nodes(graph: ExecutionGraph) -> Iterator[tuple[str, GraphNode]]:
         body = node["body"]
         for inner_id, inner in _nodes(body):
             if inner_id == body["start_node"]:
-                start = _with_ports(inner, inputs=inner["metadata"]["outputs"])
+                start = _with_ports(inner, inputs=node["metadata"]["inputs"])
                 yield inner_id, {**start, "values": node.get("values", {})}
             elif inner_id in body["return_nodes"]:
-                outputs = {**inner["metadata"]["inputs"], RETURNED: "str"}
-                yield inner_id, _with_ports(inner, outputs=outputs)
+                yield inner_id, _with_ports(inner, outputs=_given(node, inner))
             else:
                 yield inner_id, inner
         taken = {**node["metadata"]["outputs"], RETURNED: "str"}
@@ -97,6 +96,13 @@ def _nodes(graph: ExecutionGraph) -> Iterator[tuple[str, GraphNode]]:
         # Of several RETURNs only one brings its values: each of them may be absent.
         absent = dict.fromkeys(taken)
         yield node_id, _with_ports(cast(GraphNode, last), inputs=taken, defaults=absent)
+
+
+def _given(call: GraphNode, returned: GraphNode) -> dict[str, str]:
+    """What a RETURN of a called flow gives to the call: what it takes, and that it was reached."""
+    inputs, outputs = returned["metadata"]["inputs"], call["metadata"]["outputs"]
+    taken = {name: kind for name, kind in inputs.items() if name in outputs}
+    return {**taken, RETURNED: "str"}
 
 
 def _with_ports(node: GraphNode, **ports: Any) -> GraphNode:
@@ -114,7 +120,7 @@ def _edges(graph: ExecutionGraph) -> Iterator[tuple[str, GraphEdge]]:
         body = node["body"]
         yield from _edges(body)
         for returned in body["return_nodes"]:
-            for port in (*body["nodes"][returned]["metadata"]["inputs"], RETURNED):
+            for port in _given(node, body["nodes"][returned]):
                 edge_id = f"{returned}.{port} of {node_id}"
                 yield edge_id, _handed_on(returned, port, node_id)
 

@@ -1,10 +1,13 @@
 """The graph of a body in, whether one worker can run all of it by one call, or why not, out."""
 
+from rayflow_dagster.computed import Computed
 from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.types import ExecutionGraph, GraphNode, RegionSpec
 
 from .ports import VARIABLE_CLASSES_PACKAGE
 from .registry import BUILTIN_PACKAGE
+
+_HAS_EXPRESSION = "has an expression, which only the run's own process is sure to be able to read"
 
 
 def is_fused(body: ExecutionGraph, spec: RegionSpec) -> bool:
@@ -42,12 +45,10 @@ def _why_not(node: GraphNode) -> str | None:
     control = CONTROL_NODES.get(node["class_path"])
     if retry and retry["delay"]:
         return "waits between its attempts, which would keep the worker from other work"
+    if any(isinstance(value, Computed) for value in node.get("values", {}).values()):
+        return _HAS_EXPRESSION
     if "body" in node:
-        if not node["region"]["fused"]:
-            return "has a body that is not fused itself"
-        if node["region"].get("call", {}).get("own"):
-            return "calls a flow with variables of its own"
-        return "waits between its iterations" if node["region"]["interval"] else None
+        return _why_not_within(node["region"])
     if node["class_path"].startswith(VARIABLE_CLASSES_PACKAGE):
         return "uses a variable, which may be kept in the run's own process"
     if node.get("resident"):
@@ -57,8 +58,17 @@ def _why_not(node: GraphNode) -> str | None:
     if node["metadata"].get("is_async"):
         return "is async, so it runs on the event loop that all async nodes share"
     if control is not None and not control.runs_anywhere:
-        return "has an expression, which only the run's own process is sure to be able to read"
+        return _HAS_EXPRESSION
     return None
+
+
+def _why_not_within(spec: RegionSpec) -> str | None:
+    """What keeps a region, or a call of a flow, from running in the body of another."""
+    if not spec["fused"]:
+        return "has a body that is not fused itself"
+    if "call" in spec and spec["call"]["own"]:
+        return "calls a flow with variables of its own"
+    return "waits between its iterations" if spec["interval"] else None
 
 
 def _side_by_side(body: ExecutionGraph) -> list[str]:

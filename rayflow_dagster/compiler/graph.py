@@ -23,12 +23,12 @@ from rayflow_dagster.types import (
 )
 
 from .callees import levelled
+from .expression_wires import placed_with_expressions
 from .flow import canonicalize
 from .fusing import is_fused
 from .loader import builtin_registry
 from .options import node_options
 from .ports import complete_metadata
-from .regions import placed
 from .registry import NodeRegistry, NodeRoot
 from .resolved import Edge, Node, ResolvedFlow, resolve, topological_order
 from .spelling import class_path_of
@@ -117,7 +117,7 @@ class GraphBuilder:
             return self._by_path.get(class_path) or builtin_registry().metadata(class_path)
 
         canonical = canonicalize(flow_data, self._registry, lookup)
-        return levelled(placed(resolve(canonical, lookup)))
+        return levelled(placed_with_expressions(resolve(canonical, lookup), lookup))
 
     def _build_dependency_graph(self, flow_data: FlowData) -> dict[str, list[str]]:
         """Node id -> the ids of the nodes that it waits for, over both kinds of edge or none."""
@@ -245,7 +245,7 @@ def _graph_node(
         "dependencies": dependencies,
         "dependents": dependents,
         "label": node.label or _title(node.id),
-        "values": secrets_in({**with_secrets, **values}),
+        "values": {**secrets_in({**with_secrets, **values}), **node.computed},
         "description": node.data.get("description") or metadata.get("description", ""),
         "handles_error": flow.handles_error(node.id),
         **cast(GraphNode, {} if join is None else {"join": join}),

@@ -211,6 +211,14 @@ def placed(flow: ResolvedFlow) -> ResolvedFlow:
     return _with_item_types(made, order)
 
 
+def where_needed(flow: ResolvedFlow) -> Mapping[str, Scope]:
+    """Of a flow with its bodies: data-driven node -> the innermost body that all are in that need
+    its values.
+    """
+    order = flow.order if flow.is_acyclic else _order_of_cyclic(flow)
+    return _Placing(flow, dict(flow.scopes)).users(order)
+
+
 def _order_of_cyclic(flow: ResolvedFlow) -> list[str]:
     """Every node, most behind their sources; an edge that closes a circle counts for nothing."""
     order: list[str] = []
@@ -463,7 +471,7 @@ def _inside(node: Node, level: _Level) -> Node:
         "exec_fires": "one",
     }
     metadata = cast(NodeMetadata, {**cast(NodeMetadata, node.metadata), **ports})
-    return replace(node, class_path=START_CLASS, metadata=metadata, values={}, data={})
+    return replace(node, class_path=START_CLASS, metadata=metadata, values={}, data={}, computed={})
 
 
 def _spec(flow: ResolvedFlow, node: Node, level: _Level) -> RegionSpec:

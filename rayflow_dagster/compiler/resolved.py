@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
+from rayflow_dagster.computed import Computed
 from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
@@ -80,6 +81,8 @@ class Node:
     metadata: NodeMetadata | None
     values: Mapping[str, Any]
     data: Mapping[str, Any] = field(repr=False)
+    computed: Mapping[str, Computed] = field(default_factory=dict, repr=False)
+    """Those of ``values`` that expressions give."""
 
     @property
     def is_start(self) -> bool:
@@ -142,6 +145,12 @@ class Node:
     @property
     def inputs(self) -> Mapping[str, str]:
         return self.metadata["inputs"] if self.metadata else {}
+
+    @property
+    def own_inputs(self) -> list[str]:
+        """The inputs but for those that are there for expressions alone."""
+        extra = {port for each in self.computed.values() for port in each.extra}
+        return [name for name in self.inputs if name not in extra]
 
     @property
     def outputs(self) -> Mapping[str, str]:

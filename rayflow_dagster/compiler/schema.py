@@ -42,7 +42,9 @@ class NodeValues(_Documented):
     """What a node is given in the flow."""
 
     constantValues: dict[str, Any] | None = Field(  # noqa: N815 - the JSON's spelling
-        default=None, description="Values for its constants, and for inputs that are not wired."
+        default=None,
+        description="Values for its constants, and for inputs that are not wired. That of an input "
+        'may be what an expression gives: {"$expr": "total * 1.2"}.',
     )
     inputs: dict[str, str | Port | None] | None = Field(
         default=None,

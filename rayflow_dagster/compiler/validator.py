@@ -9,12 +9,24 @@ from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationErr
 from rayflow_dagster.types import FLOW_CLASS, FlowData, NodeMetadata
 
 from .callees import Callees, FlowFolder, levelled
+from .expression_wires import placed_with_expressions
 from .findings import Finding
 from .flow import canonicalize
 from .loader import NodeLoader
-from .regions import by_level, placed
+from .regions import by_level
 from .resolved import Callee, Node, ResolvedFlow, resolve
-from .rules import assets, control, options, regions, runs, secrets, structure, triggers, values
+from .rules import (
+    assets,
+    control,
+    expressions,
+    options,
+    regions,
+    runs,
+    secrets,
+    structure,
+    triggers,
+    values,
+)  # fmt: skip
 from .rules.process_check import process_problem
 
 Rule = Callable[[ResolvedFlow], Iterable[Finding]]
@@ -101,6 +113,7 @@ class FlowValidator:
             *options.OPTIONS,
             *values.VALUES,
             *control.CONTROL,
+            *expressions.EXPRESSIONS,
             regions.region_settings,
             *assets.ASSETS,
         )
@@ -151,7 +164,8 @@ class FlowValidator:
         return canonicalize(flow_data, self.node_loader.registry, self._lookup)
 
     def _resolved(self, canonical: FlowData, callees: Mapping[str, Callee]) -> ResolvedFlow:
-        return placed(resolve(canonical, self._lookup, self.settings, callees))
+        resolved = resolve(canonical, self._lookup, self.settings, callees)
+        return placed_with_expressions(resolved, self._lookup)
 
     def _first_error(self, flow: ResolvedFlow) -> str | None:
         errors = (found.message for found in self._check(flow) if found.severity == "error")
@@ -191,7 +205,7 @@ class FlowValidator:
             problem = self.node_loader.metadata_problem(node.class_path)
         except NodeLoadError as error:
             return str(error)
-        return problem or process_problem(node_class, list(node.inputs))
+        return problem or process_problem(node_class, node.own_inputs)
 
     def _check_single_start(self, flow_data: FlowData) -> list[str]:
         """Ensure exactly one START node exists."""

@@ -101,19 +101,21 @@ def _run(
         session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
     arrived = _arrived(session.flow, node_id, inputs)
     is_region, ports = "body" in session.flow.flat["nodes"][node_id], session.flow.ports[node_id]
-    if node_id in session.flow.calls:
-        return begun_call(session, node_id, arrived)
     if node_id in session.flow.calls.values():
         return ended_call(session, node_id, arrived)
-    running = session.orchestrator.run_node(
-        node_id,
-        session.state(node_id, arrived),
-        attempt=context.retry_number,
-        start_inputs=given,
-        store_in=_store_in(session, node_id),
-        tell=partial(_tell_on_the_way, context),
-        progress=session.progress_of(node_id) if is_region else None,
-    )
+    running: Any
+    if node_id in session.flow.calls:
+        running = begun_call(session, node_id, arrived)
+    else:
+        running = session.orchestrator.run_node(
+            node_id,
+            session.state(node_id, arrived),
+            attempt=context.retry_number,
+            start_inputs=given,
+            store_in=_store_in(session, node_id),
+            tell=partial(_tell_on_the_way, context),
+            progress=session.progress_of(node_id) if is_region else None,
+        )
     stepping = steps(running)
     while True:
         try:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rayflow_dagster.compiler.flat import RETURNED
 from rayflow_dagster.engine.executor import error_result, success_result
-from rayflow_dagster.errors import DataNotAvailableError
 from rayflow_dagster.types import NodeResult, every_node
 from rayflow_dagster.values.stored import StoredValue
 
@@ -18,12 +17,12 @@ Arrived = dict[tuple[str, str], Any]
 """(node, output) -> the value of it that a step's input has brought."""
 
 
-def begun_call(session: RunSession, start: str, arrived: Arrived) -> NodeResult:
+async def begun_call(session: RunSession, start: str, arrived: Arrived) -> NodeResult:
     """START of a flow that is called openly: it gives what its call hands to it."""
     call = session.flow.calls[start]
     try:
-        values = session.orchestrator.inputs_of_call(call, session.state(call, arrived))
-    except DataNotAvailableError as error:
+        values = await session.orchestrator.inputs_of_call(call, session.state(call, arrived))
+    except Exception as error:  # a value did not come or was lost, or an expression has none
         return error_result(start, error)
     fired = [*session.flow.ports[start].exec_outputs][:1]
     return _handed_on(session, success_result(start, values, fired), arrived)

@@ -24,6 +24,7 @@ from dagster import (
 )
 
 from rayflow_dagster.compiler.spelling import short_name
+from rayflow_dagster.computed import Computed
 from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.secrets.references import KEY
 from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode
@@ -149,6 +150,9 @@ def describe(node: GraphNode, picture: str | None = None) -> str:
         if ports:
             listed = ", ".join(f"`{name}`: {kind}" for name, kind in ports.items())
             lines.append(f"{title}: {listed}.")
+    for port, value in node.get("values", {}).items():
+        if isinstance(value, Computed):
+            lines.append(f"`{port}` is what the expression `{value.text}` gives.")
     branches = [name for name in metadata.get("exec_outputs", ()) if name != "exec_out"]
     if branches:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")

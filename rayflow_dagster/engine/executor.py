@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from rayflow_dagster.control_nodes import decided
 from rayflow_dagster.errors import (
-    DataNotAvailableError,
     InvalidInputsError,
     NodeExecutionError,
     message_of,
@@ -23,6 +22,7 @@ from rayflow_dagster.timing import times_of
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
 from rayflow_dagster.variables.calls import Call, Calls
 
+from .computing import all_inputs
 from .gatherer import DataGatherer
 from .inputs import checked_inputs
 from .iteration import Iteration, SomeIterations
@@ -105,9 +105,10 @@ class NodeExecutor:
         if graph["nodes"][node_id]["metadata"].get("is_control"):
             return await self._decided(node_id, execution_state)
         try:
-            inputs = self.gatherer.gather_inputs(node_id, execution_state)
-        except DataNotAvailableError as error:
-            return self._handle_execution_error(node_id, error)
+            inputs = await self._inputs(node_id, execution_state)
+        except Exception as error:  # nothing wired came, or an expression has no value
+            # Its traceback would keep what the expression read alive.
+            return self._handle_execution_error(node_id, error.with_traceback(None))
         try:
             asked, answered = time.monotonic(), list[float]()
             sent = self.actors.dispatch(node_id, inputs, store_in, self.calls)
@@ -126,6 +127,9 @@ class NodeExecutor:
             details["times"] = times
         return result
 
+    async def _inputs(self, node_id: str, execution_state: ExecutionState) -> dict[str, Any]:
+        return await all_inputs(self.gatherer, self.actors.fetch, node_id, execution_state)
+
     def _start_values(self, node_id: str, execution_state: ExecutionState) -> NodeResult:
         """Run START: the flow's inputs, checked, are its outputs."""
         cache = execution_state["data_cache"].items()
@@ -141,7 +145,7 @@ class NodeExecutor:
         opens none: whoever runs the body takes what leaves it.
         """
         try:
-            inputs = self.gatherer.gather_inputs(node_id, execution_state)
+            inputs = await self._inputs(node_id, execution_state)
             if "kept" in self.gatherer.graph:
                 return success_result(node_id, inputs, [])
             asked = time.monotonic()
@@ -157,7 +161,7 @@ class NodeExecutor:
         node = self.gatherer.graph["nodes"][node_id]
         inputs: dict[str, Any] = {}
         try:
-            inputs = self.gatherer.gather_inputs(node_id, execution_state)
+            inputs = await self._inputs(node_id, execution_state)
             inputs = await Done(self.actors.fetch(inputs))
             return success_result(node_id, {}, decided(node, inputs))
         except Exception as error:  # as above, or the node itself fails

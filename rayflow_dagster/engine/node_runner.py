@@ -16,6 +16,7 @@ from rayflow_dagster.types import (
 )
 from rayflow_dagster.variables.calls import Call, Calls
 
+from .computing import all_inputs
 from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
@@ -102,13 +103,14 @@ class NodeRunner:
             self._bodies[call_id] = NodeRunner.of_body(graph, self.actors, (*self.calls, call))
         return self._bodies[call_id]
 
-    def inputs_of(self, call_id: str, state: ExecutionState) -> dict[str, Any]:
+    async def inputs_of(self, call_id: str, state: ExecutionState) -> dict[str, Any]:
         """What a node that calls a flow hands to its START.
 
         Raises:
             DataNotAvailableError: a required input has no value.
+            ExpressionError: an expression has no value.
         """
-        return self._executor.gatherer.gather_inputs(call_id, state)
+        return await all_inputs(self._executor.gatherer, self.actors.fetch, call_id, state)
 
     async def run_node(
         self,
@@ -187,13 +189,24 @@ class NodeRunner:
         _take_values(iteration, spec, state["data_cache"])
         if reached is not None and "call" in spec:
             iteration.ended_by = spec["call"]["exits"][reached]
-            iteration.brought = self._executor.gatherer.gather_inputs(reached, state)
+            iteration.brought = self._brought(reached, iteration, state)
         elif reached is not None:
             breaks = self.graph["nodes"][reached]["class_path"] == BREAK_CLASS
             # A group that was left has said so before what hangs on its `always` came to an end.
             iteration.ended_by = left_by or ("break" if breaks else "continue")
         iteration.seconds = time.monotonic() - began
         return iteration
+
+    def _brought(self, reached: str, iteration: Iteration, state: ExecutionState) -> dict[str, Any]:
+        """What a RETURN was given, as it is stored where it is."""
+        result = state["node_states"][reached]["result"]
+        brought = dict(result["outputs"]) if result is not None else {}
+        for edge in self.graph["edges"].values():
+            source = edge["source"], edge["source_handle"]
+            port = edge["target_handle"]
+            if edge["target"] == reached and port in brought and source in iteration.stored:
+                brought[port] = iteration.stored[source]
+        return brought
 
     def _folders(self, store_in: str) -> dict[str, str]:
         """The folder of each node with a value that is read when an iteration has ended."""

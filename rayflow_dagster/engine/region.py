@@ -41,6 +41,7 @@ from rayflow_dagster.values.preview import preview
 from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import unpickled
 
+from .computing import all_inputs
 from .coroutines import Coroutines
 from .executor import Dispatcher, error_result, error_value, success_result
 from .failures import error_of
@@ -177,7 +178,7 @@ class Region:
 
     async def _take(self, state: ExecutionState) -> None:
         """Take the inputs: as values, but for those that only the body reads."""
-        given = self._gatherer.gather_inputs(self._id, state)
+        given = await all_inputs(self._gatherer, self._actors.fetch, self._id, state)
         self._seen = {name: given.pop(name) for name in self._spec["seen"] if name in given}
         self._inputs = await Done(self._actors.fetch(given))
         first = {name: self._inputs[name] for name in self._spec["carry"]}
@@ -484,7 +485,7 @@ class FlowRegion(Region):
 
     async def _take(self, state: ExecutionState) -> None:
         """Take the inputs as they are: only the nodes of that flow read them."""
-        self._seen = self._gatherer.gather_inputs(self._id, state)
+        self._seen = await all_inputs(self._gatherer, self._actors.fetch, self._id, state)
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         spec = self._spec["call"]

@@ -46,6 +46,30 @@ def test_whatever_an_item_fails_with_is_collected(how: str, fused: bool) -> None
     assert (error["index"], error["type"]) == (0, kinds[how])
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_expressions_are_worked_out_in_the_runs_process(fused: bool) -> None:
+    nodes = {
+        "start": START,
+        "large": node("identity", values={"value": {"$expr": "xs.map(x, 'y' + x)"}}),
+        "loop": node("control.for_each", values={"items": {"$expr": "xs.filter(x, size(x) > 1)"}}),
+        "one": node("add", values={"x": {"$expr": "[size(item), index]"}}),
+        "two": node("add", values={"y": {"$expr": "[x[0]]"}}),
+        "end": "return",
+    }
+    wires = (
+        "start > large, large > loop, loop.body > one, large.value - one.y, one > two,"
+        "one.result - two.x, loop.done > end, two.result - end.out"
+    )
+    settings = {} if fused else {"ray": {"num_cpus": 0.5}}
+    xs = ["a", "b" * 30_000, "c" * 10]
+    large = ["ya", "y" + xs[1], "y" + xs[2]]
+    outcome = execute(FlowOrchestrator(PROJECT), draw(nodes, wires, settings=settings), xs=xs)
+    assert outcome["error"] is None
+    assert outcome["result"] == {
+        "out": [[30_000, 0, *large, 30_000], [10, 1, *large, 10]],
+    }
+
+
 def test_short_items_are_run_by_one_process_several_at_a_time() -> None:
     one = node(ODD + "GiveNode", values={"WHAT": "pid"})
     outcome = run(one, "one.value - end.pids", list(range(50)), fused=True, parallel=1)

@@ -387,6 +387,30 @@ def test_the_page_quotes_what_is_said(typed):
     )
 
 
+def test_the_expressions_of_a_node_are_told(facts):
+    flow = draw(
+        {
+            "start": node("start", inputs={"xs": "list[int]"}),
+            "each": "control.for_each",
+            "log": node("debug.log", label="Tell", values={"value": {"$expr": "item + seen"}}),
+            "return": "return",
+        },
+        "start > each, start.xs - each.items, each.body > log, each.done > return",
+        variables={"seen": {"type": "int", "default": 0}},
+    )
+    found = facts(flow)
+    assert found["log"]["computed"] == {"value": "item + seen"}
+    assert (
+        "Its input 'value' is what 'item + seen' gives, which the run's process works out when it "
+        "is about to run." in found["log"]["text"]
+    )
+    assert found["log"]["waits_for"] == ["log.seen"]
+    assert found["log.seen"]["label"] == "seen for Tell"
+    assert found["log.seen"]["read_for"] == ["log"]
+    why = "'log' has an expression, which only the run's own process is sure to be able to read"
+    assert found["each"]["why_not_fused"] == why
+
+
 def test_one_node(typed, project: Path):
     output = typed("explain", "linear", "return").output
 

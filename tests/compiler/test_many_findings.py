@@ -5,6 +5,7 @@ with the square of the flow's size takes minutes here and runs into the time lim
 """
 
 import ast
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -261,6 +262,14 @@ def deciding(**values: Any) -> Flow:
     return flow(nodes, [exec_edge("s", f"n{at}") for at in range(NODES)])
 
 
+def computing(value: dict[str, Any]) -> Flow:
+    """Each node has an expression of its own; START has many inputs."""
+    nodes = [node(f"n{at}", IDENTITY) for at in range(NODES)]
+    for at, each in enumerate(nodes):
+        each["data"]["constantValues"] = json.loads(json.dumps(value).replace("0", str(at)))
+    return flow(nodes, [], {**ports(100), "key": {"type": "str", "default": {"$env": "NAME"}}})
+
+
 def with_snapshot(edges: Callable[[int], Flow]) -> Flow:
     """Nodes of a class that is not there, of which the editor tells thousands of ports."""
     wide = node("wide", "gone.Wide", inputs=ports(MANY), outputs=ports(MANY, "o"))
@@ -448,6 +457,9 @@ def constants_in_a_row(count: int) -> Flow:
 
 # Finding rule -> (flow that provokes it, how often at the least).
 MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
+    "expression": (lambda: computing({"value": {"$expr": "oops + 0"}}), NODES),
+    "expression_place": (lambda: computing({"value": [{"$expr": "0"}]}), NODES),
+    "expression_secret": (lambda: computing({"value": {"$expr": "key + '0'"}}), NODES),
     "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
     "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
     "asset": (badly_optioned, NODES),
@@ -578,6 +590,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
 SHAPES: list[Callable[[], Flow]] = [
     circle,
     one_wide_merge,
+    lambda: computing({"value": {"$expr": "[x1, x2, x3, 0]"}}),
     lambda: loops(**ONCE),
     lambda: nested(20, EACH, **ONCE),
     lambda: row_in_nested(3000, 45),

@@ -14,6 +14,7 @@ from rayflow_dagster.compiler.resolved import (
     named_variable,
 )
 from rayflow_dagster.compiler.variable_reads import variable_of
+from rayflow_dagster.computed import is_expression
 from rayflow_dagster.metadata import RESERVED
 from rayflow_dagster.port_types import (
     accepts,
@@ -170,6 +171,8 @@ def _check_values(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
                 port=name,
             )
             continue
+        if is_expression(value):
+            continue  # the rules of expressions tell
         kind = node.constants[name]["type"] if name in node.constants else node.inputs[name]
         misfit = _misfit(kind, value)
         if misfit is not None:
