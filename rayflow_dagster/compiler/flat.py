@@ -95,6 +95,11 @@ def _nodes(graph: ExecutionGraph) -> Iterator[tuple[str, GraphNode]]:
         last = {key: value for key, value in node.items() if key not in ("body", "join")}
         # Of several RETURNs only one brings its values: each of them may be absent.
         absent = dict.fromkeys(taken)
+        last["label"] = "Returned"
+        last["description"] = (
+            f"Hands on what the RETURN of flow '{node['region']['call']['flow']}' that was reached "
+            "was given."
+        )
         yield node_id, _with_ports(cast(GraphNode, last), inputs=taken, defaults=absent)
 
 

@@ -7,12 +7,11 @@ place a flow is drawn downwards, in rows instead. A body has a frame around it.
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape as escape_xml
 
-import networkx as nx
-
 from .picture import Box, Picture, Wire, clean
+from .resolved import topological_order
 
 HEIGHT = 48.0
 MARGIN = 24.0
@@ -68,34 +67,56 @@ def to_svg(picture: Picture, *, downwards: bool = False) -> str:
 
 def ranks(picture: Picture) -> dict[str, int]:
     """Box -> its column: one more than the last of those that lead to it."""
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(box.id for box in picture.boxes)
-    wires = [wire for wire in picture.wires if not wire.leads_back]
-    graph.add_edges_from((wire.source, wire.target) for wire in wires)
+    leading = _leading(picture)
+    order = topological_order(leading)
+    if len(order) < len(leading):
+        return _ranks_of_cyclic(picture, leading)
+    columns: dict[str, int] = {}
+    for box in order:
+        columns[box] = max((columns[before] for before in leading[box]), default=-1) + 1
+    return {box.id: columns[box.id] for box in picture.boxes}
+
+
+def _leading(picture: Picture) -> dict[str, list[str]]:
+    """Box, or end of a body -> what leads to it."""
     inside = {box.id: box.inside for box in picture.boxes}
-    for box in picture.boxes:
-        if box.inside is not None:
-            graph.add_edge(box.id, _END + box.inside)
-    for region in {*inside.values()} - {None}:
-        around = inside[str(region)]
-        graph.add_edges_from(
-            (f"{_END}{region}", wire.target)
-            for wire in wires
-            if wire.source == region and inside.get(wire.target) == around
-        )
+    regions = [region for region in dict.fromkeys(inside.values()) if region is not None]
+    leading: dict[str, list[str]] = {box: [] for box in inside}
+    leading |= {_END + region: [] for region in regions}
+    for box, around in inside.items():
         if around is not None:
-            graph.add_edge(f"{_END}{region}", _END + around)
+            leading[_END + around].append(box)
+    for wire in picture.wires:
+        if not wire.leads_back:
+            leading[wire.target].append(wire.source)
+            is_beside = inside[wire.source] == inside[wire.target]
+            if is_beside and wire.source in regions:
+                leading[wire.target].append(_END + wire.source)
+    for region in regions:
+        around = inside[region]
+        if around is not None:
+            leading[_END + around].append(_END + region)
+    return leading
+
+
+def _ranks_of_cyclic(picture: Picture, leading: Mapping[str, list[str]]) -> dict[str, int]:
+    """As ``ranks``, where the nodes of a cycle share a column."""
+    import networkx as nx  # local: no flow that can run needs it
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(leading)
+    graph.add_edges_from((before, box) for box, them in leading.items() for before in them)
     condensed = nx.condensation(graph)
     columns: dict[int, int] = {}
     for component in nx.topological_sort(condensed):
         before = [columns[source] for source in condensed.predecessors(component)]
         columns[component] = max(before, default=-1) + 1
-    return {
+    members = {
         box: columns[component]
         for component, data in condensed.nodes(data=True)
         for box in data["members"]
-        if box in inside
     }
+    return {box.id: members[box.id] for box in picture.boxes}
 
 
 def _positions(picture: Picture) -> dict[str, Position]:

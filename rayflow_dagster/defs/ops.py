@@ -27,7 +27,7 @@ from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.computed import Computed
 from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.secrets.references import KEY
-from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode
+from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode, is_open
 
 from ._dagster import COMPUTE_KIND_TAG, GIVEN_NUMBER, KIND_PREFIX, PRIORITY_TAG, op_like
 from .compiled import CompiledFlow
@@ -139,12 +139,17 @@ def _looks(flow: CompiledFlow, node_id: str) -> dict[str, Any]:
 
 
 def describe(node: GraphNode, picture: str | None = None) -> str:
-    """The label as the author wrote it, then what the node does and its ports, and what it runs:
-    drawn, if there is a picture, and as a list.
+    """The label as the author wrote it, without marks as Dagster's boxes show it so; what the node
+    runs, drawn, if there is a picture; then what the node does and its ports, and what it runs as
+    a list.
     """
     metadata = node["metadata"]
     label = node.get("label") or node["id"]
-    lines = [f"**{label}**", node.get("description", "")]
+    lines = [label]
+    if picture is not None:  # Dagster's pages show images, and no SVG in the text itself
+        encoded = base64.b64encode(picture.encode()).decode()
+        lines.append(f"![what it runs](data:image/svg+xml;base64,{encoded})")
+    lines.append(node.get("description", ""))
     lines.append(f"Node `{node['id']}`, class `{short_name(node['class_path'])}`.")
     for title, ports in (("Inputs", metadata["inputs"]), ("Outputs", metadata["outputs"])):
         if ports:
@@ -156,11 +161,8 @@ def describe(node: GraphNode, picture: str | None = None) -> str:
     branches = [name for name in metadata.get("exec_outputs", ()) if name != "exec_out"]
     if branches:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")
-    if "body" in node:
+    if "body" in node and not is_open(node):
         lines.append("Runs, in this step:")
-        if picture is not None:  # Dagster's pages show images, and no SVG in the text itself
-            encoded = base64.b64encode(picture.encode()).decode()
-            lines.append(f"![what it runs](data:image/svg+xml;base64,{encoded})")
         lines.append("\n".join(_body_lines(node["body"])))
     return "\n\n".join(line for line in lines if line)
 

@@ -262,6 +262,11 @@ def deciding(**values: Any) -> Flow:
     return flow(nodes, [exec_edge("s", f"n{at}") for at in range(NODES)])
 
 
+def calling() -> Flow:
+    """Each node calls a flow that is not there."""
+    return flow([node(f"n{at}", "flow", flow=f"gone{at}") for at in range(NODES)], [])
+
+
 def computing(value: dict[str, Any]) -> Flow:
     """Each node has an expression of its own; START has many inputs."""
     nodes = [node(f"n{at}", IDENTITY) for at in range(NODES)]
@@ -460,6 +465,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "expression": (lambda: computing({"value": {"$expr": "oops + 0"}}), NODES),
     "expression_place": (lambda: computing({"value": [{"$expr": "0"}]}), NODES),
     "expression_secret": (lambda: computing({"value": {"$expr": "key + '0'"}}), NODES),
+    "called_flow": (calling, NODES),
     "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
     "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
     "asset": (badly_optioned, NODES),

@@ -65,7 +65,7 @@ def test_nodes_of_one_class_differ_in_their_description_alone(folder):
     ops = [job.graph.node_named(job.name).definition for job in (one, two)]
     assert ops[0] is not ops[1]
     assert ops[0].name != ops[1].name
-    assert [op.description.splitlines()[0] for op in ops] == ["**one**", "**two**"]
+    assert [op.description.splitlines()[0] for op in ops] == ["one", "two"]
     assert ops[0].input_dict == ops[1].input_dict
     assert ops[0].output_dict == ops[1].output_dict
 

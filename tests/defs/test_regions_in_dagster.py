@@ -66,9 +66,9 @@ def test_a_regions_description_lists_its_body() -> None:
     )
     job = build_job(flow, "test", project=PROJECT, connect=in_process)
     text = job.get_node_named("loop").definition.description or ""
-    assert "Runs, in this step:\n\n![what it runs](data:image/svg+xml;base64," in text
+    assert text.startswith("loop\n\n![what it runs](data:image/svg+xml;base64,")
     assert text.endswith(
-        ")\n\n"
+        "Runs, in this step:\n\n"
         "- **Look *closely*** `flow_nodes.identity.IdentityNode`\n"
         "- **group** `control.group`, after Look *closely*\n"
         "    - **two** `flow_nodes.identity.IdentityNode`"

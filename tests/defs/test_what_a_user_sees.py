@@ -223,5 +223,5 @@ def test_a_step_is_named_and_described_by_its_label() -> None:
 
     described = {op.name: (op.definition.description or "").splitlines()[0] for op in job.nodes}
     labels = [node["data"].get("label") or node["id"] for node in flow["nodes"]]
-    assert sorted(described.values()) == sorted(f"**{label}**" for label in labels)
+    assert sorted(described.values()) == sorted(labels)
     assert len(described) == len(labels)

@@ -105,7 +105,7 @@ def test_the_jobs_page_shows_the_flow_its_file_its_inputs_and_the_nodes(
     ops = {op["name"]: op["definition"] for op in job["solids"]}
     assert len(ops) == 12
     branch = ops["Accept_the_file"]
-    assert branch["description"].startswith("**Accept the file**")
+    assert branch["description"].startswith("Accept the file\n")
     assert {port["name"] for port in branch["inputDefinitions"]} == {"exec_in", "condition"}
     assert {port["name"] for port in branch["outputDefinitions"]} == {"exec_true", "exec_false"}
 
