@@ -26,6 +26,8 @@ class Iteration:
 
     inner: dict[str, Any] = field(default_factory=dict)
     brought: dict[str, Any] = field(default_factory=dict)
+    previews: dict[str, str] = field(default_factory=dict)
+    """Of those of ``brought`` that are not inline: a text, where one is known."""
     ended_by: str = ""
     """``break`` or ``continue`` where a node of that kind ended it."""
     error: NodeExecutionError | None = None

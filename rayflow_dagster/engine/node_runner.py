@@ -165,10 +165,13 @@ class NodeRunner:
         machine = FlowMachine(self.graph, self.planner, tracker, errors)
         folders = self._folders(store_in) if store_in is not None else {}
         left_by = ""
+        previews: dict[tuple[str, str], str] = {}
 
         def note(result: NodeResult) -> None:
             nonlocal left_by
             iteration.note(result)
+            for output, text in result.get("details", {}).get("previews", {}).items():
+                previews[result["node_id"], output] = text
             node = self.graph["nodes"][result["node_id"]]
             is_group = "region" in node and node["region"]["kind"] == "group"
             if is_group and not tracker.is_complete():
@@ -186,10 +189,10 @@ class NodeRunner:
             iteration.error = placed(place, self.graph["start_node"], machine.no_return_error())
         state = tracker.get_state()
         state["data_cache"] |= iteration.stored
-        _take_values(iteration, spec, state["data_cache"])
+        _take_values(iteration, spec, state["data_cache"], previews)
         if reached is not None and "call" in spec:
             iteration.ended_by = spec["call"]["exits"][reached]
-            iteration.brought = self._brought(reached, iteration, state)
+            self._take_returned(reached, iteration, state, previews)
         elif reached is not None:
             breaks = self.graph["nodes"][reached]["class_path"] == BREAK_CLASS
             # A group that was left has said so before what hangs on its `always` came to an end.
@@ -197,16 +200,24 @@ class NodeRunner:
         iteration.seconds = time.monotonic() - began
         return iteration
 
-    def _brought(self, reached: str, iteration: Iteration, state: ExecutionState) -> dict[str, Any]:
-        """What a RETURN was given, as it is stored where it is."""
+    def _take_returned(
+        self,
+        reached: str,
+        iteration: Iteration,
+        state: ExecutionState,
+        previews: Mapping[tuple[str, str], str],
+    ) -> None:
+        """Take what a RETURN was given, as it is stored where it is."""
         result = state["node_states"][reached]["result"]
-        brought = dict(result["outputs"]) if result is not None else {}
+        iteration.brought = dict(result["outputs"]) if result is not None else {}
         for edge in self.graph["edges"].values():
-            source = edge["source"], edge["source_handle"]
-            port = edge["target_handle"]
-            if edge["target"] == reached and port in brought and source in iteration.stored:
-                brought[port] = iteration.stored[source]
-        return brought
+            source, port = (edge["source"], edge["source_handle"]), edge["target_handle"]
+            if edge["target"] != reached or port not in iteration.brought:
+                continue
+            if source in iteration.stored:
+                iteration.brought[port] = iteration.stored[source]
+            if source in previews:
+                iteration.previews[port] = previews[source]
 
     def _folders(self, store_in: str) -> dict[str, str]:
         """The folder of each node with a value that is read when an iteration has ended."""
@@ -221,7 +232,10 @@ class NodeRunner:
 
 
 def _take_values(
-    iteration: Iteration, spec: RegionSpec, cache: Mapping[tuple[str, str], Any]
+    iteration: Iteration,
+    spec: RegionSpec,
+    cache: Mapping[tuple[str, str], Any],
+    previews: Mapping[tuple[str, str], str],
 ) -> None:
     """Take what an iteration has wired into the inner inputs of its region, and what leaves it."""
     for name, sources in spec["inner"].items():
@@ -231,3 +245,5 @@ def _take_values(
     for name, left in spec["leaves"].items():
         if left in cache:
             iteration.brought[name] = cache[left]
+        if spec["kind"] == "group" and left in previews:
+            iteration.previews[name] = previews[left]

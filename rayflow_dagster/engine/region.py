@@ -38,6 +38,7 @@ from rayflow_dagster.types import (
     RunDetails,
 )
 from rayflow_dagster.values.preview import preview
+from rayflow_dagster.values.stored import StoredValue, is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import unpickled
 
@@ -132,6 +133,8 @@ class Region:
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
         self._progress = progress
+        self._previews: Mapping[str, str] = {}
+        """Texts of what leaves a body that runs once."""
         self._variables_version = -1
         self._has_secrets = False
         """Whether a node of the body was given one."""
@@ -245,7 +248,9 @@ class Region:
     async def _result(self, came: tuple[dict[str, Any], list[str]]) -> NodeResult:
         """The region's result, its large outputs kept where nodes find them."""
         outputs, fired = came
-        values = await self._values(outputs)
+        as_they_came = {name: value for name, value in outputs.items() if self._stays(value)}
+        opened = {name: outputs[name] for name in outputs if name not in as_they_came}
+        values = await self._values(opened)
         of_body = {*self._spec["leaves"], *self._spec["carry"]}
         if "call" in self._spec:
             of_body |= values.keys()
@@ -264,9 +269,22 @@ class Region:
             told: Mapping[str, Any] = reply.details
             for key in details:
                 details[key] |= told.get(key, {})
-        result = success_result(self._id, {name: kept[name] for name in values}, fired)
+        kept |= as_they_came
+        hide = MaskOfAll().hide if self._has_secrets else str
+        for name, value in as_they_came.items():
+            if name in self._previews:
+                details["previews"][name] = hide(self._previews[name])
+            if isinstance(value, StoredValue):
+                details["stored"][name] = value.path
+        result = success_result(self._id, {name: kept[name] for name in outputs}, fired)
         result["details"] = RunDetails(**details)  # type: ignore[typeddict-item]
         return result
+
+    def _stays(self, value: Any) -> bool:
+        """Whether an output goes on as it came: large, and where nodes find it."""
+        if isinstance(value, list) or is_inline(value):
+            return False
+        return self._store_in is None or isinstance(value, StoredValue)
 
     async def _values(self, outputs: dict[str, Any]) -> dict[str, Any]:
         """The outputs with every ref in them, or in a list among them, as the value itself."""
@@ -306,6 +324,7 @@ class GroupRegion(Region):
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         (iteration,) = await self._iterations(0)
+        self._previews = iteration.previews
         if iteration.error is not None:
             self._brought = iteration.brought
             raise iteration.error
@@ -498,6 +517,7 @@ class FlowRegion(Region):
                 self._actors.end_call(call)
         if iteration.error is not None:
             raise iteration.error
+        self._previews = iteration.previews
         return iteration.brought, [iteration.ended_by]
 
 

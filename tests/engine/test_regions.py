@@ -1,5 +1,7 @@
 """Regions in a direct run: what a body does, what it is handed, and what it hands on."""
 
+from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from running import PROJECT, execute, outcomes, result_of
 
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import log_of
-from rayflow_dagster.testing import in_process
+from rayflow_dagster.testing import InProcessActors, in_process
+from rayflow_dagster.values.crossing import Sent
 
 START = node(
     "start",
@@ -530,3 +533,19 @@ def test_a_time_limit_ends_a_loop():
     }
     outcome = attempt(nodes, LOOP + FIRST + "one.value - end.out", xs=list(range(1000)))
     assert "LimitReachedError: stopped after 0.001 s" in outcome["error"]
+
+
+def test_a_large_value_leaves_a_group_as_it_came():
+    opened: list[str] = []
+
+    class Opening(InProcessActors):
+        def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
+            opened.extend(name for name, value in values.items() if isinstance(value, Sent))
+            return super().fetch(values)
+
+    nodes = {"group": "control.group", "one": node("identity", values={"value": "x" * 5000})}
+    wires = "start > group, group.body > one, group.done > two, one.value - two.value, two > end"
+    flow = drawn({**nodes, "two": "identity"}, wires)
+    found = execute(FlowOrchestrator(PROJECT, connect=lambda o: Opening(o, o.graph)), flow, xs=[])
+
+    assert (found["error"], opened) == (None, [])
