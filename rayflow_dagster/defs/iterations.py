@@ -43,9 +43,9 @@ def progress_of(
     # This run's own: another attempt of the step may be at work in a process of its own.
     runs = [run, *_resumed(flow, instance, run, step_key)]
     for each in reversed(runs):
-        for record in _read(step_folder(root, each.run_id, step_key)):
+        for record in recorded_in(step_folder(root, each.run_id, step_key)):
             found.take(record)
-    found.log = _Log(step_folder(root, run.run_id, step_key), note_variables)
+    found.log = IterationLog(step_folder(root, run.run_id, step_key), note_variables)
     return found
 
 
@@ -81,14 +81,17 @@ def _has_succeeded(instance: DagsterInstance, run: DagsterRun, step_key: str) ->
     return any(event is not None and event.step_key == step_key for event in events)
 
 
-class _Log:
-    """The log of one step of this run."""
+class IterationLog:
+    """The log of one step of this run, which an attempt before may have begun."""
 
     def __init__(self, folder: str, note_variables: NoteVariables) -> None:
         self._folder = folder
         self._note_variables = note_variables
         self._pending = b""
         self._parts = len(_parts(folder)) if is_url(folder) else 0
+        for file in [] if is_url(folder) else _parts(folder):
+            # Behind a record that is cut off, because its process died, none would be found.
+            os.truncate(file, sum(_LENGTH.size + len(each) for each in _whole(read_bytes(file))))
         self._written = 0.0
 
     def append(self, recorded: Recorded, variables: bytes | None) -> None:
@@ -118,16 +121,22 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _read(folder: str) -> Iterator[Recorded]:
+def recorded_in(folder: str) -> Iterator[Recorded]:
+    """The iterations that the log in a folder has, in the order in which they ended."""
     for location in _parts(folder):
-        content, at = read_bytes(location), 0
-        while at + _LENGTH.size <= len(content):
-            (length,) = _LENGTH.unpack_from(content, at)
-            at += _LENGTH.size
-            if at + length > len(content):
-                return
-            yield pickle.loads(content[at : at + length])
-            at += length
+        yield from map(pickle.loads, _whole(read_bytes(location)))
+
+
+def _whole(content: bytes) -> Iterator[bytes]:
+    """The records of a log that are not cut off."""
+    at = 0
+    while at + _LENGTH.size <= len(content):
+        (length,) = _LENGTH.unpack_from(content, at)
+        at += _LENGTH.size
+        if at + length > len(content):
+            return
+        yield content[at : at + length]
+        at += length
 
 
 def _parts(folder: str) -> list[str]:
