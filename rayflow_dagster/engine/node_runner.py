@@ -10,6 +10,7 @@ from rayflow_dagster.types import (
     ExecutionGraph,
     ExecutionState,
     NodeResult,
+    RegionKind,
     RegionSpec,
     every_node,
     is_open,
@@ -23,10 +24,18 @@ from .failures import error_of, is_handled
 from .gatherer import DataGatherer
 from .iteration import Iteration, Progress, placed
 from .loop import FlowLoop
+from .loops import ForEachRegion, WhileRegion
 from .machine import FlowMachine
 from .planner import ExecutionPlanner, skipped_result
-from .region import REGIONS, Tell
+from .region import FlowRegion, GroupRegion, Region, Tell
 from .tracker import StateTracker
+
+REGIONS: Mapping[RegionKind, type[Region]] = {
+    "for_each": ForEachRegion,
+    "while": WhileRegion,
+    "group": GroupRegion,
+    "flow": FlowRegion,
+}
 
 
 class NodeRunner:
