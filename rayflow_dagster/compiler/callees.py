@@ -24,7 +24,8 @@ from rayflow_dagster.types import (
 from rayflow_dagster.variables.store import kept_declarations
 
 from .flow import parse_flow, read_flow
-from .regions import brought_type, by_level
+from .levels import by_level
+from .regions import brought_type
 from .resolved import Callee, Node, ResolvedFlow
 
 MAX_NODES = 10_000

@@ -14,9 +14,10 @@ from .callees import levelled
 from .flat import open_calls, why_not_open
 from .fusing import has_items_side_by_side, why_not_fused
 from .graph import GraphBuilder
+from .levels import by_level
 from .loader import NodeLoader
 from .places import RunsOn, is_control, is_of_run, runs_on
-from .regions import Scopes, by_level
+from .regions import Scopes
 from .resolved import Edge, Node, ResolvedFlow
 from .rules.conditions import FALSE, TRUE
 from .rules.runs import Judge, uncertain_inputs

@@ -12,8 +12,8 @@ from .callees import Callees, FlowFolder, levelled
 from .expression_wires import placed_with_expressions
 from .findings import Finding
 from .flow import canonicalize
+from .levels import by_level
 from .loader import NodeLoader
-from .regions import by_level
 from .resolved import Callee, Node, ResolvedFlow, resolve
 from .rules import (
     assets,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from rayflow_dagster.compiler.regions import ends_of
+from rayflow_dagster.compiler.levels import ends_of
 from rayflow_dagster.compiler.resolved import Edge, ResolvedFlow
 from rayflow_dagster.types import ALWAYS, ERROR_PORT, ExecFires
 
