@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from .compiler.places import is_of_run
 from .engine.fused import Here
 from .engine.iteration import Iteration, SomeIterations
 from .errors import NodeExecutionError
@@ -94,7 +95,6 @@ class InProcessActors:
         self, orchestrator: FlowOrchestrator, graph: ExecutionGraph, workers: int = 4
     ) -> None:
         self._loader = orchestrator.node_loader
-        self._graph = graph
         self._nodes = every_node(graph)
         self.store = GlobalVariableStore(
             graph.get("variables", {}), orchestrator.variables_snapshot, variables_of_calls(graph)
@@ -113,9 +113,8 @@ class InProcessActors:
 
     def needs_worker(self, node_id: str) -> bool:
         """Every node needs one of the threads, but for START, RETURN and control nodes."""
-        graph = self._graph
-        is_end = node_id == graph["start_node"] or node_id in graph["return_nodes"]
-        return not (is_end or self._nodes[node_id]["metadata"].get("is_control"))
+        node = self._nodes[node_id]
+        return not is_of_run(node["class_path"], node["metadata"])
 
     def reserve(self, node_id: str) -> "Future[Any]":
         """One of the threads, for the next ``dispatch`` of the node."""

@@ -32,8 +32,9 @@ class AnyOrderActors(InProcessActors):
         calls: Calls = (),
     ) -> "Future[NodeReply]":
         assert self._orchestrator.state_tracker is not None
+        assert self._orchestrator.graph is not None
         states = self._orchestrator.state_tracker.get_state()["node_states"]
-        for source in awaited_sources(self._graph)[node_id]:
+        for source in awaited_sources(self._orchestrator.graph)[node_id]:
             assert states[source]["result"] is not None, f"{node_id} ran before {source}"
         self.dispatched.append(node_id)
         return self._later(lambda: self._run(node_id, inputs, store_in, calls))
