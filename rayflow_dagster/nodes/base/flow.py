@@ -5,9 +5,7 @@ class CallNode(ControlNode):
     """Run another flow of the folder, named by `flow`, as one node.
 
     The inputs are what its START declares, the outputs what its RETURNs take. Of several RETURNs
-    each is an exec output that is called by its label. The variables of the called flow are its
-    own, and new in each call; `"variables": "shared"` lets it use those of the caller that have the
-    same name and type.
+    each is an exec output that is called by its label.
     """
 
     icon = "fa-diagram-project"
