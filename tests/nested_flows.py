@@ -6,7 +6,8 @@ fires), which whole numbers are there for sure, and which values may be there.
 
 They come to the same end in whatever order things finish: only one of two parallel sides may fail,
 none of them leaves a loop, a node that is driven by data starts with what the end of an iteration
-waits for, and a loop of whose items the order matters runs them one by one.
+waits for, and a loop of whose items the order matters runs them one by one. A call that shares
+variables stands only where something may fail, so that none runs beside it that does so too.
 """
 
 from dataclasses import dataclass, field
@@ -40,9 +41,26 @@ class _Block:
         return _Block(**{**kept, "numbers": [*self.numbers], **changes})
 
 
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A flow that can be called."""
+
+    flow: dict[str, Any]
+    depth: int
+    """How many more calls stand in each other in it."""
+    may_fail: bool
+    outputs: list[str]
+    """The first one brings a whole number, for sure."""
+    exits: list[str]
+
+
 @dataclass
 class _Nesting:
     rng: Random
+    called: dict[str, _Called] = field(default_factory=dict)
+    """The flows that have been drawn to be called, by name."""
+    call_depth: int = 0
+    """How many calls may stand in each other."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     edges: list[dict[str, Any]] = field(default_factory=list)
     variables: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +117,8 @@ class _Nesting:
         kinds = ["work", "work", "collect", "driven", "branch"]
         if block.depth < 3:
             kinds += ["for_each", "for_each", "while_", "group", "parallel", "sequence", "join"]
+        if self.call_depth:
+            kinds += ["call", "call", "call"]
         if block.may_fail:
             kinds += ["risky", "flaky"]
         if block.may_leave:
@@ -126,6 +146,12 @@ class _Nesting:
         index = (block.region or "start_0", "n" if block.region is None else "index")
         if index in block.numbers:
             numbers = [ref for ref in block.numbers if ref not in self.driven_by_data]
+            if self.call_depth and self.maybe(0.5):
+                name, called = self.some_called(may_fail=False)
+                call = self.node("base.flow", [], {"n": index}, flow=name)
+                self.driven_by_data.add((call, called.outputs[0]))
+                self.brings(block, (call, called.outputs[0]), is_number=True)
+                return self.work(block, tail, (call, called.outputs[0]))
             added = self.node("add", [], {"x": index, "y": self.rng.choice(numbers[-3:])})
             self.driven_by_data.add((added, "result"))
             self.brings(block, (added, "result"), is_number=True)
@@ -222,6 +248,111 @@ class _Nesting:
         last = self.node("collect", [*ends, (early, "exec_out"), (choose, "default")], {})
         return [(last, "exec_out")]
 
+    # --- calls ---
+
+    def call(self, block: _Block, tail: list[Ref]) -> list[Ref]:
+        name, called = self.some_called(may_fail=block.may_fail)
+        wires = {port: self.number(block) for port in ("n", "m") if self.maybe(0.6)}
+        data: dict[str, Any] = {"flow": name}
+        if "m" not in wires and self.maybe(0.5):
+            data["constantValues"] = {"m": self.rng.randint(0, 5)}
+        if block.may_fail and self.maybe(0.4):
+            data["variables"] = "shared"
+            self.variables |= called.flow["variables"]
+            self.is_ordered = True
+        data |= {"retry": {"max": 1, "delay": 0}} if self.maybe(0.2) else {}
+        call = self.node("base.flow", tail, wires, **data)
+        handled = self.handler(block, call, 0.4 if called.may_fail else 0.1)
+        first, *others = called.outputs
+        self.brings(block, (call, first), is_number=not handled)
+        block.values.extend((call, output) for output in others)
+        ends = [(call, exit_) for exit_ in called.exits]
+        if len(ends) > 1 and self.maybe(0.5):
+            ends = [*self.block(block.side(), ends[:1], 1), *ends[1:]]
+        return [*ends, *handled]
+
+    def some_called(self, *, may_fail: bool) -> tuple[str, _Called]:
+        """One that has been drawn, or a new one."""
+        fitting = [
+            name
+            for name, called in self.called.items()
+            if called.depth < self.call_depth and called.may_fail <= may_fail
+        ]
+        if fitting and self.maybe(0.4):
+            name = self.rng.choice(fitting)
+            return name, self.called[name]
+        inner = _Nesting(self.rng, self.called, self.call_depth - 1, left=4)
+        drawn = inner.draw_called(may_fail=may_fail)
+        name = f"called_{len(self.called)}"
+        self.called[name] = drawn
+        return name, drawn
+
+    def draw_called(self, *, may_fail: bool) -> _Called:
+        declared = {name: {"type": "int", "default": at} for at, name in enumerate(("n", "m"), 1)}
+        start = self.node("start", [], {}, inputs=declared)
+        both = [(start, "n"), (start, "m")]
+        block = _Block(2, [*both], [*both], may_fail=may_fail)
+        tail = self.block(block, [(start, "exec_out")], 3)
+        exits = self.returns(block, tail)
+        outputs = [
+            n["data"]["inputs"] for n in self.nodes if n["type"] == class_path("base.return")
+        ]
+        names = {node["data"].get("flow") for node in self.nodes}
+        depths = [called.depth for name, called in self.called.items() if name in names]
+        flow = self.flow() | {
+            "settings": {"ends": self.rng.choice(["first_return", "all_settled"])}
+        }
+        ports = [port for each in outputs for port in each]
+        return _Called(
+            flow, 1 + max(depths, default=-1), may_fail, list(dict.fromkeys(ports)), exits
+        )
+
+    def returns(self, block: _Block, tail: list[Ref]) -> list[str]:
+        """One RETURN, or one of two that is reached, or two of which one is reached first; the exec
+        outputs of a call."""
+        kinds = ["one", "either", "alike", "first"] + (["perhaps"] if block.may_fail else [])
+        match self.rng.choice(kinds):
+            case "either":
+                choose = self.choice(block, tail)
+                self.return_(block, [(choose, "yes")], label="high")
+                self.return_(block, [(choose, "default")], label="low", more=self.number(block))
+                return ["high", "low"]
+            case "alike":
+                choose = self.choice(block, tail)
+                self.return_(block, [(choose, "yes")], label="end")
+                self.return_(block, [(choose, "default")], label="end", more=self.number(block))
+            case "first":
+                steps = self.node("control.sequence", tail, {}, constantValues={"THEN": 2})
+                first = self.return_(block, [(steps, "then_1")])
+                late = self.work(block.side(values=[]), [(steps, "then_2")])
+                if block.may_fail and self.maybe(0.5):
+                    late = self.risky(block.side(values=[]), late)
+                return [first, self.return_(block, late)]
+            case "perhaps":
+                choose = self.choice(block, tail)
+                self.return_(block, [(choose, "yes")])
+            case _:
+                self.return_(block, tail, **({"label": "end"} if self.maybe(0.5) else {}))
+        return ["exec_out"]
+
+    def return_(
+        self, block: _Block, after: list[Ref], *, more: Ref | None = None, **data: Any
+    ) -> str:
+        """A RETURN that waits for all that may come."""
+        ports = {"total": self.number(block)}
+        ports |= {f"{node_id}_{port}": (node_id, port) for node_id, port in block.values}
+        ports |= {"more": more} if more else {}
+        declared = {port: {"type": "any", "default": None} for port in ports}
+        declared["total"] = {"type": "int"}
+        return self.node("return", after, ports, inputs=declared, **data)
+
+    def flow(self) -> dict[str, Any]:
+        return {
+            "name": "nested", "nodes": self.nodes, "edges": self.edges,
+            "on_error": "continue" if self.has_parallel else self.rng.choice(["stop", "continue"]),
+            "variables": self.variables,
+        }  # fmt: skip
+
     # --- regions ---
 
     def for_each(self, block: _Block, tail: list[Ref]) -> list[Ref]:
@@ -312,27 +443,26 @@ class _Nesting:
         )
 
 
-def make_nested_flow(rng: Random) -> RandomFlow:
-    nesting = _Nesting(rng)
+def make_nested_flow(rng: Random, *, calls: bool = False) -> RandomFlow:
+    nesting = _Nesting(rng, call_depth=2, left=6) if calls else _Nesting(rng)
     start = nesting.node("start", [], {}, inputs={"n": {"type": "int", "default": 1}})
     block = _Block(0, [(start, "n")], [(start, "n")])
     tail = nesting.for_each(block, [(start, "exec_out")]) if rng.random() < 0.5 else [
         (start, "exec_out")
     ]  # fmt: skip
+    tail = nesting.call(block, tail) if calls else tail
     tail = nesting.block(block, tail, 4)
     ports = {f"{node_id}_{port}": (node_id, port) for node_id, port in block.values}
     nesting.node(
         "return", tail, ports, inputs={port: {"type": "any", "default": None} for port in ports}
     )
-    flow = {
-        "name": "nested", "nodes": nesting.nodes, "edges": nesting.edges,
-        "on_error": "continue" if nesting.has_parallel else rng.choice(["stop", "continue"]),
-        "variables": nesting.variables,
-    }  # fmt: skip
-    return RandomFlow(flow, {"n": rng.randint(0, 5)})
+    called = {name: each.flow for name, each in nesting.called.items()}
+    return RandomFlow(nesting.flow(), {"n": rng.randint(0, 5)}, called)
 
 
 @st.composite
-def nested_flows(draw: st.DrawFn) -> RandomFlow:
-    """Random flows of about five to thirty nodes, in regions up to three deep, for ``@given``."""
-    return make_nested_flow(draw(st.randoms(use_true_random=False)))
+def nested_flows(draw: st.DrawFn, *, calls: bool = False) -> RandomFlow:
+    """Random flows of about five to thirty nodes, in regions up to three deep, for ``@given``; with
+    ``calls`` rather fewer nodes, and calls of flows up to two deep.
+    """
+    return make_nested_flow(draw(st.randoms(use_true_random=False)), calls=calls)

@@ -23,6 +23,8 @@ from typing import Any
 from flow_nodes.raises import ERRORS
 from hypothesis import strategies as st
 
+from rayflow_dagster.types import FLOW_CLASS
+
 CHOICES = 6
 WORLDS = 2**CHOICES
 EVERY = 2**WORLDS - 1
@@ -57,10 +59,11 @@ HANDLED = sorted(name for name in ERRORS if "RunEndedError" not in name)
 
 @dataclass(frozen=True, slots=True)
 class RandomFlow:
-    """A canonical flow and the inputs of one run."""
+    """A canonical flow, the inputs of one run, and the flows that it may call, by name."""
 
     flow: dict[str, Any]
     inputs: dict[str, Any]
+    called: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -434,6 +437,8 @@ class _Drawing:
 
 def class_path(kind: str) -> str:
     """``start``, ``branch``, ``logic.switch``, or the name of one of ``flow_nodes``."""
+    if kind == "base.flow":
+        return FLOW_CLASS
     kind = {"start": "base.start", "return": "base.return", "branch": "logic.branch"}.get(
         kind, kind
     )

@@ -1,4 +1,5 @@
-"""What a flow means, as briefly as can be: a canonical flow and its inputs in, an ``Ended`` out.
+"""What a flow means, as briefly as can be: a canonical flow, its inputs and the flows that it calls
+in, an ``Ended`` out.
 
 Written from docs/control-flow.md and docs/flows.md, and from nothing of the engine. One node runs
 after another: of those that may start, in the order in which they became ready and are drawn, and
@@ -27,13 +28,19 @@ Where the documentation says nothing, this is meant:
   They start though the flow is about to fail and though a group was left, but as little as any node
   once a ``break``, ``continue`` or RETURN beside them was reached, be it one of them.
 - ``on_error: continue`` holds in a body as it does in the flow.
+- A call whose flow reaches no RETURN has failed itself, not a node of that flow. A call brings
+  nothing but ``error`` if its flow fails, be it after a RETURN was reached.
+- ``retry`` of a call runs the flow again from its START, with new variables where they are its own.
+  The ``settings`` and ``on_error`` of a flow are for its nodes, not for the flows that it calls.
 
-Not here: subflows, timeouts, variables read or written without exec
-wires, classes with an output ``error`` of their own.
+Not here: timeouts, variables read or written without exec wires, classes with an output ``error``
+of their own.
 """
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -43,12 +50,14 @@ from plain_nodes import PLAIN, Plain
 
 from rayflow_dagster.errors import (
     DataNotAvailableError,
+    FlowFailedError,
     LimitReachedError,
     NodeCrashedError,
     NodeExecutionError,
     message_of,
 )
 
+Flow = Mapping[str, Any]
 Edge = Mapping[str, Any]
 Incoming = Mapping[str, list[tuple[str | None, Edge]]]
 """Node of a level -> the edges that lead to it or into its body, with where each of them comes from
@@ -92,9 +101,11 @@ class Ended:
     """The nodes of this level that ran, as they ended."""
     attempts: dict[str, int] = field(default_factory=dict)
     inside: dict[str, list["Ended"]] = field(default_factory=dict)
-    """Region -> what its body came to, each time that it ran; of several attempts the last."""
+    """Region -> what its body came to, each time that it ran; of several attempts the last. A call
+    -> what its flow came to."""
     result: dict[str, Any] = field(default_factory=dict)
-    has_returned: bool = False
+    reached: str = ""
+    """The RETURN that was."""
     failure: Failure | None = None
     left: str = ""
     """``return``, ``break`` or ``continue``, when one of them ended it."""
@@ -105,11 +116,11 @@ class Ended:
 
     @property
     def success(self) -> bool:
-        return self.has_returned and self.failure is None
+        return bool(self.reached) and self.failure is None
 
 
 def levels(ended: Ended) -> Iterator[Ended]:
-    """A run, and all runs of bodies in it."""
+    """A run, and all runs of bodies and of called flows in it."""
     yield ended
     for runs in ended.inside.values():
         for run in runs:
@@ -117,10 +128,21 @@ def levels(ended: Ended) -> Iterator[Ended]:
 
 
 def interpret(
-    flow: Mapping[str, Any], inputs: Mapping[str, Any], plain: Mapping[str, Plain] = PLAIN
+    flow: Flow,
+    inputs: Mapping[str, Any],
+    plain: Mapping[str, Plain] = PLAIN,
+    called: Mapping[str, Flow] | None = None,
 ) -> Ended:
-    """Run a flow. ``plain``: the nodes that compute, by their module (``flow_nodes.add``)."""
-    return FlowMeaning(flow, inputs, plain).run_level(None, {})
+    """Run a flow. ``plain``: the nodes that compute, by their module (``flow_nodes.add``);
+    ``called``: the flows that it and they may call, by name."""
+    return FlowMeaning(flow, inputs, plain, called).run_level(None, {})
+
+
+class SharedVariables(ChainMap[str, Any]):
+    """A call's own variables, and those of its caller."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        next(each for each in self.maps if name in each)[name] = value
 
 
 class FlowMeaning:
@@ -128,16 +150,23 @@ class FlowMeaning:
 
     def __init__(
         self,
-        flow: Mapping[str, Any],
+        flow: Flow,
         inputs: Mapping[str, Any],
         plain: Mapping[str, Plain] = PLAIN,
+        called: Mapping[str, Flow] | None = None,
     ) -> None:
+        self.plain, self.called = plain, called or {}
+        self.read(flow, inputs)
+        self.variables: MutableMapping[str, Any] = defaults(self.declared)
+
+    def read(self, flow: Flow, inputs: Mapping[str, Any]) -> None:
+        """Be about this flow."""
         self.nodes: dict[str, Any] = {node["id"]: node for node in flow["nodes"]}
         self.edges: list[Edge] = flow["edges"]
-        self.inputs, self.plain = inputs, plain
+        self.inputs = inputs
+        self.declared: Mapping[str, Any] = flow.get("variables", {})
         self.settings = flow.get("settings", {})
         self.stops = flow.get("on_error", "stop") == "stop"
-        self.variables = {n: spec["default"] for n, spec in flow.get("variables", {}).items()}
         self.kind, self.regions_of = cache(self._kind), cache(self._regions_of)
         self.into, self.waits = cache(self._into), cache(self._waits)
 
@@ -262,9 +291,9 @@ class FlowMeaning:
         return is_always and (edge["source"], "always") in run.fired
 
     def lives(self, node_id: str, run: Ended) -> bool:
-        if self.nodes[node_id].get("disabled") or self.data(node_id).get("disabled"):
+        if self.is_disabled(node_id):
             return False
-        if self.kind(node_id) == "return" and run.has_returned:
+        if self.kind(node_id) == "return" and run.reached:
             return False
         execs = [e for e in self.edges if e["target"] == node_id and is_exec(e)]
         if execs:
@@ -315,7 +344,7 @@ class FlowMeaning:
             work = self.run_region if self.kind(node_id) in REGIONS else self.attempts
             outputs = work(node_id, given, run)
         except BaseException as error:  # whatever a node may raise
-            failure = error.args[0] if isinstance(error, _BodyError) else Failure(node_id, error)
+            failure = failure_of(node_id, error)
             if self.kind(node_id) == "control.group":
                 run.values[node_id, "error"] = failure.told()
             if self.is_wired(node_id, "error") and type(failure.error).__name__ not in UNHANDLED:
@@ -340,7 +369,7 @@ class FlowMeaning:
             try:
                 return self.call(node_id, given, run)
             except BaseException as error:
-                if not self.tries_again(node_id, Failure(node_id, error), run):
+                if not self.tries_again(node_id, failure_of(node_id, error), run):
                     raise
 
     def call(self, node_id: str, given: dict[str, Any], run: Ended) -> dict[str, Any]:
@@ -348,7 +377,7 @@ class FlowMeaning:
             case "start":
                 return dict(given)
             case "return":
-                run.result, run.has_returned = dict(given), True
+                run.result, run.reached = dict(given), node_id
                 run.left = "" if self.settings.get("ends") == "all_settled" else "return"
                 self.close(run)
                 return {"exec_next": []}
@@ -356,6 +385,8 @@ class FlowMeaning:
                 run.left = run.left or kind.removeprefix("control.")
                 self.close(run)
                 return {"exec_next": []}
+            case "flow":
+                return self.run_called(node_id, given, run)
             case kind:
                 return dict(self.plain[kind].run(given, self.variables))
 
@@ -368,8 +399,11 @@ class FlowMeaning:
         plain = self.plain.get(self.kind(node_id))
         given = dict(plain.defaults) if plain else {}
         for declared in ("inputs", "carry"):
-            for name, spec in self.data(node_id).get(declared, {}).items():
-                given |= {name: spec["default"]} if "default" in as_spec(spec) else {}
+            given |= defaults(self.data(node_id).get(declared, {}))
+        if self.kind(node_id) == "flow":
+            called = FlowMeaning(self.called[self.data(node_id)["flow"]], {})
+            start = next(n for n in called.nodes if called.kind(n) == "start")
+            given |= called.given(start, {})
         given |= self.data(node_id).get("constantValues", {})
         if self.kind(node_id) == "start":
             given |= self.inputs
@@ -464,7 +498,44 @@ class FlowMeaning:
             elif kind == "control.group" and brought:
                 to.values[key] = brought[0]
 
+    # --- called flows ---
+
+    def run_called(self, call: str, given: dict[str, Any], run: Ended) -> dict[str, Any]:
+        """Run the flow that a node calls; what its RETURN was given, or ``_BodyError``."""
+        meaning = self.meaning_of(call, given)
+        body = meaning.run_level(None, {})
+        run.inside[call] = [body]
+        if body.failure:
+            raise _BodyError(body.failure)
+        if not body.reached:
+            raise FlowFailedError("the flow ended without reaching a RETURN")
+        return {**body.result, "exec_next": meaning.exits(f"{call}.")[body.reached]}
+
+    def meaning_of(self, call: str, given: dict[str, Any]) -> "FlowMeaning":
+        """One run of the flow that a node calls."""
+        data, meaning = self.data(call), copy(self)
+        meaning.read(moved(self.called[data["flow"]], f"{call}."), given)
+        if data.get("variables") != "shared":
+            meaning.variables = defaults(meaning.declared)
+            return meaning
+        own = {
+            name: spec
+            for name, spec in meaning.declared.items()
+            if name not in self.declared or type_of(spec) != type_of(self.declared[name])
+        }
+        meaning.variables = SharedVariables(defaults(own), self.variables)
+        return meaning
+
+    def exits(self, prefix: str) -> dict[str, str]:
+        """RETURN -> the exec output of the node that calls the flow."""
+        returns = [n for n in self.nodes if self.kind(n) == "return" and not self.is_disabled(n)]
+        names = {n: self.data(n).get("label") or n.removeprefix(prefix) for n in returns}
+        return names if len(set(names.values())) > 1 else dict.fromkeys(names, "exec_out")
+
     # --- words ---
+
+    def is_disabled(self, node_id: str) -> bool:
+        return bool(self.nodes[node_id].get("disabled") or self.data(node_id).get("disabled"))
 
     def data(self, node_id: str) -> Mapping[str, Any]:
         data: Mapping[str, Any] = self.nodes[node_id].get("data", {})
@@ -478,7 +549,8 @@ class FlowMeaning:
 
     def tries_again(self, node_id: str, failure: Failure, run: Ended) -> bool:
         """Whether an attempt is left, may help, and is wanted after this class of error."""
-        of_flow = {} if self.kind(node_id) in REGIONS else self.settings.get("retry", {})
+        runs_others = self.kind(node_id) in (*REGIONS, "flow")
+        of_flow = {} if runs_others else self.settings.get("retry", {})
         retry = self.data(node_id).get("retry", of_flow)
         own, names = original(failure.error), retry.get("retry_on")
         if self.kind(node_id) in INLINE or type(own).__name__ in ONCE:
@@ -498,7 +570,23 @@ class FlowMeaning:
 
 
 class _BodyError(Exception):
-    """A body has failed; its argument is the ``Failure``."""
+    """A body or a called flow has failed; its argument is the ``Failure``."""
+
+
+def failure_of(node_id: str, error: BaseException) -> Failure:
+    """Of a node, or of the one in its body."""
+    found: Failure = error.args[0] if isinstance(error, _BodyError) else Failure(node_id, error)
+    return found
+
+
+def moved(flow: Flow, prefix: str) -> Flow:
+    """A flow whose nodes have ids that begin so."""
+    nodes = [{**node, "id": prefix + node["id"]} for node in flow["nodes"]]
+    edges = [
+        {**edge, "source": prefix + edge["source"], "target": prefix + edge["target"]}
+        for edge in flow["edges"]
+    ]
+    return {**flow, "nodes": nodes, "edges": edges}
 
 
 def is_circular(into: Incoming, waits: Mapping[str, set[str]]) -> bool:
@@ -552,8 +640,17 @@ def is_of_body(edge: Edge) -> bool:
     return edge["sourceHandle"] in (("body",) if is_exec(edge) else ("item", "index"))
 
 
-def as_spec(spec: Any) -> Mapping[str, Any]:
-    return spec if isinstance(spec, dict) else {"type": spec}
+def defaults(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The names that have one."""
+    return {
+        name: spec["default"]
+        for name, spec in declared.items()
+        if isinstance(spec, dict) and "default" in spec
+    }
+
+
+def type_of(spec: Any) -> str:
+    return str(spec.get("type", "any") if isinstance(spec, dict) else spec)
 
 
 def original(error: BaseException) -> BaseException:

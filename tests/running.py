@@ -1,16 +1,27 @@
 """Running flows in tests."""
 
 import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from shapes import TESTS
 
+from rayflow_dagster.compiler.callees import FlowFolder
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import NodeResult
 
 PROJECT = Project.at(TESTS, ["flow_nodes", "odd_nodes"])
 ODD = "odd_nodes.misbehaving."
+
+
+def project_of(flows: Mapping[str, Any]) -> Project:
+    """The project, with these flows to call."""
+    contents = {name: json.dumps(flow).encode() for name, flow in flows.items()}
+    return replace(PROJECT, called=FlowFolder(Path("flows"), contents))
 
 
 def execute(orchestrator: FlowOrchestrator, flow: Any, **inputs: Any) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from hypothesis import given, settings
 from nested_flows import nested_flows
 from random_flows import RandomFlow, random_flows
 from reference import Ended, FlowMeaning, interpret, levels
+from running import project_of
 from shapes import test_loader
 
 from rayflow_dagster.compiler.explain import Explained, explain
-from rayflow_dagster.compiler.validator import FlowValidator
 
 LOADER = test_loader()
 
 
 def explained(drawn: RandomFlow) -> dict[str, Explained]:
-    flow = FlowValidator(LOADER).resolve(drawn.flow)
+    flow = project_of(drawn.called).validator().resolve(drawn.flow)
     return {each.id: each for each in explain(flow, LOADER)}
 
 
@@ -52,6 +52,15 @@ def test_of_nested_flows(drawn: RandomFlow) -> None:
     }
     for run in levels(interpret(drawn.flow, drawn.inputs)):
         if run.failure is None:
+            check(run, found)
+
+
+@given(nested_flows(calls=True))
+@settings(max_examples=60, derandomize=True)
+def test_of_flows_that_call_others(drawn: RandomFlow) -> None:
+    found = explained(drawn)
+    for run in levels(interpret(drawn.flow, drawn.inputs, called=drawn.called)):
+        if run.failure is None and found.keys() >= run.statuses.keys():
             check(run, found)
 
 

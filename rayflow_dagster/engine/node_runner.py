@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from rayflow_dagster.errors import NodeExecutionError
 from rayflow_dagster.types import (
     BREAK_CLASS,
     ExecutionGraph,
@@ -195,7 +196,8 @@ class NodeRunner:
             first = errors.get_error_report()["errors"][0]
             iteration.error = placed(place, first["node_id"], first["error"])
         elif reached is None and "call" in spec:
-            iteration.error = placed(place, self.graph["start_node"], machine.no_return_error())
+            iteration.error = NodeExecutionError(self.calls[-1].node_id, machine.no_return_error())
+            iteration.error.where = place
         state = tracker.get_state()
         state["data_cache"] |= iteration.stored
         _take_values(iteration, spec, state["data_cache"], previews)

@@ -1,22 +1,17 @@
 """Flows that call others: what a call is handed, gives back and hides, through both engines."""
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from dagster import DagsterInstance
 from dagster_runs import FlowRun, run_job
 from drawing import draw, node
-from running import PROJECT, execute, outcomes
+from running import execute, outcomes, project_of
 
-from rayflow_dagster.compiler.callees import FlowFolder
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.orchestrator import FlowOrchestrator
-from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
 Flow = dict[str, Any]
@@ -28,11 +23,6 @@ class Outcome:
 
     def __init__(self, result: Flow, error: str | None, statuses: dict[str, str]) -> None:
         self.result, self.error, self.statuses = result, error, statuses
-
-
-def project_of(flows: dict[str, Flow]) -> Project:
-    contents = {name: json.dumps(flow).encode() for name, flow in flows.items()}
-    return replace(PROJECT, called=FlowFolder(Path("flows"), contents))
 
 
 @pytest.fixture(params=["direct", "dagster"])
@@ -106,6 +96,34 @@ def test_of_several_returns_the_label_of_the_one_that_is_reached_fires(run: Run)
     high, low = (run(PARTING, {"part": PARTED}, x=x) for x in (11, 3))
     assert (high.result, low.result) == ({"x": 11}, {"x": 3, "small": 3})
     assert (high.statuses["b"], low.statuses["a"]) == ("skipped", "skipped")
+
+
+@pytest.mark.parametrize("label", ["high", "end"])
+def test_what_the_return_that_was_not_reached_takes_does_not_come(run: Run, label: str) -> None:
+    """Of two RETURNs with one label no exec output says which it was."""
+    parted = draw(
+        {
+            "start": START,
+            "big?": node("logic.choose", values={"CASES": {"big": "x > 10"}}),
+            "high": node("return", label=label),
+            "low": node("return", label="end"),
+        },
+        "start > big?, start.x - big?.x, big?.big > high, big?.default > low, start.x - low.small",
+    )
+    flow = draw(
+        {"start": START, "call": node("flow", flow="part"),
+         "end": node("return", inputs={"small": {"type": "int", "default": -1}})},
+        "start > call, start.x - call.x, call.small - end.small,"
+        + ("call > end" if label == "end" else "call.high > end, call.end > end"),
+    )  # fmt: skip
+    high, low = (run(flow, {"part": parted}, x=x) for x in (11, 3))
+    assert ((high.result, high.error), (low.result, low.error)) == (
+        ({"small": -1}, None),
+        ({"small": 3}, None),
+    )
+    del flow["nodes"][-1]["data"]["inputs"]
+    (found,) = findings(flow, part=parted)
+    assert "'call' may be skipped" in found
 
 
 def test_the_first_return_reached_ends_the_called_flow_alone(run: Run) -> None:
@@ -275,6 +293,11 @@ def test_a_call_that_reaches_no_return_fails(run: Run) -> None:
     error = run(flow, {"nowhere": nowhere}).error
     assert error is not None
     assert "the flow ended without reaching a RETURN" in error
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="nowhere"), "end": "return"},
+        "start > call, call.error > end, call.error - end.error",
+    )
+    assert run(flow, {"nowhere": nowhere}).result["error"]["node_id"] == "call"
 
 
 def findings(flow: Flow, **flows: Flow) -> list[str]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from rayflow_dagster.compiler.callees import exits_of
 from rayflow_dagster.compiler.levels import ends_of
-from rayflow_dagster.compiler.resolved import Edge, ResolvedFlow
+from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
 from rayflow_dagster.types import ALWAYS, ERROR_PORT, ExecFires
 
 from .conditions import FALSE, TRUE, Condition, Conditions
@@ -44,6 +45,8 @@ class Liveness:
     groups: set[str] = field(default_factory=set)
     """Groups: their ``error`` comes only where they have failed."""
     begins: Condition = TRUE
+    returned: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    """(call, data output) -> when the RETURN that it reached has taken it."""
     inside: dict[str, _Inside] = field(default_factory=dict)
     """The bodies of groups that something else depends on."""
 
@@ -70,6 +73,8 @@ class Liveness:
         inside = self.inside.get(node_id)
         if inside is not None and output in inside.leaves:
             return inside.live._comes(*inside.leaves[output])
+        if (node_id, output) in self.returned:
+            return self.returned[node_id, output]
         came = self.succeeds[node_id]
         # A data output that the class itself calls so comes when the node succeeds.
         tells = node_id in self.groups or came != TRUE  # of another node, a rule tells
@@ -92,8 +97,12 @@ class Liveness:
         may_fail = handles_error or ALWAYS in flow.nodes[node_id].exec_outputs
         self.succeeds[node_id] = self.conditions.choice() if may_fail else TRUE
         normal = self.conditions.both(runs, self.succeeds[node_id])
+        callee = flow.callees.get(flow.nodes[node_id].calls)
+        called = callee.flow if callee is not None else None
         if flow.nodes[node_id].region_kind == "group" and flow.bodies[node_id].is_acyclic:
             self._add_group(flow, node_id, normal)
+        elif called is not None:
+            self._add_call(flow.nodes[node_id], called, normal)
         else:
             outputs = flow.nodes[node_id].exec_outputs
             shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
@@ -125,6 +134,20 @@ class Liveness:
             ended = conditions.attempt(partial(conditions.either, ended, fired))
         done = conditions.attempt(partial(conditions.without, normal, ended))
         self.fires |= {(node_id, "done"): done, (node_id, ALWAYS): self.runs[node_id]}
+
+    def _add_call(self, node: Node, called: ResolvedFlow, normal: Condition) -> None:
+        """A call fires and brings what one of the RETURNs of its flow says."""
+        conditions, exits = self.conditions, exits_of(called)
+        shares = self._shares(len(exits), "one")
+        reached = {
+            id_: conditions.both(normal, share) for id_, share in zip(exits, shares, strict=True)
+        }
+        for output in node.exec_outputs:
+            cases = [reached[id_] for id_, name in exits.items() if name == output]
+            self.fires[node.id, output] = conditions.any_of(cases)
+        for output in node.outputs:
+            cases = [case for id_, case in reached.items() if output in called.nodes[id_].inputs]
+            self.returned[node.id, output] = conditions.any_of(cases)
 
     def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
         if flow.nodes[node_id].is_disabled:
