@@ -240,13 +240,22 @@ class _Nesting:
             *self.block(one, [(both, "branch_1")], 2),
             *self.block(other, [(choose, "yes")], 1),
         ]
-        join = self.rng.choice(["any", {"at_least": 1}, {"at_least": 2}])
-        early = self.node(
-            "add", ends, {"x": self.number(block), "y": self.number(block)}, join=join
-        )
-        block.values.append((early, "result"))
-        last = self.node("collect", [*ends, (early, "exec_out"), (choose, "default")], {})
+        early, output, exits = self.early(block, ends)
+        block.values.append((early, output))
+        after = [(early, exit_) for exit_ in exits]
+        last = self.node("collect", [*ends, *after, (choose, "default")], {})
         return [(last, "exec_out")]
+
+    def early(self, block: _Block, ends: list[Ref]) -> tuple[str, str, list[str]]:
+        """A node that starts when some of what leads to it has ended; a value and the exec outputs
+        of it."""
+        join = self.rng.choice(["any", {"at_least": 1}, {"at_least": 2}])
+        if self.call_depth and self.maybe(0.5):
+            name, called = self.some_called(may_fail=False)
+            call = self.node("base.flow", ends, {"n": self.number(block)}, flow=name, join=join)
+            return call, called.outputs[0], called.exits
+        wires = {"x": self.number(block), "y": self.number(block)}
+        return self.node("add", ends, wires, join=join), "result", ["exec_out"]
 
     # --- calls ---
 
@@ -299,9 +308,9 @@ class _Nesting:
         ]
         names = {node["data"].get("flow") for node in self.nodes}
         depths = [called.depth for name, called in self.called.items() if name in names]
-        flow = self.flow() | {
-            "settings": {"ends": self.rng.choice(["first_return", "all_settled"])}
-        }
+        settings: dict[str, Any] = {"ends": self.rng.choice(["first_return", "all_settled"])}
+        settings |= {"retry": {"max": 1, "delay": 0}} if self.maybe(0.2) else {}
+        flow = self.flow() | {"settings": settings}
         ports = [port for each in outputs for port in each]
         return _Called(
             flow, 1 + max(depths, default=-1), may_fail, list(dict.fromkeys(ports)), exits
@@ -332,7 +341,8 @@ class _Nesting:
                 choose = self.choice(block, tail)
                 self.return_(block, [(choose, "yes")])
             case _:
-                self.return_(block, tail, **({"label": "end"} if self.maybe(0.5) else {}))
+                label: dict[str, Any] = {"label": "end"} if self.maybe(0.5) else {}
+                self.return_(block, tail, **label)
         return ["exec_out"]
 
     def return_(
