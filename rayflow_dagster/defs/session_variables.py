@@ -149,15 +149,26 @@ class SessionVariables:
         return self._continues(self._run)
 
     def _left(self) -> Snapshot | None:
-        """The variables as the runs that this one goes on from left them."""
+        """The variables as the runs that this one goes on from left them, but for those of
+        calls whose flows have begun again since.
+        """
         graph = self._flow.graph
         if not (graph.get("variables") or variables_of_calls(graph)):
             return None
+        begun = self._begun_calls(self._run)
         for run in self._ancestors():
             left = self._last_snapshot(run)
             if left is not None:
-                return left._replace(changes={}) if self._is_kept(run) else left
+                calls = {call: values for call, values in left.calls.items() if call not in begun}
+                changes = {} if self._is_kept(run) else left.changes
+                return left._replace(calls=calls, changes=changes)
+            begun |= self._begun_calls(run)
         return None
+
+    def _begun_calls(self, run: DagsterRun) -> set[str]:
+        """The open calls whose flows a run begins."""
+        planned = planned_nodes(self._flow, run)
+        return {call for start, call in self._flow.calls.items() if start in planned}
 
     def _last_snapshot(self, run: DagsterRun) -> Snapshot | None:
         """The newest variables among those that the steps left whose success is recorded, and the

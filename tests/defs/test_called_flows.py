@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.execution.plan.state import KnownExecutionState
 from dagster_runs import FlowRun, run_job
 from drawing import draw, node
 from running import execute, outcomes, project_of
@@ -164,6 +166,37 @@ def test_variables_are_the_calls_own_or_the_callers(
         variables={"counter": {"type": "int", "default": 40}},
     )
     assert run(flow, {"counted": COUNTED}).result == {"own": 41, "a": a, "b": b}
+
+
+@pytest.mark.parametrize(("again_from", "n"), [("call.start", 2), ("call.more", 3), ("start", 2)])
+def test_a_call_that_a_re_execution_begins_again_has_new_variables(
+    memory: DagsterInstance, again_from: str, n: int
+) -> None:
+    """As a flow has. One that it goes on with has them as they were."""
+    called = draw(
+        {"start": "start", "up": "count_up", "more": "count_up", "end": "return"},
+        "start > up, up > more, more > end, more.value - end.n",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    flow = draw(
+        {"start": "start", "call": node("flow", flow="counted"), "end": "return"},
+        "start > call, call > end, call.n - end.n",
+    )
+    project = project_of({"counted": called})
+    job = build_job(flow, "test", project=project, connect=in_process)
+    compiled = compile_flow(flow, "test", project)
+    first = run_job(job, compiled, {}, memory)
+    assert first.result == {"n": 2}
+
+    order = ["start", "call.start", "call.up", "call.more", "call.end", "call.Returned", "end"]
+    keys = order[order.index(again_from) :]
+    before = KnownExecutionState.build_for_reexecution(memory, memory.get_run_by_id(first.run_id))
+    plan = create_execution_plan(
+        job, step_keys_to_execute=keys, known_state=before.update_for_step_selection(set(keys))
+    )
+    parent = {"parent_run_id": first.run_id, "root_run_id": first.run_id}
+    found = run_job(job, compiled, {}, memory, execution_plan=plan, **parent)
+    assert (found.success, found.result) == (True, {"n": n})
 
 
 def test_only_variables_of_the_same_type_are_shared(run: Run) -> None:
