@@ -164,7 +164,8 @@ def _ports(name: str, flow: ResolvedFlow) -> dict[str, Any]:
 
 def size_of(flow: ResolvedFlow) -> int:
     """How many nodes a flow has, with those of the flows that it calls."""
-    called = (flow.callees[node.calls].flow for node in flow.nodes.values() if node.calls)
+    calls = (node.calls for node in flow.nodes.values() if node.calls in flow.callees)
+    called = (flow.callees[name].flow for name in calls)
     return len(flow.nodes) + sum(size_of(callee) for callee in called if callee is not None)
 
 

@@ -388,6 +388,20 @@ def test_no_return_of_a_called_flow_is_called_error() -> None:
     assert "label 'error'" in found
 
 
+def test_flows_that_call_each_other_more_and_more_often_are_refused() -> None:
+    def twice(name: str) -> Flow:
+        return draw(
+            {"start": "start", "a": node("flow", flow=name), "b": node("flow", flow=name),
+             "end": "return"},
+            "start > a, a > b, b > end",
+        )  # fmt: skip
+
+    flows = {f"f{at}": twice(f"f{at - 1}") for at in range(1, 19)}
+    found, _ = findings(twice("f18"), f0=draw({"start": "start", "end": "return"}, "start > end"),
+                        **flows)  # fmt: skip
+    assert "more than 10,000 nodes" in found
+
+
 def test_the_ports_of_a_call_are_checked_as_those_of_any_node() -> None:
     needs = draw({"start": node("start", inputs={"x": "int"}), "end": "return"}, "start > end")
     (found,) = findings(call_of("needs"), needs=needs)

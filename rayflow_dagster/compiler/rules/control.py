@@ -5,6 +5,7 @@ flows that they call.
 from collections.abc import Iterator
 from typing import Any
 
+from rayflow_dagster.compiler.callees import MAX_NODES, size_of
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow_form import MAX_EDGES
 from rayflow_dagster.compiler.ports import constants_of
@@ -41,6 +42,9 @@ def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
         problem = callee.problem if callee else "name the flow that it calls by its file"
         if problem:
             yield Finding("called_flow", f"node {node} data.flow: {problem}", node=node.id)
+    if flow.callees and size_of(flow) > MAX_NODES:
+        text = f"the flow has more than {MAX_NODES:,} nodes with all that it calls; call fewer"
+        yield Finding("called_flow", text)
 
 
 def _is_typed(node: Node, name: str, value: Any) -> bool:
