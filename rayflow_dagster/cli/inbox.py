@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rayflow_dagster.defs.jobs import job_name
@@ -55,11 +56,11 @@ def serve_inbox(
             inbox_flows = InboxFlows(folder, job_name)
             table = inbox_flows.current()
             endpoint = Endpoint(store, inbox_flows, DagsterRuns(instance), limits)
-            server = build_server(build_app(endpoint, secrets, limits))
             names = ", ".join(sorted(table.takes)) or "none yet"
             _warn_of_unknown(secrets(), table)
             url = url_of(*listening.getsockname()[:2])
-            say(f"taking requests at {url} for the flows: {names}")
+            served = partial(say, f"taking requests at {url} for the flows: {names}")
+            server = build_server(build_app(endpoint, secrets, limits), served)
             server.run(sockets=[listening])
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import cast
 
 import uvicorn
@@ -15,8 +16,25 @@ MAX_HEADERS = 16 * 1024
 STOP_SECONDS = 5
 
 
-def build_server(app: ASGIApp) -> uvicorn.Server:
-    """A server for one process; ``run(sockets=[...])`` serves until it is told to stop."""
+class _Server(uvicorn.Server):
+    """Calls ``started`` when it serves, and Ctrl-C ends it as it should: before that, it would end
+    uvicorn's start halfway.
+    """
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell_started()
+
+
+def build_server(app: ASGIApp, started: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """A server for one process; ``run(sockets=[...])`` serves until it is told to stop.
+
+    ``started`` is called when it serves.
+    """
     connections = Connections()
     config = uvicorn.Config(
         connections.serving(app),
@@ -30,7 +48,7 @@ def build_server(app: ASGIApp) -> uvicorn.Server:
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    return uvicorn.Server(config)
+    return _Server(config, started)
 
 
 def _bounded(connections: Connections) -> type[H11Protocol]:
