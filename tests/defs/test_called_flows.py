@@ -108,6 +108,26 @@ def test_of_several_returns_the_label_of_the_one_that_is_reached_fires(run: Run)
     assert (high.statuses["b"], low.statuses["a"]) == ("skipped", "skipped")
 
 
+FITTED = {
+    "start": START,
+    "call": node("flow", flow="part"),
+    "double": node("flow", flow="double", values={"x": 5}),
+    "end": "return",
+}
+FITS = (
+    "start > call, start.x - call.x, call.high > double, call.low > double, call.small - double.x,"
+    "double > end, double.y - end.y"
+)
+
+
+@pytest.mark.parametrize(("x", "y"), [(3, 6), (11, 10)])
+def test_a_value_of_the_call_stands_in_for_what_the_return_that_is_reached_does_not_bring(
+    run: Run, x: int, y: int
+) -> None:
+    found = run(draw(FITTED, FITS), {"part": PARTED, "double": DOUBLE}, x=x)
+    assert (found.result, found.error) == ({"y": y}, None)
+
+
 def test_the_first_return_reached_ends_the_called_flow_alone(run: Run) -> None:
     called = draw(
         {"start": "start", "end": "return", "late": "return",
@@ -348,6 +368,16 @@ def test_the_ports_of_a_call_are_checked_as_those_of_any_node() -> None:
     )
     (found,) = findings(flow, double=DOUBLE)
     assert "str" in found
+
+
+def test_a_value_that_only_some_returns_bring_needs_another_beside_it() -> None:
+    needs = {**FITTED, "double": "identity"}
+    flow = draw(needs, FITS.replace("double.x", "double.value").replace("double.y", "double.value"))
+    (found,) = findings(flow, part=PARTED)
+    assert "node 'double' input 'value': its source 'call' may be skipped, or end at a" in found
+    only_there = FITS.replace("call.high > double", "call.high > other")
+    flow = draw({**FITTED, "double": CALL, "other": "return"}, only_there)
+    assert not findings(flow, part=PARTED, double=DOUBLE)
 
 
 def test_a_setting_of_a_call_is_read_and_checked() -> None:

@@ -46,6 +46,8 @@ class Liveness:
     begins: Condition = TRUE
     inside: dict[str, _Inside] = field(default_factory=dict)
     """The bodies of groups that something else depends on."""
+    brought: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    """(call, output that not every RETURN of its flow takes) -> when it brings a value."""
 
     @classmethod
     def of(
@@ -70,6 +72,8 @@ class Liveness:
         inside = self.inside.get(node_id)
         if inside is not None and output in inside.leaves:
             return inside.live._comes(*inside.leaves[output])
+        if (node_id, output) in self.brought:
+            return self.brought[node_id, output]
         came = self.succeeds[node_id]
         # A data output that the class itself calls so comes when the node succeeds.
         tells = node_id in self.groups or came != TRUE  # of another node, a rule tells
@@ -99,6 +103,7 @@ class Liveness:
             shares = self._shares(len(outputs), flow.nodes[node_id].exec_fires)
             for name, chosen in zip(outputs, shares, strict=True):
                 self.fires[node_id, name] = self.conditions.both(normal, chosen)
+            self._add_brought(flow, node_id)
         node = flow.nodes[node_id]
         if node.region_kind == "group":
             self.groups.add(node_id)
@@ -125,6 +130,23 @@ class Liveness:
             ended = conditions.attempt(partial(conditions.either, ended, fired))
         done = conditions.attempt(partial(conditions.without, normal, ended))
         self.fires |= {(node_id, "done"): done, (node_id, ALWAYS): self.runs[node_id]}
+
+    def _add_brought(self, flow: ResolvedFlow, node_id: str) -> None:
+        """Of a call, only the RETURN that is reached brings values."""
+        brings = flow.nodes[node_id].brings
+        for output in flow.nodes[node_id].outputs:
+            takes = {name: [output in each for each in of] for name, of in brings.items()}
+            if all(all(each) for each in takes.values()):
+                continue
+            fired = [
+                self.fires[node_id, name]
+                if all(each)
+                else self.conditions.both(self.fires[node_id, name], self.conditions.choice())
+                for name, each in takes.items()
+                if any(each)
+            ]
+            came = self.conditions.attempt(partial(self.conditions.any_of, fired))
+            self.brought[node_id, output] = came
 
     def _runs(self, flow: ResolvedFlow, node_id: str) -> Condition:
         if flow.nodes[node_id].is_disabled:
