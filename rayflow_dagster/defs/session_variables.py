@@ -153,11 +153,20 @@ class SessionVariables:
         graph = self._flow.graph
         if not (graph.get("variables") or variables_of_calls(graph)):
             return None
+        anew = self._begun_by(self._run)
         for run in self._ancestors():
             left = self._last_snapshot(run)
             if left is not None:
+                calls = {call: own for call, own in left.calls.items() if call not in anew}
+                left = left._replace(calls=calls)
                 return left._replace(changes={}) if self._is_kept(run) else left
+            anew |= self._begun_by(run)
         return None
+
+    def _begun_by(self, run: DagsterRun) -> set[str]:
+        """The open calls that a run begins, so that their own variables are new in it."""
+        planned = planned_nodes(self._flow, run)
+        return {call for start, call in self._flow.calls.items() if start in planned}
 
     def _last_snapshot(self, run: DagsterRun) -> Snapshot | None:
         """The newest variables among those that the steps left whose success is recorded, and the

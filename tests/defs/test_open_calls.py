@@ -1,0 +1,279 @@
+"""Calls laid open as nested graphs: what their steps come to in Dagster, run again, ended and under
+other executors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import (
+    DagsterInstance,
+    ReexecutionOptions,
+    build_reconstructable_job,
+    execute_job,
+    in_process_executor,
+    multiprocess_executor,
+)
+from dagster_runs import FlowRun, read_run
+from drawing import draw, node
+from running import PROJECT
+
+from rayflow_dagster.compiler.callees import FlowFolder
+from rayflow_dagster.defs.build import build_job
+from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.project import Project
+from rayflow_dagster.testing import in_process
+
+Flow = dict[str, Any]
+Flows = dict[str, Flow]
+"""The flows of a folder by name; the first is the one that runs."""
+COUNTER = {"counter": {"type": "int", "default": 0}}
+
+
+def project_of(flows: Flows) -> Project:
+    contents = {name: json.dumps(flow).encode() for name, flow in flows.items()}
+    return replace(PROJECT, called=FlowFolder(Path("flows"), contents))
+
+
+def compiled(flows: Flows) -> CompiledFlow:
+    return compile_flow(next(iter(flows.values())), "test", project_of(flows))
+
+
+EXECUTORS = {
+    "ours": None,
+    "in process": in_process_executor,
+    "multiprocess": multiprocess_executor.configured({"max_concurrent": 2}),
+}
+
+
+def job_of(flows: str, on_ray: bool = False, executor: str = "ours") -> Any:
+    """Dagster reconstructs the job by calling this again."""
+    read: Flows = json.loads(flows)
+    return build_job(
+        next(iter(read.values())),
+        "test",
+        project=project_of(read),
+        executor_def=EXECUTORS[executor],
+        connect=None if on_ray else in_process,
+    )
+
+
+def execute(flows: Flows, instance: DagsterInstance, /, *how: Any, **inputs: Any) -> FlowRun:
+    job = build_reconstructable_job("test_open_calls", "job_of", (json.dumps(flows), *how))
+    result = execute_job(job, instance, run_config={"ops": {"start": {"config": inputs}}})
+    return read_run(instance, result.run_id, compiled(flows))
+
+
+def again(
+    flows: Flows, instance: DagsterInstance, run: FlowRun, *how: Any, steps: list[str] | None = None
+) -> FlowRun:
+    """Run a flow again from failure, or these steps of it."""
+    parent = instance.get_run_by_id(run.run_id)
+    assert parent is not None
+    options = (
+        ReexecutionOptions.from_failure(run.run_id, instance)
+        if steps is None
+        else ReexecutionOptions(run.run_id, step_selection=steps)
+    )
+    job = build_reconstructable_job("test_open_calls", "job_of", (json.dumps(flows), *how))
+    result = execute_job(job, instance, run_config=parent.run_config, reexecution_options=options)
+    return read_run(instance, result.run_id, compiled(flows))
+
+
+def ran(run: FlowRun) -> set[str]:
+    """The nodes of which a run has settled the steps."""
+    return {node_id for node_id, status in run.statuses.items() if status == "completed"}
+
+
+def failures(run: FlowRun) -> str:
+    return "; ".join(
+        str(event.step_failure_data.error_display_string)
+        for event in run.events
+        if event.is_step_failure
+    )
+
+
+def mended(marker: Path, **data: Any) -> Flow:
+    return node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}, **data)
+
+
+def counting(marker: Path) -> Flow:
+    """Counts with a variable of its own, fails until it is mended, and counts on."""
+    return draw(
+        {
+            "start": node("start", inputs={"x": "any"}),
+            "up": node("count_up", values={"BY": 10}),
+            "bad": mended(marker),
+            "more": node("count_up", values={"BY": 100}),
+            "end": "return",
+        },
+        "start > up, up > bad, start.x - bad.value, bad > more, more > end, bad.value - end.x,"
+        "more.value - end.n",
+        variables=COUNTER,
+    )
+
+
+def calling(name: str, **data: Any) -> Flow:
+    """Calls a flow that takes and gives ``x`` and gives ``n``, and goes on behind it."""
+    return draw(
+        {
+            "start": node("start", inputs={"x": {"type": "any", "default": 7}}),
+            "call": node("flow", flow=name, **data),
+            "behind": "identity",
+            "end": "return",
+        },
+        "start > call, start.x - call.x, call > behind, call.n - behind.value, behind > end,"
+        "call.x - end.x, behind.value - end.n",
+    )
+
+
+def test_a_rerun_goes_on_in_the_call_where_it_failed(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flows = {"outer": calling("counting"), "counting": counting(marker)}
+    failed = execute(flows, instance)
+    assert failed.statuses["call.bad"] == "failed"
+    failed = again(flows, instance, failed)
+    assert failed.statuses["call.bad"] == "failed"
+    marker.touch()
+
+    rerun = again(flows, instance, failed)
+
+    assert ran(rerun) == {"call.bad", "call.more", "call.end", "call", "behind", "end"}
+    assert rerun.result == execute(flows, instance).result == {"x": 7, "n": 111}
+
+
+def test_a_rerun_from_behind_a_call_runs_none_of_its_steps(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker, there = tmp_path / "mended", tmp_path
+    outer = calling("counting")
+    outer["nodes"][2] = {"id": "behind", **mended(marker)}
+    outer["variables"] = COUNTER
+    flows = {"outer": outer, "counting": counting(there)}
+    failed = execute(flows, instance)
+    assert failed.statuses["behind"] == "failed"
+    marker.touch()
+    rerun = again(flows, instance, failed)
+    assert ran(rerun) == {"behind", "end"}
+    assert rerun.result == {"x": 7, "n": 111}
+
+
+def test_a_rerun_goes_on_in_a_call_that_stands_in_a_call(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flows = {
+        "outer": calling("middle"),
+        "middle": calling("counting"),
+        "counting": counting(marker),
+    }
+    failed = execute(flows, instance)
+    assert failed.statuses["call.call.bad"] == "failed"
+    marker.touch()
+    rerun = again(flows, instance, failed)
+    assert rerun.result == {"x": 7, "n": 111}
+    assert ran(rerun).isdisjoint({"start", "call.start", "call.call.start", "call.call.up"})
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_rerun_runs_the_sibling_that_failed_beside_a_call(
+    instance: DagsterInstance, tmp_path: Path, on_error: str
+) -> None:
+    marker, there = tmp_path / "mended", tmp_path
+    outer = draw(
+        {"start": node("start", inputs={"x": {"type": "any", "default": 7}}),
+         "call": node("flow", flow="counting"), "bad": mended(marker), "end": "return"},
+        "start > call, start.x - call.x, start > bad, call > end, bad > end, call.n - end.n",
+        variables=COUNTER, on_error=on_error,
+    )  # fmt: skip
+    flows = {"outer": outer, "counting": counting(there)}
+    failed = execute(flows, instance)
+    assert failed.statuses["bad"] == "failed"
+    marker.touch()
+    rerun = again(flows, instance, failed)
+    assert rerun.result == {"n": 111}
+
+
+SELECTIONS = {
+    "inside": (["call.more"], {"call.more"}),
+    "last": (["call.Returned"], {"call"}),
+    "behind": (["behind", "end"], {"behind", "end"}),
+    "inside and behind": (["call.up", "behind"], {"call.up", "behind"}),
+    "in a call that it calls": (["call.call.up", "call.behind"], {"call.call.up", "call.behind"}),
+}
+
+
+@pytest.mark.parametrize("which", [*SELECTIONS])
+def test_the_steps_that_are_selected_run_and_no_others(
+    instance: DagsterInstance, tmp_path: Path, which: str
+) -> None:
+    flows = {"outer": calling("counting"), "counting": counting(tmp_path)}
+    if which == "in a call that it calls":
+        flows = {"outer": calling("middle"), "middle": flows["outer"]} | {
+            "counting": flows["counting"]
+        }
+    steps, nodes = SELECTIONS[which]
+    run = execute(flows, instance)
+    rerun = again(flows, instance, run, steps=steps)
+    assert rerun.success, failures(rerun)
+    assert ran(rerun) == nodes
+
+
+def test_a_call_runs_alone_where_it_is_selected_and_nothing_ran_before(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    flows = {"outer": calling("counting"), "counting": counting(tmp_path)}
+    job = build_reconstructable_job("test_open_calls", "job_of", (json.dumps(flows),))
+    result = execute_job(job, instance, op_selection=["start", "call"])
+    run = read_run(instance, result.run_id, compiled(flows))
+    assert run.success, failures(run)
+    assert ran(run) == {"start", *inside(flows)}
+
+
+def inside(flows: Flows) -> set[str]:
+    """The nodes that a call is, itself among them."""
+    return {id_ for id_ in compiled(flows).steps if id_.partition(".")[0] == "call"}
+
+
+def test_a_call_that_is_selected_whole_begins_with_new_variables(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker, slow = tmp_path / "mended", counting(tmp_path)
+    slow["nodes"][1] = {"id": "up", **mended(marker)}
+    flows = {"outer": calling("slow"), "slow": slow}
+    marker.touch()
+    run = execute(flows, instance)
+    assert run.result == {"x": 7, "n": 102}
+    marker.unlink()
+    steps = compiled(flows).steps
+    failed = again(
+        flows, instance, run, steps=[steps[id_] for id_ in (*inside(flows), "behind", "end")]
+    )
+    assert failed.statuses["call.up"] == "failed"
+    marker.touch()
+
+    rerun = again(flows, instance, failed)
+
+    assert rerun.result == run.result
+
+
+def test_of_a_call_that_goes_on_the_variables_go_on(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    """Beside it, another call of the same flow has its own."""
+    marker = tmp_path / "mended"
+    outer = draw(
+        {"start": "start", "a": node("flow", flow="counting"), "b": node("flow", flow="waiting"),
+         "end": "return"},
+        "start > a, a > b, b > end, a.n - end.a, b.n - end.b, a.n - b.x",
+    )  # fmt: skip
+    flows = {"outer": outer, "counting": counting(tmp_path), "waiting": counting(marker)}
+    outer["nodes"][1]["data"]["constantValues"] = {"x": 1}
+    failed = execute(flows, instance)
+    assert failed.statuses["b.bad"] == "failed"
+    marker.touch()
+    assert again(flows, instance, failed).result == {"a": 111, "b": 111}
