@@ -252,7 +252,7 @@ def _outputs(
     ports = session.flow.ports[node_id]
     is_return = node_id in session.flow.graph["return_nodes"]
     about = _about(result)
-    is_start = node_id == session.flow.graph["start_node"]
+    is_start = node_id == session.flow.graph["start_node"] or node_id in session.flow.calls
     if node_id in session.flow.gives_absent:
         yield Output(Absent(), ABSENT)
     for port, value in result["outputs"].items():
@@ -265,7 +265,7 @@ def _outputs(
         text = result.get("details", {}).get("previews", {}).get(port)
         text = text if text is not None else preview(value)
         metadata = {"preview": MetadataValue.text(text)}
-        if is_start and session.is_durable:  # what other nodes give, their actors have stored
+        if is_start and location is None and session.is_durable:  # no actor has stored it
             shown = yield from _stored_apart(session, context, ports.outputs[port], value)
             location = str(shown.pop(LOCATION).value) if shown else None
             metadata |= shown

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from dagster import (
     DagsterInstance,
+    DagsterRunStatus,
     ReexecutionOptions,
     build_reconstructable_job,
     execute_job,
     in_process_executor,
     multiprocess_executor,
 )
-from dagster_runs import FlowRun, read_run
+from dagster_runs import FlowRun, read_run, run_and_interrupt
 from drawing import draw, node
 from running import PROJECT
 
@@ -23,6 +24,7 @@ from rayflow_dagster.compiler.callees import FlowFolder
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.defs.storage import values_root
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
@@ -277,3 +279,131 @@ def test_of_a_call_that_goes_on_the_variables_go_on(
     assert failed.statuses["b.bad"] == "failed"
     marker.touch()
     assert again(flows, instance, failed).result == {"a": 111, "b": 111}
+
+
+COUNTED = draw(
+    {"start": node("start", inputs={"x": "any"}), "up": "count_up", "more": "count_up",
+     "end": "return"},
+    "start > up, up > more, more > end, more.value - end.n, start.x - end.x",
+    variables=COUNTER,
+)  # fmt: skip
+PARTED = draw(
+    {
+        "start": node("start", inputs={"x": "any"}),
+        "slow": node("sleep", values={"SECONDS": 0.1}),
+        "one": node("return", label="one"),
+        "two": node("return", label="two"),
+    },
+    "start > one, start > slow, slow > two, start.x - one.a, start.x - slow.value,"
+    "slow.value - two.b",
+)
+OF_ALL_KINDS = draw(
+    {
+        "start": node("start", inputs={"x": "any"}),
+        "counted": node("flow", flow="counted"),
+        "parted": node("flow", flow="parted"),
+        "never": node("flow", flow="counted"),
+        "end": node("return", values={"never": "not called", "x": "other"}),
+    },
+    "start > counted, counted > parted, start.x - counted.x, counted.x - parted.x,"
+    "parted.one > end, parted.two > never, start.x - never.x, never > end,"
+    "counted.n - end.n, never.n - end.never, parted.a - end.x",
+    settings={"durable": False},
+)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("executor", "on_ray"), [("in process", False), ("multiprocess", True)])
+def test_dagsters_own_executors_run_calls(
+    ray_session: None, instance: DagsterInstance, executor: str, on_ray: bool
+) -> None:
+    """Of several RETURNs that they reach, the first that is drawn counts."""
+    flows = {"all": OF_ALL_KINDS, "counted": COUNTED, "parted": PARTED}
+    large = ["large"] * 10_000
+    run = execute(flows, instance, on_ray, executor, x=large)
+    assert run.success, failures(run)
+    assert run.result == {"n": 2, "never": "not called", "x": large}
+    never = {run.statuses[f"never.{id_}"] for id_ in ("start", "up", "more", "end")}
+    assert never == {run.statuses["never"]} == {"skipped"}
+    assert run.statuses["parted.two"] == "completed"
+
+
+@pytest.mark.ray
+def test_a_rerun_goes_on_behind_where_a_call_was_terminated(
+    ray_session: None, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    mine, there = tmp_path / "mine", tmp_path / "there"
+    called = draw(
+        {
+            "start": node("start", inputs={"x": "any"}),
+            "up": "count_up",
+            "stuck": node(
+                "flow_nodes.meet.MeetNode", values={"MINE": str(mine), "THEIRS": str(there)}
+            ),
+            "more": "count_up",
+            "end": "return",
+        },
+        "start > up, up > stuck, start.x - stuck.value, stuck > more, more > end,"
+        "more.value - end.n, stuck.value - end.x",
+        variables=COUNTER,
+    )
+    flows = {"outer": calling("called"), "called": called}
+    ended = run_and_interrupt(job_of(json.dumps(flows), True), instance, mine.exists)
+    assert ended.status == DagsterRunStatus.CANCELED
+    terminated = read_run(instance, ended.run_id, compiled(flows))
+    assert terminated.statuses["call.stuck"] == "failed"
+    assert terminated.statuses["call.more"] == terminated.statuses["call"] == "pending"
+    there.touch()
+
+    rerun = again(flows, instance, terminated, True)
+
+    assert "call.up" not in ran(rerun)
+    assert rerun.result == {"x": 7, "n": 2}
+
+
+def stored_files(instance: DagsterInstance, run: FlowRun) -> set[str]:
+    folder = Path(values_root(instance), run.run_id, "steps")
+    return {str(file.relative_to(folder)) for file in folder.rglob("*.pkl")}
+
+
+PASSING = draw(
+    {"start": node("start", inputs={"x": "any"}), "same": "identity", "end": "return"},
+    "start > same, start.x - same.value, same > end, start.x - end.x, same.value - end.n",
+)
+
+
+@pytest.mark.parametrize("given", ["by START", "by the call"])
+def test_what_goes_through_calls_is_stored_once(
+    instance: DagsterInstance, tmp_path: Path, given: str
+) -> None:
+    marker, large = tmp_path / "mended", "large " * 1000
+    values = {"x": large} if given == "by the call" else {}
+    outer = {**calling("middle", values=values), "variables": COUNTER}
+    outer["nodes"][2] = {"id": "behind", **mended(marker)}
+    if given == "by the call":
+        into_call = ("call", "x")
+        outer["edges"] = [
+            edge for edge in outer["edges"] if (edge["target"], edge["targetHandle"]) != into_call
+        ]
+    flows = {"outer": outer, "middle": calling("inner"), "inner": PASSING}
+    failed = execute(flows, instance, **({"x": large} if given == "by START" else {}))
+    first = "start/x.pkl" if given == "by START" else "call.start/x.pkl"
+    own = {first, "call.call.same/value.pkl", "call.behind/value.pkl"}
+    assert stored_files(instance, failed) == own
+    marker.touch()
+
+    rerun = again(flows, instance, failed)
+
+    assert rerun.result == {"x": large, "n": large}
+    assert stored_files(instance, rerun) == {"behind/value.pkl", "end/result.pkl"}
+
+
+def test_what_goes_through_calls_is_stored_nowhere_in_a_run_that_is_not_durable(
+    instance: DagsterInstance,
+) -> None:
+    large = "large " * 1000
+    outer = {**calling("middle"), "settings": {"durable": False}}
+    flows = {"outer": outer, "middle": calling("inner"), "inner": PASSING}
+    run = execute(flows, instance, x=large)
+    assert run.result == {"x": large, "n": large}
+    assert stored_files(instance, run) == {"end/result.pkl"}
