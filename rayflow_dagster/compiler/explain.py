@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from rayflow_dagster.types import GraphNode, RegionKind, every_node
 
 from .callees import levelled
+from .flat import why_not_open
 from .fusing import has_items_side_by_side, why_not_fused
 from .graph import GraphBuilder
 from .loader import NodeLoader
@@ -86,6 +87,10 @@ class Explained:
     """Of a region, or a flow that is called: what keeps its body from being run by one worker,
     after "because".
     """
+    is_open: bool
+    """Whether it is a call whose nodes are steps in Dagster, those of a nested graph."""
+    why_not_open: str | None
+    """Of a call outside of any body: what keeps it from being open, after "because"."""
     items_side_by_side: bool
     """Of a region: whether several of its iterations may run at the same time."""
 
@@ -202,6 +207,8 @@ class _Explainer:
             why_not_fused=(
                 why_not_fused(compiled["body"], compiled["region"]) if "body" in compiled else None
             ),
+            is_open=bool(node.calls) and not bodies and why_not_open(compiled) is None,
+            why_not_open=why_not_open(compiled) if node.calls and not bodies else None,
             items_side_by_side=(
                 "region" in compiled and has_items_side_by_side(compiled["region"])
             ),
