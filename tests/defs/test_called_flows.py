@@ -397,3 +397,29 @@ def test_each_node_of_a_called_flow_has_an_id_of_its_own() -> None:
     flow = compile_flow(ONE_CALL, "test", project_of({"double": DOUBLE}))
     body = flow.graph["nodes"]["call"]["body"]
     assert list(body["nodes"]) == ["call.start", "call.sum", "call.end"]
+
+
+def test_no_node_has_an_id_as_those_of_a_flow_that_is_called_have_in_a_run() -> None:
+    flow = draw(
+        {"start": START, "call": CALL, "call.sum": "add", "end": "return"},
+        "start > call, start.x - call.x, call > call.sum, call.sum > end",
+    )
+    flow["nodes"][2]["data"]["constantValues"] = {"x": 1, "y": 2}
+    flow["edges"][2] |= {"source": "call", "sourceHandle": "exec_out", "target": "call.sum"}
+    flow["edges"][2]["targetHandle"] = "exec_in"
+    flow["edges"][3] |= {"source": "call.sum", "sourceHandle": "exec_out", "target": "end"}
+    (found,) = findings(flow, double=DOUBLE)
+    assert found == (
+        "node 'call.sum': its id begins with 'call.', as those of the nodes do that 'call' calls; "
+        "give it another id"
+    )
+
+
+def test_edges_of_a_call_and_around_it_may_have_one_id(run: Run) -> None:
+    flow = draw(
+        {"start": START, "call": CALL, "end": "return"},
+        "start > call, start.x - call.x, call > end, call.y - end.y",
+    )
+    for edge in flow["edges"]:
+        edge["id"] = f"call.{edge['id']}"
+    assert run(flow, {"double": DOUBLE}, x=4).result == {"y": 8}
