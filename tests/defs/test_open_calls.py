@@ -3,6 +3,7 @@ other executors."""
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dagster import (
     in_process_executor,
     multiprocess_executor,
 )
-from dagster_runs import FlowRun, read_run, run_and_interrupt
+from dagster_runs import FlowRun, read_run, run_and_interrupt, run_job
 from drawing import draw, node
 from running import PROJECT
 
@@ -407,3 +408,121 @@ def test_what_goes_through_calls_is_stored_nowhere_in_a_run_that_is_not_durable(
     run = execute(flows, instance, x=large)
     assert run.result == {"x": large, "n": large}
     assert stored_files(instance, run) == {"end/result.pkl"}
+
+
+def test_steps_have_names_of_their_own_whatever_the_ids_and_labels_are(
+    memory: DagsterInstance,
+) -> None:
+    named = draw(
+        {
+            "start": "start",
+            "Returned": "sleep",
+            "other": node("sleep", label="returned"),
+            "end": node("return", label="Return"),
+        },
+        "start > Returned, Returned > other, other > end",
+    )
+    ids = ("a-b", "a_b", "é ü/..", "if", "数据")
+    calls = {each: node("flow", flow="named") for each in ids}
+    labels = {"c": "A b", "d": "a B", "e": "Returned"}
+    calls |= {each: node("flow", flow="named", label=label) for each, label in labels.items()}
+    nodes = {"start": "start", **calls, "Returned": "sleep", "end": "return"}
+    flow = draw(nodes, "")
+    flow["edges"] = [
+        {"id": f"{one} to {two}", "source": one, "target": two, "type": "exec"}
+        for one, two in pairwise(nodes)
+    ]
+    flows = {"outer": flow, "named": named}
+    steps = compiled(flows).steps
+    assert len({key.casefold() for key in steps.values()}) == len(steps) == 5 * len(calls) + 3
+    assert (steps["a_b.Returned"], steps["a_b"]) == ("a_b.Returned", "a_b.Returned_")
+    run = run_job(job_of(json.dumps(flows)), compiled(flows), {}, memory)
+    assert set(run.statuses.values()) == {"completed"}
+
+
+SLOW = draw(
+    {
+        "start": node("start", inputs={"x": {"type": "any", "default": 7}}),
+        "slow": node("sleep", values={"SECONDS": 0.3}),
+        "same": "identity",
+        "end": "return",
+    },
+    "start > slow, start.x - slow.value, slow > same, slow.value - same.value, same > end,"
+    "same.value - end.n, start.x - end.x",
+)
+IN_SLOW = {f"call.{each}" for each in ("start", "slow", "same", "end")} | {"call"}
+
+
+def run_slow(nodes: dict[str, Any], wires: str, memory: DagsterInstance, **keys: Any) -> FlowRun:
+    call = node("flow", flow="slow")
+    flow = draw({"start": "start", "call": call, "end": "return", **nodes}, wires, **keys)
+    flows = {"outer": flow, "slow": SLOW}
+    return run_job(job_of(json.dumps(flows)), compiled(flows), {}, memory)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_call_that_is_at_work_when_another_node_fails_goes_on_to_its_end(
+    memory: DagsterInstance, on_error: str
+) -> None:
+    run = run_slow(
+        {"bad": "boom", "behind": "identity"},
+        "start > call, start > bad, call > behind, call.n - behind.value, behind > end, bad > end",
+        memory,
+        on_error=on_error,
+    )
+    behind = {"behind"} if on_error == "continue" else set()
+    assert ran(run) == {"start", *IN_SLOW, *behind}
+    assert (run.success, run.statuses["end"]) == (False, "pending")
+
+
+def test_a_call_that_is_at_work_when_the_caller_returns_goes_on_to_its_end(
+    memory: DagsterInstance,
+) -> None:
+    wires = "start > call, start > end, call > behind, call.n - behind.value"
+    run = run_slow({"behind": "identity"}, wires, memory)
+    assert run.success
+    assert ran(run) == {"start", "end", *IN_SLOW}
+    assert run.statuses["behind"] == "skipped"
+
+
+def test_a_call_in_a_branch_that_is_not_taken_is_skipped_whole(memory: DagsterInstance) -> None:
+    run = run_slow(
+        {"branch": node("logic.branch", values={"condition": False})},
+        "start > branch, branch.true > call, branch.false > end, call > end",
+        memory,
+    )
+    skipped = {id_ for id_, status in run.statuses.items() if status == "skipped"}
+    assert (run.success, skipped) == (True, IN_SLOW)
+
+
+def test_a_call_starts_when_the_first_edge_fires_that_it_asks_for(memory: DagsterInstance) -> None:
+    run = run_slow(
+        {
+            "call": node("flow", flow="slow", join="any"),
+            "fast": "sleep",
+            "late": node("sleep", values={"SECONDS": 0.5}),
+        },
+        "start > fast, start > late, fast > call, late > call, call > end, call.n - end.n",
+        memory,
+    )
+    order = [event.step_key for event in run.events if event.is_step_success]
+    assert order.index("call.start") < order.index("late")
+    assert run.result == {"n": 7}
+
+
+def test_a_disabled_call_is_skipped_whole(memory: DagsterInstance) -> None:
+    call = node("flow", flow="slow", disabled=True)
+    run = run_slow({"call": call}, "start > call, start > end", memory)
+    assert {id_ for id_, status in run.statuses.items() if status == "skipped"} == IN_SLOW
+    assert run.success
+
+
+def test_calls_that_no_exec_edge_leads_to_run_when_their_values_are_there(
+    memory: DagsterInstance,
+) -> None:
+    run = run_slow(
+        {"call": node("flow", flow="slow"), "again": node("flow", flow="slow")},
+        "start > end, call.n - again.x, again.n - end.n",
+        memory,
+    )
+    assert run.result == {"n": 7}
