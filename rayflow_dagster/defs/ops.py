@@ -25,7 +25,7 @@ from dagster import (
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.port_types import PortType, parse_type
 from rayflow_dagster.secrets.references import KEY
-from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode
+from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode, is_open
 
 from ._dagster import COMPUTE_KIND_TAG, GIVEN_NUMBER, KIND_PREFIX, PRIORITY_TAG, op_like
 from .compiled import CompiledFlow
@@ -149,7 +149,9 @@ def describe(node: GraphNode) -> str:
     branches = [name for name in metadata.get("exec_outputs", ()) if name != "exec_out"]
     if branches:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")
-    if "body" in node:
+    if is_open(node):
+        lines.append(f"Each node of flow `{node['region']['call']['flow']}` is a step.")
+    elif "body" in node:
         lines.append("Runs, in this step:")
         lines.append("\n".join(_body_lines(node["body"])))
     return "\n\n".join(line for line in lines if line)

@@ -526,3 +526,12 @@ def test_calls_that_no_exec_edge_leads_to_run_when_their_values_are_there(
         memory,
     )
     assert run.result == {"n": 7}
+
+
+def test_a_call_is_a_nested_graph_that_is_called_as_its_node(tmp_path: Path) -> None:
+    flows = {"outer": calling("middle"), "middle": calling("counting")}
+    flows["counting"] = counting(tmp_path)
+    call = job_of(json.dumps(flows)).get_node_named("call").definition
+    assert call.name == "test__call"
+    assert call.node_named("call").definition.name == "test__call__call"
+    assert call.description.endswith("Each node of flow `middle` is a step.")
