@@ -25,9 +25,11 @@ from rayflow_dagster.compiler.callees import FlowFolder
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.defs.results import own_steps, run_result
 from rayflow_dagster.defs.storage import values_root
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
+from rayflow_dagster.types import START_CLASS
 
 Flow = dict[str, Any]
 Flows = dict[str, Flow]
@@ -535,3 +537,12 @@ def test_a_call_is_a_nested_graph_that_is_called_as_its_node(tmp_path: Path) -> 
     assert call.name == "test__call"
     assert call.node_named("call").definition.name == "test__call__call"
     assert call.description.endswith("Each node of flow `middle` is a step.")
+
+
+def test_the_result_of_a_run_is_not_that_of_a_flow_that_it_calls(memory: DagsterInstance) -> None:
+    flows = {"outer": calling("middle"), "middle": calling("inner"), "inner": PASSING}
+    found = run_job(job_of(json.dumps(flows)), compiled(flows), {"x": 3}, memory)
+    run = memory.get_run_by_id(found.run_id)
+    assert run is not None
+    assert run_result(memory, run) == {"x": 3, "n": 3}
+    assert own_steps(memory, run, START_CLASS) == ["start"]
