@@ -546,3 +546,41 @@ def test_the_result_of_a_run_is_not_that_of_a_flow_that_it_calls(memory: Dagster
     assert run is not None
     assert run_result(memory, run) == {"x": 3, "n": 3}
     assert own_steps(memory, run, START_CLASS) == ["start"]
+
+
+def test_a_rerun_under_dagsters_own_executor_goes_on_in_the_call(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker, how = tmp_path / "mended", (False, "in process")
+    flows = {"outer": calling("counting"), "counting": counting(marker)}
+    failed = execute(flows, instance, *how)
+    assert failed.statuses["call.bad"] == "failed"
+    marker.touch()
+    rerun = again(flows, instance, failed, *how)
+    assert ran(rerun) == {"call.bad", "call.more", "call.end", "call", "behind", "end"}
+    assert rerun.result == {"x": 7, "n": 111}
+
+
+def test_a_rerun_takes_from_a_call_what_its_return_gave_that_was_reached_before(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    called = draw(
+        {
+            "start": node("start", inputs={"x": "any"}),
+            "one": "return",
+            "bad": mended(marker),
+        },
+        "start > one, start > bad, start.x - bad.value, start.x - one.x, start.x - one.n",
+        on_error="continue",
+        settings={"ends": "all_settled"},
+        variables=COUNTER,
+    )
+    flows = {"outer": calling("called"), "called": called}
+    failed = execute(flows, instance)
+    assert (failed.statuses["call.one"], failed.statuses["call.bad"]) == ("completed", "failed")
+    assert failed.statuses["call"] == "pending"
+    marker.touch()
+    rerun = again(flows, instance, failed)
+    assert ran(rerun) == {"call.bad", "call", "behind", "end"}
+    assert rerun.result == {"x": 7, "n": 7}
