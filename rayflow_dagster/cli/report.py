@@ -18,7 +18,9 @@ STOPPED_TEXT = "the run was stopped"
 
 @dataclass(slots=True)
 class Fault:
-    """Why a node failed. ``text`` is the node's own exception, type first."""
+    """Why a node failed. ``text`` is the node's own exception, type first; of one that stands in a
+    body, with its place before it.
+    """
 
     text: str
     inputs: Mapping[str, str] | str = ""

@@ -197,7 +197,8 @@ def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException
     """
     error = _raisable(result["node_id"], error_of(result))
     if not treatment(error).again:
-        return Failure(str(error), allow_retries=False)
+        place = _place(result)
+        return Failure(f"{place}: {error}" if place else str(error), allow_retries=False)
     shown = _with_inputs(result, error)
     if not is_tried_again(node, error_of(result), attempt):
         return shown
@@ -228,12 +229,17 @@ def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
     where = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
-    failed = result.get("exception")
-    if isinstance(failed, NodeExecutionError) and failed.where:
-        where += f" failed at {failed.where}"
+    if _place(result):
+        where += f" failed at {_place(result)}"
     with optional("noting a node's inputs at its error"):  # of the author's own class
         error.add_note(f"node '{result['node_id']}'{where}, inputs:\n{shown or '  none'}")
     return error
+
+
+def _place(result: NodeResult) -> str:
+    """Where in a body it failed; "" for a node that has none."""
+    failed = result.get("exception")
+    return failed.where if isinstance(failed, NodeExecutionError) else ""
 
 
 def _raisable(node_id: str, error: BaseException) -> BaseException:

@@ -291,3 +291,26 @@ def test_the_time_of_a_call_is_that_of_the_flow_that_it_calls(tmp_path: Path):
     report = RecordedRunner(calling(tmp_path, WIRES), in_process).run({"x": 4}, Watched())
     lasted = {each.id: each.duration or 0.0 for each in report.nodes}
     assert lasted["call"] > max(lasted[f"call.{each}"] for each in INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("boom", "ValueError: boom: bang"), ("control.fail", "on purpose")]
+)
+def test_what_fails_in_a_body_is_named_with_its_place_both_ways(
+    tmp_path: Path, kind: str, said: str
+):
+    values = {"MESSAGE": "on purpose"} if kind == "control.fail" else {}
+    called = {"start": "start", "bad": node(kind, values=values), "end": "return"}
+    ends = "start > bad, bad > end" if kind == "boom" else "start > bad, start > end"
+    write_flow(tmp_path / "called.json", draw(called, ends))
+    call = node("flow", flow="called", retry={"max": 1, "delay": 0})
+    flow = draw({"start": "start", "call": call, "end": "return"}, "start > call, call > end")
+    project = Project(TESTS, ("flow_nodes",), called=FlowFolder(tmp_path))
+    file = FlowFile(write_flow(tmp_path / "calling.json", flow), project, flow)
+    for runner in RUNNERS.values():
+        report = runner(file, in_process).run({}, Watched())
+        (failed,) = report.of("failed")
+        assert failed.fault is not None
+        assert failed.fault.text.startswith("flow 'called', node 'call.bad': ")
+        assert failed.fault.text.endswith(said)
+        assert failed.fault.text in (report.error or "")
