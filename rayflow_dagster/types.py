@@ -133,6 +133,9 @@ class NodeMetadata(TypedDict):
     """Of a region node: what its body hands it."""
     inner_outputs: NotRequired[dict[str, str]]
     """Of a region node: those of ``outputs`` that its body reads."""
+    brings: NotRequired[dict[str, list[list[str]]]]
+    """Of a node that calls a flow: exec output -> which of ``outputs`` each RETURN brings that
+    fires it."""
     is_control: NotRequired[bool]
     """True for a built-in node that runs in the run's process; see ``control_nodes``."""
     is_async: NotRequired[bool]

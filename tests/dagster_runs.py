@@ -119,7 +119,7 @@ def _statuses(flow: CompiledFlow, events: list[DagsterEvent]) -> dict[str, str]:
         "STEP_FAILURE": "failed",
         "STEP_SKIPPED": "skipped",
     }
-    statuses = dict.fromkeys(flow.graph["nodes"], "pending")
+    statuses = dict.fromkeys(flow.flat["nodes"], "pending")
     for event in events:
         if event.event_type_value in settled and event.step_key:
             statuses[flow.nodes[event.step_key]] = settled[event.event_type_value]

@@ -161,17 +161,18 @@ def _how(node: Explained) -> Iterator[str]:
         inside = ", which is in that of ".join(_name(each) for each in node.bodies)
         yield f"It is in the body of {inside}."
         step = f"It is part of the step of {_name(node.step)}"
+    elif node.why_not_open is not None:
+        step = f"It is one step, because {node.why_not_open}"
     else:
         step = "It is a step of its own"
     if node.is_open:
         yield (
-            f"It is a nested graph: each node of flow '{node.calls}' is a step of its own, and its "
-            "last step hands on what the RETURN that was reached was given."
+            f"In Dagster it is a nested graph, and each node of flow '{node.calls}' is a step. "
+            "A direct run takes it as one node."
         )
-        return
-    if node.calls:
-        yield f"It calls flow '{node.calls}'."
-    if node.fused_by is not None:
+    elif node.fused_by is not None:
+        if node.calls:
+            yield f"It calls flow '{node.calls}'."
         yield (
             f"{step}, and runs on the worker that runs the body of {_name(node.fused_by)} whole."
         )
@@ -180,20 +181,23 @@ def _how(node: Explained) -> Iterator[str]:
     if (node.region is None and not node.calls) or node.fused_by is not None:
         return
     body = f"flow '{node.calls}'" if node.calls else "its body"
-    if node.why_not_open is not None:
-        yield f"It is one step and no nested graph, because {node.why_not_open}."
+    there = "There, " if node.is_open else ""
     if node.why_not_fused is None:
         beside = (
             "its items already run side by side"
             if node.items_side_by_side
             else "none would wait there for another that could run beside it"
         )
-        yield (
-            f"One worker runs {body} whole, by one call, as no node of it asks for a place of "
-            f"its own, and {beside}."
+        yield _capital(
+            f"{there}one worker runs {body} whole, by one call, as no node of it asks for a place "
+            f"of its own, and {beside}."
         )
     else:
-        yield f"Each node of {body} runs by itself, because {node.why_not_fused}."
+        yield _capital(f"{there}each node of {body} runs by itself, because {node.why_not_fused}.")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _place(node: Explained) -> str:

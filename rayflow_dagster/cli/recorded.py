@@ -198,7 +198,10 @@ class _Listener:
             self._handlers[event.event_type_value](node, entry)
 
     def _start(self, node: NodeReport, entry: EventLogEntry) -> None:
-        self._started[node.id] = entry.timestamp
+        if node.id in self._flow.calls:  # the call begins, whose own step comes last
+            self._started[self._flow.calls[node.id]] = entry.timestamp
+        if node.id not in self._flow.calls.values():
+            self._started[node.id] = entry.timestamp
         node.attempts += 1
         node.times = {}
         self._watcher.started(node)
@@ -244,7 +247,15 @@ class _Listener:
 
     def _skip(self, node: NodeReport, _entry: EventLogEntry) -> None:
         node.status = "skipped"
-        self._watcher.settled(node)
+        if not self._is_of_skipped_call(node.id):
+            self._watcher.settled(node)
+
+    def _is_of_skipped_call(self, node_id: str) -> bool:
+        """Whether it is enough to tell of a call that the node was skipped."""
+        flow, start = self._flow, self._flow.start_of[node_id]
+        if node_id in flow.calls.values():
+            start = flow.start_of[start]
+        return node_id in flow.calls or self.nodes[start].status == "skipped"
 
     def _retry(self, node: NodeReport, entry: EventLogEntry) -> None:
         if entry.dagster_event is not None:

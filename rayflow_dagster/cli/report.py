@@ -1,12 +1,13 @@
 """What became of a run and of its nodes, whichever way it ran."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from rayflow_dagster.compiler.flat import flat
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.types import ExecutionGraph
+from rayflow_dagster.types import ExecutionGraph, is_open
 
 Status = Literal["completed", "skipped", "failed", "stopped", "pending"]
 """``stopped``: it ran when the run was stopped."""
@@ -17,7 +18,9 @@ STOPPED_TEXT = "the run was stopped"
 
 @dataclass(slots=True)
 class Fault:
-    """Why a node failed. ``text`` is the node's own exception, type first."""
+    """Why a node failed. ``text`` is the node's own exception, type first; of one that stands in a
+    body, with its place before it.
+    """
 
     text: str
     inputs: Mapping[str, str] | str = ""
@@ -142,16 +145,24 @@ class Runner(Protocol):
 
 
 def node_reports(graph: ExecutionGraph) -> dict[str, NodeReport]:
-    """A report per node, in the flow's order, before anything ran."""
+    """A report per node, in the flow's order, before anything ran. The nodes of a flow that is
+    called openly are nodes of the run, and come before the call.
+    """
     returns = set(graph["return_nodes"])
+    labels = dict(_labels(graph))
     return {
-        node_id: NodeReport(
-            node_id,
-            graph["nodes"][node_id].get("label") or node_id,
-            is_return=node_id in returns,
-        )
-        for node_id in graph["execution_order"]
+        node_id: NodeReport(node_id, labels[node_id], is_return=node_id in returns)
+        for node_id in flat(graph)["execution_order"]
     }
+
+
+def _labels(graph: ExecutionGraph, call: str = "", around: str = "") -> Iterator[tuple[str, str]]:
+    """Node id -> label, behind those of the calls that the node is in."""
+    for node_id, node in graph["nodes"].items():
+        label = around + (node.get("label") or node_id.removeprefix(call))
+        yield node_id, label
+        if is_open(node):
+            yield from _labels(node["body"], f"{node_id}.", f"{label}.")
 
 
 def level_name(level: int) -> str:

@@ -15,7 +15,7 @@ from .group import STOPPED, Refused, Stopped, shown_as_messages
 from .home import FOLDER, VARIABLE
 from .inputs import read_inputs
 from .progress import NoProgress, Progress, print_outcome
-from .report import STOPPED_TEXT, Runner, RunReport, Watcher
+from .report import STOPPED_TEXT, Runner, RunReport, Watcher, node_reports
 from .terminal import one_line, open_console, print_document, styled
 
 
@@ -45,7 +45,7 @@ def _run_on_terminal(named: str, options: RunOptions) -> RunReport:
     runner = load(flow, direct=options.direct)
     inputs = read_inputs(runner.graph, options.typed, options.file)
     console = open_console()
-    labels = [node.get("label") or id_ for id_, node in runner.graph["nodes"].items()]
+    labels = [node.label for node in node_reports(runner.graph).values()]
     console.print(styled(one_line(str(flow.raw.get("name") or flow.path.stem)), "bold"))
     with Progress(console, labels, verbose=options.verbose) as progress:
         progress.waiting("connecting to Ray; the first run has to start it")

@@ -158,8 +158,17 @@ def _ports(name: str, flow: ResolvedFlow) -> dict[str, Any]:
         "exec_outputs": tuple(dict.fromkeys(exits_of(flow).values())),
         "exec_exclusive": True,
         "exec_fires": "one",
+        "brings": _brings(flow),
         "description": str(flow.data.get("description") or f"Run flow '{name}'."),
     }
+
+
+def _brings(flow: ResolvedFlow) -> dict[str, list[list[str]]]:
+    """Exec output of a node that calls a flow -> what each RETURN takes that fires it."""
+    found: dict[str, list[list[str]]] = {}
+    for node_id, output in exits_of(flow).items():
+        found.setdefault(output, []).append([*flow.nodes[node_id].inputs])
+    return found
 
 
 def size_of(flow: ResolvedFlow) -> int:

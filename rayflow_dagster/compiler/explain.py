@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from rayflow_dagster.types import GraphNode, RegionKind, every_node, is_open
+from rayflow_dagster.types import GraphNode, RegionKind, every_node
 
 from .callees import levelled
-from .flat import open_calls, why_not_open
+from .flat import why_not_open
 from .fusing import has_items_side_by_side, why_not_fused
 from .graph import GraphBuilder
 from .levels import by_level
@@ -48,11 +48,6 @@ class Explained:
     region: RegionKind | None
     calls: str
     """The flow that it calls; "" where it calls none."""
-    is_open: bool
-    """Whether the nodes of the flow that it calls are steps of their own in Dagster."""
-    why_not_open: str | None
-    """What keeps them from being that, after "because"; None where nothing does, or where it is in
-    a body."""
     bodies: tuple[str, ...]
     """The regions in whose bodies it is, the innermost first."""
 
@@ -95,6 +90,10 @@ class Explained:
     """Of a region, or a flow that is called: what keeps its body from being run by one worker,
     after "because".
     """
+    is_open: bool
+    """Whether it is a call whose nodes are steps in Dagster, those of a nested graph."""
+    why_not_open: str | None
+    """Of a call outside of any body: what keeps it from being open, after "because"."""
     items_side_by_side: bool
     """Of a region: whether several of its iterations may run at the same time."""
 
@@ -119,7 +118,7 @@ def explain(drawn: ResolvedFlow, loader: NodeLoader) -> list[Explained]:
         GraphBuildError: the flow is not valid after all.
     """
     flow = by_level(drawn)
-    graph = open_calls(GraphBuilder({}).compile(levelled(drawn)))
+    graph = GraphBuilder({}).compile(levelled(drawn))
     scopes = Scopes(drawn, drawn.scopes or dict.fromkeys(drawn.nodes))
     explainer = _Explainer(drawn, scopes, every_node(graph), loader)
     found = {each.id: each for each in explainer.of_level(flow)}
@@ -183,8 +182,6 @@ class _Explainer:
             class_path=node.class_path,
             region=node.region_kind,
             calls=node.calls,
-            is_open=is_open(compiled),
-            why_not_open=why_not_open(compiled) if node.calls and not bodies else None,
             bodies=tuple(bodies),
             runs=_runs(level, node_id),
             is_start=node.is_start,
@@ -214,6 +211,8 @@ class _Explainer:
             why_not_fused=(
                 why_not_fused(compiled["body"], compiled["region"]) if "body" in compiled else None
             ),
+            is_open=bool(node.calls) and not bodies and why_not_open(compiled) is None,
+            why_not_open=why_not_open(compiled) if node.calls and not bodies else None,
             items_side_by_side=(
                 "region" in compiled and has_items_side_by_side(compiled["region"])
             ),

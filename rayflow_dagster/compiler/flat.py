@@ -56,7 +56,8 @@ def flat(graph: ExecutionGraph) -> ExecutionGraph:
     if not any(map(is_open, graph["nodes"].values())):
         return graph
     nodes = dict(_nodes(graph))
-    edges = dict(_edges(graph))
+    # Edges of several flows may have one id.
+    edges = {str(number): edge for number, edge in enumerate(_edges(graph))}
     dependencies: dict[str, list[str]] = {node_id: [] for node_id in nodes}
     dependents: dict[str, list[str]] = {node_id: [] for node_id in nodes}
     for edge in edges.values():
@@ -114,11 +115,11 @@ def _with_ports(node: GraphNode, **ports: Any) -> GraphNode:
     return {**node, "metadata": cast(NodeMetadata, {**node["metadata"], **ports})}
 
 
-def _edges(graph: ExecutionGraph) -> Iterator[tuple[str, GraphEdge]]:
-    for edge_id, edge in graph["edges"].items():
+def _edges(graph: ExecutionGraph) -> Iterator[GraphEdge]:
+    for edge in graph["edges"].values():
         target = graph["nodes"][edge["target"]]
         into = target["body"]["start_node"] if is_open(target) else edge["target"]
-        yield edge_id, {**edge, "target": into}
+        yield {**edge, "target": into}
     for node_id, node in graph["nodes"].items():
         if not is_open(node):
             continue
@@ -126,8 +127,7 @@ def _edges(graph: ExecutionGraph) -> Iterator[tuple[str, GraphEdge]]:
         yield from _edges(body)
         for returned in body["return_nodes"]:
             for port in _given(node, body["nodes"][returned]):
-                edge_id = f"{returned}.{port} of {node_id}"
-                yield edge_id, _handed_on(returned, port, node_id)
+                yield _handed_on(returned, port, node_id)
 
 
 def _handed_on(source: str, port: str, target: str) -> GraphEdge:

@@ -169,6 +169,11 @@ class Node:
         return self.metadata.get("exec_fires", "one" if exclusive else "any")
 
     @property
+    def brings(self) -> Mapping[str, list[list[str]]]:
+        """Of a call, exec output -> what each RETURN takes that fires it."""
+        return self.metadata.get("brings", {}) if self.metadata else {}
+
+    @property
     def constants(self) -> Mapping[str, ConstantSpec]:
         return self.metadata["constants"] if self.metadata else {}
 

@@ -199,7 +199,8 @@ def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException
     """
     error = _raisable(result["node_id"], error_of(result))
     if not treatment(error).again:
-        return Failure(str(error), allow_retries=False)
+        place = _place(result)
+        return Failure(f"{place}: {error}" if place else str(error), allow_retries=False)
     shown = _with_inputs(result, error)
     if not is_tried_again(node, error_of(result), attempt):
         return shown
@@ -230,12 +231,17 @@ def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
     shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
     details = result.get("details", {})
     where = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
-    failed = result.get("exception")
-    if isinstance(failed, NodeExecutionError) and failed.where:
-        where += f" failed at {failed.where}"
+    if _place(result):
+        where += f" failed at {_place(result)}"
     with optional("noting a node's inputs at its error"):  # of the author's own class
         error.add_note(f"node '{result['node_id']}'{where}, inputs:\n{shown or '  none'}")
     return error
+
+
+def _place(result: NodeResult) -> str:
+    """Where in a body it failed; "" for a node that has none."""
+    failed = result.get("exception")
+    return failed.where if isinstance(failed, NodeExecutionError) else ""
 
 
 def _raisable(node_id: str, error: BaseException) -> BaseException:
@@ -254,7 +260,7 @@ def _outputs(
     ports = session.flow.ports[node_id]
     is_return = node_id in session.flow.graph["return_nodes"]
     about = _about(result)
-    is_start = node_id == session.flow.graph["start_node"]
+    is_start = node_id == session.flow.graph["start_node"] or node_id in session.flow.calls
     if node_id in session.flow.gives_absent:
         yield Output(Absent(), ABSENT)
     for port, value in result["outputs"].items():
@@ -267,7 +273,7 @@ def _outputs(
         text = result.get("details", {}).get("previews", {}).get(port)
         text = text if text is not None else preview(value)
         metadata = {"preview": MetadataValue.text(text)}
-        if is_start and session.is_durable:  # what other nodes give, their actors have stored
+        if is_start and location is None and session.is_durable:  # no actor has stored it
             shown = yield from _stored_apart(session, context, ports.outputs[port], value)
             location = str(shown.pop(LOCATION).value) if shown else None
             metadata |= shown

@@ -13,7 +13,9 @@ from .results import step_tags
 
 
 class StepFailure(NamedTuple):
-    """``text`` is the node's own exception, type first; ``note`` has previews of its inputs."""
+    """``text`` is the node's own exception, type first; of one that stands in a body, with its
+    place before it. ``note`` has previews of its inputs.
+    """
 
     text: str
     note: str = ""
@@ -28,10 +30,13 @@ def step_failure(node_id: str, error: ErrorInfo | None, said: str | None) -> Ste
         return StepFailure(said)
     told = error_text(own)
     # The note that the op puts behind the message: the node, where it ran, and its inputs.
-    note_at = re.search(rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?, inputs:\n", told)
+    note_at = re.search(
+        rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?( failed at ([^\n]*))?, inputs:\n", told
+    )
     if note_at is None:
         return StepFailure(told)
-    return StepFailure(told[: note_at.start()], told[note_at.end() :])
+    place = f"{note_at[3]}: " if note_at[3] else ""
+    return StepFailure(place + told[: note_at.start()], told[note_at.end() :])
 
 
 def own_error(error: ErrorInfo | None) -> ErrorInfo | None:

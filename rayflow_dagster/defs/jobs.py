@@ -220,9 +220,9 @@ def _nested(flow: CompiledFlow, node: GraphNode) -> GraphDefinition:
     outputs those of the call's last step.
     """
     call, start = node["id"], node["body"]["start_node"]
-    ports, last = flow.ports[call], _last_alias(flow, call)
+    ports, (path, _, last) = flow.ports[call], flow.steps[call].rpartition(".")
     return GraphDefinition(
-        name=f"{flow_name(flow.name)}__{flow.steps[call].replace('.', '__')}",
+        name=f"{flow_name(flow.name)}__{path.replace('.', '__')}",
         description=describe(node),
         input_mappings=[
             InputMapping(

@@ -161,7 +161,9 @@ def describe(node: GraphNode, picture: str | None = None) -> str:
     branches = [name for name in metadata.get("exec_outputs", ()) if name != "exec_out"]
     if branches:
         lines.append(f"Exec outputs: {', '.join(f'`{name}`' for name in branches)}.")
-    if "body" in node and not is_open(node):
+    if is_open(node):
+        lines.append(f"Each node of flow `{node['region']['call']['flow']}` is a step.")
+    elif "body" in node:
         lines.append("Runs, in this step:")
         lines.append("\n".join(_body_lines(node["body"])))
     return "\n\n".join(line for line in lines if line)

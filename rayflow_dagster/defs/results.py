@@ -23,8 +23,7 @@ def run_result(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, Any] 
     Raises:
         RayflowError: the run has reached no RETURN, or is no run of a flow.
     """
-    steps = step_tags(instance, run)
-    returns = [key for key, tags in steps.items() if tags.get(CLASS_TAG) == RETURN_CLASS]
+    returns = own_steps(instance, run, RETURN_CLASS)
     stored = StoredOutputs(instance, run.run_id)
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.HANDLED_OUTPUT):
         step = entry.step_key
@@ -32,6 +31,14 @@ def run_result(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, Any] 
             value: Mapping[str, Any] | StoredValue = stored.find(step, RESULT)
             return value
     raise RayflowError(f"run {run.run_id} has stored no result: it has reached no RETURN")
+
+
+def own_steps(instance: DagsterInstance, run: DagsterRun, class_path: str) -> list[str]:
+    """The steps of a run, by key, whose nodes are of a class and drawn in the flow itself: the keys
+    of those in flows that it calls have a dot.
+    """
+    steps = step_tags(instance, run).items()
+    return [key for key, tags in steps if tags.get(CLASS_TAG) == class_path and "." not in key]
 
 
 def step_tags(instance: DagsterInstance, run: DagsterRun) -> dict[str, Mapping[str, str]]:

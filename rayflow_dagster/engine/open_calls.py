@@ -64,12 +64,17 @@ class RunMachine:
         """The calls whose flows have begun."""
         self._ended: set[str] = set()
         """The calls whose flows have ended."""
+        self._recalled: dict[str, NodeResult] = {}
+        """What a run before this one made of calls: their own last steps do not run again."""
 
     def recall(self, result: NodeResult) -> None:
         """Take note of what a run before this one made of a node, before this one begins."""
-        call = self._call_of.get(result["node_id"])
+        node_id = result["node_id"]
+        call = self._call_of.get(node_id)
         if call is not None:
             self._calls[call].recall(result)
+        elif node_id in self._calls:
+            self._recalled[node_id] = result
         else:
             self._tracker.recall(result)
 
@@ -86,10 +91,31 @@ class RunMachine:
             inner = [(call, self._calls[call].handle(event)) for call in self._begun - self._ended]
             passed = [each for _, told in inner for each in told if not isinstance(each, End)]
             return [*passed, *self._expanded(self._own.handle(event))]
-        call = None if isinstance(event, Begun) else self._call_of.get(_node_of(event))
+        if isinstance(event, Begun):
+            self._recall_calls()
+            return [*self._expanded(self._own.handle(event))]
+        call = self._call_of.get(_node_of(event))
         if call is None:
             return [*self._expanded(self._own.handle(event))]
         return [*self._passed_on(call, self._calls[call].handle(event))]
+
+    def _recall_calls(self) -> None:
+        """Settle the calls of which nothing runs again. Any other is one that has ended only when
+        the nodes that run again have.
+        """
+        for call, result in self._recalled.items():
+            if self._calls[call].is_recalled():
+                self._tracker.recall(result)
+
+    def is_recalled(self) -> bool:
+        """Whether nothing of this flow runs again."""
+        states = self._tracker.get_state()["node_states"]
+        return all(
+            self._calls[node_id].is_recalled() and node_id in self._recalled
+            if node_id in self._calls
+            else state["result"] is not None
+            for node_id, state in states.items()
+        )
 
     def _expanded(self, instructions: Iterable[Instruction]) -> Iterator[Instruction]:
         """What the machine of this flow says, with each call as the nodes of the flow it calls."""
@@ -100,7 +126,8 @@ class RunMachine:
                     yield from self._passed_on(call, self._calls[call].handle(Begun()))
                 case Skip(result) if result["node_id"] in self._calls:
                     yield from self._calls[result["node_id"]].skipped(str(result["error"]))
-                    yield each
+                    if result["node_id"] not in self._recalled:
+                        yield each
                 case Drop(call) if call in self._calls:
                     pass  # what has begun goes on to its end
                 case _:
@@ -118,7 +145,11 @@ class RunMachine:
                 place = place_of(self._graph["nodes"][call]["region"], 0)
                 failed = error_result(call, placed(place, first["node_id"], first["error"]))
                 yield from self._expanded(self._own.handle(Settled(failed, again=False)))
-            elif each.outcome != "interrupted":
+            elif each.outcome == "interrupted":
+                continue
+            elif call in self._recalled:
+                yield from self._expanded(self._own.handle(Settled(self._recalled[call])))
+            else:
                 yield Start(call, 0)
 
     def first_error(self) -> Any:
@@ -141,7 +172,8 @@ class RunMachine:
                 continue
             if node_id in self._calls:
                 yield from self._calls[node_id].skipped(reason)
-            yield Skip(skipped_result(node_id, reason))
+            if node_id not in self._recalled:
+                yield Skip(skipped_result(node_id, reason))
 
 
 def _machine_of(graph: ExecutionGraph) -> RunMachine:

@@ -435,3 +435,30 @@ def test_a_flow_with_errors_is_told_as_by_validate(typed, project: Path):
     assert result.output == typed("validate", "f").output
     document = json.loads(typed("explain", "f", "--json").stdout)
     assert (document["success"], len(document["findings"])) == (False, 1)
+
+
+def test_a_call_is_a_nested_graph_or_says_why_it_is_one_step(facts, project: Path):
+    called = draw({"start": "start", "end": "return"}, "start > end")
+    write_flow(project / "flows" / "called.json", called)
+    flow = draw(
+        {
+            "start": node("start", inputs={"xs": "list"}),
+            "open": node("flow", flow="called"),
+            "whole": node("flow", flow="called", retry={"max": 1}),
+            "each": "control.for_each",
+            "in": node("flow", flow="called"),
+            "end": "return",
+        },
+        "start > open, open > whole, whole > each, start.xs - each.items, each.body > in,"
+        "each.done > end",
+    )
+    told = {
+        id_: text_of(each) for id_, each in facts(flow).items() if id_ in ("open", "whole", "in")
+    }
+
+    assert (
+        "In Dagster it is a nested graph, and each node of flow 'called' is a step." in told["open"]
+    )
+    assert "A direct run takes it as one node. There, one worker runs flow" in told["open"]
+    assert "It is one step, because its retry holds for all of it, and runs" in told["whole"]
+    assert "It is part of the step of 'each'" in told["in"]

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shapes import SHAPES, Shape
+from cli_flows import write_flow
+from drawing import draw, node
+from shapes import SHAPES, TESTS, Shape
 
 from rayflow_dagster.cli.direct import DirectRunner
 from rayflow_dagster.cli.flows import FlowFile
 from rayflow_dagster.cli.recorded import RecordedRunner
 from rayflow_dagster.cli.report import NodeReport, RunReport
+from rayflow_dagster.compiler.callees import FlowFolder
+from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
 Open = Callable[[str], FlowFile]
@@ -232,3 +236,81 @@ def test_a_watcher_that_fails_changes_nothing_of_a_run(
     assert report.success == shape.success
     assert report.result == shape.result
     assert {node.id: node.status for node in report.nodes} == shape.statuses
+
+
+def calling(folder: Path, wires: str) -> FlowFile:
+    """A flow that calls another, which doubles ``x`` and fails where that is not right."""
+    called = draw(
+        {"start": node("start", inputs={"x": "int"}), "sum": node("add", label="Sum"),
+         "check": node("logic.assert", values={"CONDITION": "x < 10"}), "end": "return"},
+        "start > check, start.x - check.x, check > sum, start.x - sum.x, start.x - sum.y,"
+        "sum > end, sum.result - end.y",
+    )  # fmt: skip
+    flow = draw(
+        {"start": node("start", inputs={"x": "int"}),
+         "which": node("logic.choose", values={"CASES": {"calls": "x > 0"}}),
+         "call": node("flow", flow="called", label="Twice"),
+         "end": node("return", values={"y": 0})},
+        wires,
+    )  # fmt: skip
+    write_flow(folder / "called.json", called)
+    project = Project(TESTS, ("flow_nodes",), called=FlowFolder(folder))
+    return FlowFile(write_flow(folder / "calling.json", flow), project, flow)
+
+
+WIRES = (
+    "start > which, start.x - which.x, which.calls > call, which.default > end, start.x - call.x,"
+    "call > end, call.y - end.y"
+)
+INSIDE = ("start", "check", "sum", "end")
+
+
+@pytest.mark.parametrize(
+    ("x", "told", "ran"),
+    [
+        (4, ["start", "which", *(f"call.{each}" for each in INSIDE), "call", "end"], 8),
+        (11, ["start", "which", "call.start", "call.check"], 4),
+        (0, ["start", "which", "call", "end"], 3),
+    ],
+)  # fmt: skip
+def test_the_nodes_of_a_called_flow_are_told_of_but_for_a_call_that_is_skipped(
+    tmp_path: Path, x: int, told: list[str], ran: int
+):
+    watched = Watched()
+    report = RecordedRunner(calling(tmp_path, WIRES), in_process).run({"x": x}, watched)
+    assert [each for word, each, *_ in watched.told if word == "settled"] == told
+    assert report.as_dict()["nodes_executed"] == ran
+    labels = {each.id: each.label for each in report.nodes}
+    assert (labels["call"], labels["call.sum"], labels["call.end"]) == (
+        "Twice", "Twice.Sum", "Twice.end"
+    )  # fmt: skip
+    assert {each.id for each in report.of("failed")} == ({"call.check"} if x == 11 else set())
+
+
+def test_the_time_of_a_call_is_that_of_the_flow_that_it_calls(tmp_path: Path):
+    report = RecordedRunner(calling(tmp_path, WIRES), in_process).run({"x": 4}, Watched())
+    lasted = {each.id: each.duration or 0.0 for each in report.nodes}
+    assert lasted["call"] > max(lasted[f"call.{each}"] for each in INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("boom", "ValueError: boom: bang"), ("control.fail", "on purpose")]
+)
+def test_what_fails_in_a_body_is_named_with_its_place_both_ways(
+    tmp_path: Path, kind: str, said: str
+):
+    values = {"MESSAGE": "on purpose"} if kind == "control.fail" else {}
+    called = {"start": "start", "bad": node(kind, values=values), "end": "return"}
+    ends = "start > bad, bad > end" if kind == "boom" else "start > bad, start > end"
+    write_flow(tmp_path / "called.json", draw(called, ends))
+    call = node("flow", flow="called", retry={"max": 1, "delay": 0})
+    flow = draw({"start": "start", "call": call, "end": "return"}, "start > call, call > end")
+    project = Project(TESTS, ("flow_nodes",), called=FlowFolder(tmp_path))
+    file = FlowFile(write_flow(tmp_path / "calling.json", flow), project, flow)
+    for runner in RUNNERS.values():
+        report = runner(file, in_process).run({}, Watched())
+        (failed,) = report.of("failed")
+        assert failed.fault is not None
+        assert failed.fault.text.startswith("flow 'called', node 'call.bad': ")
+        assert failed.fault.text.endswith(said)
+        assert failed.fault.text in (report.error or "")

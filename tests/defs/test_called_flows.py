@@ -128,6 +128,26 @@ def test_what_the_return_that_was_not_reached_takes_does_not_come(run: Run, labe
     assert "'call' may be skipped" in found
 
 
+FITTED = {
+    "start": START,
+    "call": node("flow", flow="part"),
+    "double": node("flow", flow="double", values={"x": 5}),
+    "end": "return",
+}
+FITS = (
+    "start > call, start.x - call.x, call.high > double, call.low > double, call.small - double.x,"
+    "double > end, double.y - end.y"
+)
+
+
+@pytest.mark.parametrize(("x", "y"), [(3, 6), (11, 10)])
+def test_a_value_of_the_call_stands_in_for_what_the_return_that_is_reached_does_not_bring(
+    run: Run, x: int, y: int
+) -> None:
+    found = run(draw(FITTED, FITS), {"part": PARTED, "double": DOUBLE}, x=x)
+    assert (found.result, found.error) == ({"y": y}, None)
+
+
 def test_the_first_return_reached_ends_the_called_flow_alone(run: Run) -> None:
     called = draw(
         {"start": "start", "end": "return", "late": "return",
@@ -420,6 +440,16 @@ def test_the_ports_of_a_call_are_checked_as_those_of_any_node() -> None:
     assert "str" in found
 
 
+def test_a_value_that_only_some_returns_bring_needs_another_beside_it() -> None:
+    needs = {**FITTED, "double": "identity"}
+    flow = draw(needs, FITS.replace("double.x", "double.value").replace("double.y", "double.value"))
+    (found,) = findings(flow, part=PARTED)
+    assert "node 'double' input 'value': its source 'call' may be skipped, or end at a" in found
+    only_there = FITS.replace("call.high > double", "call.high > other")
+    flow = draw({**FITTED, "double": CALL, "other": "return"}, only_there)
+    assert not findings(flow, part=PARTED, double=DOUBLE)
+
+
 def test_a_setting_of_a_call_is_read_and_checked() -> None:
     (found,) = findings(call_of("double", variables="mine"), double=DOUBLE)
     assert "data.variables" in found
@@ -437,3 +467,29 @@ def test_each_node_of_a_called_flow_has_an_id_of_its_own() -> None:
     flow = compile_flow(ONE_CALL, "test", project_of({"double": DOUBLE}))
     body = flow.graph["nodes"]["call"]["body"]
     assert list(body["nodes"]) == ["call.start", "call.sum", "call.end"]
+
+
+def test_no_node_has_an_id_as_those_of_a_flow_that_is_called_have_in_a_run() -> None:
+    flow = draw(
+        {"start": START, "call": CALL, "call.sum": "add", "end": "return"},
+        "start > call, start.x - call.x, call > call.sum, call.sum > end",
+    )
+    flow["nodes"][2]["data"]["constantValues"] = {"x": 1, "y": 2}
+    flow["edges"][2] |= {"source": "call", "sourceHandle": "exec_out", "target": "call.sum"}
+    flow["edges"][2]["targetHandle"] = "exec_in"
+    flow["edges"][3] |= {"source": "call.sum", "sourceHandle": "exec_out", "target": "end"}
+    (found,) = findings(flow, double=DOUBLE)
+    assert found == (
+        "node 'call.sum': its id begins with 'call.', as those of the nodes do that 'call' calls; "
+        "give it another id"
+    )
+
+
+def test_edges_of_a_call_and_around_it_may_have_one_id(run: Run) -> None:
+    flow = draw(
+        {"start": START, "call": CALL, "end": "return"},
+        "start > call, start.x - call.x, call > end, call.y - end.y",
+    )
+    for edge in flow["edges"]:
+        edge["id"] = f"call.{edge['id']}"
+    assert run(flow, {"double": DOUBLE}, x=4).result == {"y": 8}

@@ -134,3 +134,39 @@ def test_definitions_of_a_run_can_be_merged_with_others(folder):
 def test_a_run_of_an_unknown_job_fails_by_its_name(folder):
     with pytest.raises(DagsterInvariantViolationError, match="Could not find job 'three'"):
         loaded_again(folder).get_job("three")
+
+
+def test_a_run_calls_a_flow_as_it_was_when_the_code_location_loaded(folder):
+    called = {**small("two"), "name": "Another name"}
+    call = node("flow", flow="two", values={"a": 1})
+    caller = draw({"s": "start", "call": call, "r": "return"}, "s > call, call > r")
+    for name, flow in {"one": caller, "two": called, "three": caller}.items():
+        (folder / f"{name}.json").write_text(json.dumps(flow))
+    (folder / "broken.json").write_text(json.dumps({"nodes": [], "edges": []}))
+    loading = DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)
+    with DefinitionsLoadContext.scoped(loading):
+        first = build_definitions(folder).get_repository_def()
+        first.load_all_definitions()
+    again = DefinitionsLoadContext(DefinitionsLoadType.RECONSTRUCTION, first.repository_load_data)
+    (folder / "two.json").unlink()
+    (folder / "broken.json").write_text("{")
+
+    with DefinitionsLoadContext.scoped(again):
+        job = build_definitions(folder).get_repository_def().get_job("one")
+
+    assert job.tags["rayflow/flow_hash"] == first.get_job("one").tags["rayflow/flow_hash"]
+    inside = {each.name for each in job.get_node_named("call").definition.nodes}
+    assert inside == {"s", "add", "r", "Returned"}
+    assert {each.name for each in first.get_all_jobs()} == {
+        "one", "Another_name", "three", "broken"
+    }  # fmt: skip
+
+
+def test_what_calls_a_flow_that_cannot_run_names_its_file(folder):
+    caller = draw(
+        {"s": "start", "call": node("flow", flow="half"), "r": "return"}, "s > call, call > r"
+    )
+    (folder / "one.json").write_text(json.dumps(caller))
+    (folder / "half.json").write_text("{")
+    told = build_definitions(folder).resolve_job_def("one").description or ""
+    assert "node 'call' data.flow: flow 'half' (half.json) cannot be called: it is not JSON" in told

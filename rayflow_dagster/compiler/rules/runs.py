@@ -6,7 +6,7 @@ They hold for acyclic flows only and take, beside the flow, a ``Judge`` of what 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, permutations
+from itertools import chain, combinations, permutations
 from typing import NamedTuple
 
 from rayflow_dagster.compiler.findings import Finding
@@ -152,8 +152,11 @@ def skipped_source(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
         lacks = _lacks_value(judge, node, edges)
         if lacks is not False:
             sources = listed([f"'{_drawn_source(flow, edge)}'" for edge in edges])
+            gap = "may be skipped"
+            if not all(_is_of_every_return(flow, edge) for edge in edges):
+                gap += ", or end at a RETURN that does not take it,"
             told = _skip_finding if lacks else _unchecked
-            yield told(*user, sources, edges[0])
+            yield told(*user, f"{sources} {gap}", edges[0])
 
 
 def _drawn_source(flow: ResolvedFlow, edge: Edge) -> str:
@@ -163,6 +166,12 @@ def _drawn_source(flow: ResolvedFlow, edge: Edge) -> str:
         inner, inner_port = flow.specs[source]["leaves"][port]
         flow, source, port = flow.bodies[source], inner, inner_port
     return source
+
+
+def _is_of_every_return(flow: ResolvedFlow, edge: Edge) -> bool:
+    """Whether a call, from which the edge leads, brings the value whichever RETURN it reaches."""
+    returns = chain.from_iterable(flow.nodes[edge.source].brings.values())
+    return all(edge.source_port in takes for takes in returns)
 
 
 def _user(flow: ResolvedFlow, node: Node, port: str) -> tuple[Node, str] | None:
@@ -190,10 +199,10 @@ def _lacks_value(judge: Judge, node: Node, edges: list[Edge]) -> bool | None:
     return judge.judge([node.id], gap).can_be
 
 
-def _skip_finding(node: Node, port: str, sources: str, edge: Edge) -> Finding:
+def _skip_finding(node: Node, port: str, gap: str, edge: Edge) -> Finding:
     return Finding(
         "skipped_source",
-        f"node {node} input '{port}': its source {sources} may be skipped while the node "
+        f"node {node} input '{port}': its source {gap} while the node "
         "runs, and the input has no constant or default; set one, or wire the other "
         "branch into the input too",
         node=node.id,
@@ -202,11 +211,11 @@ def _skip_finding(node: Node, port: str, sources: str, edge: Edge) -> Finding:
     )
 
 
-def _unchecked(node: Node, port: str, sources: str, edge: Edge) -> Finding:
+def _unchecked(node: Node, port: str, gap: str, edge: Edge) -> Finding:
     return Finding(
         "too_many_branches",
         f"node {node} input '{port}': too many branches lead to it to work out whether its source "
-        f"{sources} may be skipped while the node runs; give the input a constant, or split the "
+        f"{gap} while the node runs; give the input a constant, or split the "
         "flow",
         severity="warning",
         node=node.id,

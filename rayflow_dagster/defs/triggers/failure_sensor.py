@@ -11,8 +11,7 @@ from rayflow_dagster.compiler.starts.triggers import FlowSensor
 from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.failed_runs import why_it_failed
 from rayflow_dagster.defs.names import flow_name
-from rayflow_dagster.defs.ops import CLASS_TAG
-from rayflow_dagster.defs.results import step_tags
+from rayflow_dagster.defs.results import own_steps
 from rayflow_dagster.defs.session import FAILED_RUN_TAG
 from rayflow_dagster.port_types import fits, parse_type
 from rayflow_dagster.secrets.references import KEY, is_reference
@@ -74,8 +73,7 @@ def _error(instance: DagsterInstance, run: DagsterRun) -> str:
 
 def _inputs(instance: DagsterInstance, run: DagsterRun, bound: str | None) -> dict[str, Any]:
     """What a run was given. Its own plan says which step is START: the flow may be another now."""
-    steps = step_tags(instance, run)
-    starts = [key for key, tags in steps.items() if tags.get(CLASS_TAG) == START_CLASS]
+    starts = own_steps(instance, run, START_CLASS)
     ops: Any = run.run_config.get("ops") or {}
     given = {name: value for key in starts for name, value in _config(ops.get(key)).items()}
     part = run.tags.get("dagster/partition")
