@@ -745,3 +745,15 @@ def test_a_failure_leaves_what_waits_for_a_worker_unstarted(
     assert statuses["failed"] == 1
     assert statuses["running"] == 0
     assert statuses["pending"] > 30
+
+
+@pytest.mark.ray
+def test_a_node_that_uses_a_variable_prints_nothing_by_that(remote):
+    """Ray warns of calls that hold its event loop up, in the output of whoever makes them."""
+    flow = draw(
+        {"start": "start", "up": "count_up", "end": "return"},
+        "start > up, up > end, up.value - end.value",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    assert execute(remote, flow)["result"] == {"value": 1}
+    assert not {"stdout", "stderr"} & result_of(remote, "up")["details"].keys()

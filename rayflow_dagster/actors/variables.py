@@ -214,7 +214,9 @@ class StoreProxy:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return opened(ray.get(getattr(self._handle, method).remote(*arguments)))
+            ref = getattr(self._handle, method).remote(*arguments)
+            # Not by ray.get, which warns of a loop that it holds up: Ray takes a worker for async.
+            return opened(ref.future().result())
         except RayTaskError as error:
             # The author sees the store's own error, not Ray's report of a remote call.
             raise error.cause from None
