@@ -453,21 +453,21 @@ def test_always_fires_whatever_came_of_a_group(fails: bool, is_handled: bool) ->
             "log": node("identity", values={"value": 1}),
             "caught": "identity",
             "after": "identity",
-            "return": ports("v", "error"),
+            "return": ports("v", "error", "log"),
         },
         "start > try, try.body > make, make > risky, start.fails - risky.fail, try.always > clean,"
         "make.value - clean.a, try.error - clean.b, clean > log, try.done > after,"
         "risky.value - after.value, after > return, after.value - return.v,"
-        "try.error - return.error"
+        "try.error - return.error, log.value - return.log"  # which waits for it
         + (", try.error > caught, try.error - caught.value, caught > return" if is_handled else ""),
     )
     told = [{"type": "ValueError", "message": "told to fail", "node_id": "risky"}] if fails else []
     assert ended.values["clean", "values"] == ["a file", *told]
     assert (ended.statuses["clean"], ended.statuses["log"]) == ("completed", "completed")
     if not fails:
-        assert ended.result == {"v": 1, "error": None}
+        assert ended.result == {"v": 1, "error": None, "log": 1}
     elif is_handled:
-        assert ended.result == {"v": None, "error": told[0]}
+        assert ended.result == {"v": None, "error": told[0], "log": 1}
         assert (ended.statuses["try"], ended.statuses["after"]) == ("completed", "skipped")
     else:
         assert (ended.statuses["try"], ended.statuses["after"]) == ("failed", "pending")
