@@ -12,13 +12,13 @@ from .values.preview import preview, preview_typed
 from .values.stored import travel_problem
 
 
-def check_inputs(node_id: str, metadata: NodeMetadata, inputs: Mapping[str, Any]) -> None:
-    """Check values against the declared inputs.
+def check_inputs(node_id: str, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
+    """Check values against the types of inputs, by name.
 
     Raises:
         TypeError: a value is not of its port's type.
     """
-    for name, kind in metadata["inputs"].items():
+    for name, kind in kinds.items():
         if name in inputs and not accepts(parse_type(kind), inputs[name]):
             raise TypeError(
                 f"input '{name}' of node '{node_id}' takes {kind}, but got "

@@ -139,7 +139,7 @@ class _Execution:
         if not getattr(node, "passes_secrets_on", False):
             inputs, constants = self._looked_up()
             node.variables = SecretVariables(self._variables, self._secrets)
-        check_inputs(self._call.node_id, self._metadata, inputs)
+        check_inputs(self._call.node_id, self._metadata["inputs"], inputs)
         for name, value in constants.items():
             setattr(node, name, crossed(value))  # what the node does to it ends with it
         node.node_id = self._call.node_id

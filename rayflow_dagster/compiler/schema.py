@@ -55,6 +55,11 @@ class NodeValues(_Documented):
 
 class NodePosition(_Documented):
     position: Any = Field(default=None, description="Where the editor draws it.")
+    parentId: Any = Field(  # noqa: N815 - React Flow's
+        default=None,
+        description="The box that the editor draws it in. Where that is a region, exactly the "
+        "nodes of its body are.",
+    )
 
 
 class Variable(_Documented):

@@ -164,7 +164,7 @@ def port_names(node: GraphNode) -> PortNames:
 def _port_names(
     data_inputs: tuple[str, ...], data_ports: tuple[str, ...], exec_ports: tuple[str, ...]
 ) -> PortNames:
-    exec_names = {port: exec_output_name(port) for port in exec_ports}
+    exec_names = _exec_names(exec_ports)
     taken = {*exec_names.values(), ABSENT}
     outputs = _port_table(data_ports, taken)
     inputs = _port_table(data_inputs, {EXEC_INPUT, AFTER_INPUT})
@@ -172,6 +172,16 @@ def _port_names(
                         **{f"exec {k}": v for k, v in exec_names.items()}})  # fmt: skip
     _refuse_collisions(inputs)
     return PortNames(inputs, outputs, exec_names)
+
+
+def _exec_names(ports: Iterable[str]) -> dict[str, str]:
+    """The names of exec outputs; those of which several would be one carry their digests."""
+    names = {port: exec_output_name(port) for port in ports}
+    uses = Counter(names.values())
+    return {
+        port: name if uses[name] == 1 or name == f"exec_{port}" else f"{name}_{_digest(port)}"
+        for port, name in names.items()
+    }
 
 
 def exec_output_name(port: str) -> str:

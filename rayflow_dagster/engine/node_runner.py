@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from rayflow_dagster.errors import NodeExecutionError
+from rayflow_dagster.port_check import check_inputs
 from rayflow_dagster.types import (
     BREAK_CLASS,
     ExecutionGraph,
@@ -16,6 +17,7 @@ from rayflow_dagster.types import (
     every_node,
     is_open,
 )
+from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import all_inputs
@@ -23,7 +25,7 @@ from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
 from .gatherer import DataGatherer
-from .iteration import Iteration, Progress, placed
+from .iteration import AGAIN, NEXT, Iteration, Progress, placed
 from .loop import FlowLoop
 from .loops import ForEachRegion, WhileRegion
 from .machine import FlowMachine
@@ -201,6 +203,7 @@ class NodeRunner:
         state = tracker.get_state()
         state["data_cache"] |= iteration.stored
         _take_values(iteration, spec, state["data_cache"], previews)
+        iteration.error = iteration.error or self._mistyped(place, iteration)
         if reached is not None and "call" in spec:
             iteration.ended_by = spec["call"]["exits"][reached]
             self._take_returned(reached, iteration, state, previews)
@@ -210,6 +213,19 @@ class NodeRunner:
             iteration.ended_by = left_by or ("break" if breaks else "continue")
         iteration.seconds = time.monotonic() - began
         return iteration
+
+    def _mistyped(self, place: str, iteration: Iteration) -> NodeExecutionError | None:
+        """What is wrong with a value that was wired into an inner input of the loop, as far as that
+        is seen without opening it.
+        """
+        loop = self.graph["start_node"]
+        carried = self.graph["nodes"][loop]["metadata"]["outputs"]
+        kinds = {AGAIN: "bool", **{f"{NEXT}{name}": kind for name, kind in carried.items()}}
+        try:
+            check_inputs(loop, kinds, {n: v for n, v in iteration.inner.items() if is_inline(v)})
+        except TypeError as error:
+            return placed(place, loop, error)
+        return None
 
     def _take_returned(
         self,

@@ -15,6 +15,7 @@ from rayflow_dagster.errors import (
     original_of,
     told,
 )
+from rayflow_dagster.port_check import check_inputs
 from rayflow_dagster.runner import (
     MAX_LOG_LENGTH,
     NodeCall,
@@ -171,6 +172,8 @@ class Region:
         self._seen = {name: given.pop(name) for name in self._spec["seen"] if name in given}
         self._inputs = await Done(self._actors.fetch(given))
         first = {name: self._inputs[name] for name in self._spec["carry"]}
+        kinds = self._node["metadata"]["inputs"]
+        check_inputs(self._id, {name: kinds[name] for name in first}, first)
         self._progress.carried = {**first, **self._progress.carried}
 
     async def _iterations(self, first: int, items: Sequence[Any] | None = None) -> list[Iteration]:

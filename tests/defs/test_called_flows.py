@@ -1,5 +1,6 @@
 """Flows that call others: what a call is handed, gives back and hides, through both engines."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +147,16 @@ def test_a_value_of_the_call_stands_in_for_what_the_return_that_is_reached_does_
 ) -> None:
     found = run(draw(FITTED, FITS), {"part": PARTED, "double": DOUBLE}, x=x)
     assert (found.result, found.error) == ({"y": y}, None)
+
+
+def test_labels_of_returns_are_told_apart_in_any_script(run: Run) -> None:
+    def spelled(flow: Flow) -> Flow:
+        text = json.dumps(flow).replace('"high"', '"数据"')
+        found: Flow = json.loads(text.replace('"low"', '"清洗"'))
+        return found
+
+    found = run(spelled(PARTING), {"part": spelled(PARTED)}, x=11)
+    assert (found.result, found.error) == ({"x": 11}, None)
 
 
 def test_the_first_return_reached_ends_the_called_flow_alone(run: Run) -> None:

@@ -549,3 +549,30 @@ def test_a_large_value_leaves_a_group_as_it_came():
     found = execute(FlowOrchestrator(PROJECT, connect=lambda o: Opening(o, o.graph)), flow, xs=[])
 
     assert (found["error"], opened) == (None, [])
+
+
+@pytest.mark.parametrize("again", ["false", 1, None])
+def test_a_loop_goes_on_for_a_bool_alone(again: Any):
+    nodes = {"loop": node("control.while", max_iterations=3),
+             "one": node("identity", values={"value": again})}  # fmt: skip
+    wires = "start > loop, loop.body > one, one.value - loop.again, loop.done > end"
+    error = attempt(nodes, wires, xs=[])["error"]
+    assert "iteration 0, node 'loop': TypeError: input 'again' of node 'loop' takes bool" in error
+
+
+CARRYING = {"loop": node("control.for_each", carry={"t": {"type": "int", "default": 0}}),
+            "one": "identity"}  # fmt: skip
+
+
+def test_what_an_item_hands_on_is_of_the_declared_type():
+    wires = LOOP + FIRST + "one.value - loop.next.t, loop.t - end.t"
+    assert run(CARRYING, wires, xs=[1, 2]) == {"t": 2}
+    error = attempt(CARRYING, wires, xs=[1, "text"])["error"]
+    assert "item 1, node 'loop': TypeError: input 'next.t' of node 'loop' takes int" in error
+
+
+def test_what_a_loop_carries_first_is_of_the_declared_type():
+    nodes = {**CARRYING, "first": node("identity", values={"value": "text"})}
+    wires = "start > first, first > loop, start.xs - loop.items, loop.done > end," + FIRST
+    error = attempt(nodes, wires + "first.value - loop.t", xs=[1])["error"]
+    assert "input 't' of node 'loop' takes int, but got 'text'" in error
