@@ -3,7 +3,8 @@ is wrong with it or a value out. The only module that knows the library.
 
 What an expression reaches are the values that it is given, and nothing else of Python. Its steps
 are bounded by the library, which fails after ten thousand iterations; how much memory it takes is
-bounded by nobody, so its length and the size of what it reads are bounded here.
+bounded by nobody, so its length, the size of what it reads and what it can make of that are
+bounded here.
 """
 
 import numbers
@@ -15,6 +16,7 @@ from typing import Any
 
 from .encodable import encodable
 from .errors import ExpressionError
+from .expression_size import Part, most_made, tree_of, weight_of
 from .port_types import PortType, accepts, fits, parse_type
 from .secrets.references import Secret
 from .suggest import did_you_mean, listed
@@ -23,6 +25,10 @@ MAX_LENGTH = 1000
 """Characters of an expression."""
 MAX_SIZE = 100_000
 """Characters and items of each value that an expression reads."""
+MAX_MADE = 100_000_000
+"""Bytes of all that an expression makes, as ``most_made`` reckons them; the library takes up to
+twice as many.
+"""
 MAX_DEPTH = 100
 """How deep lists and dicts may stand in each other in such a value."""
 FUNCTIONS = (
@@ -56,6 +62,10 @@ _GIVEN = {
 _NOT_GIVEN = re.compile(r"\b(BYTES|TIMESTAMP|DURATION|TYPE)\b")
 _INT = range(-(2**63), 2**63)
 _BOOL = PortType("bool")
+_MAKES_TOO_MUCH = (
+    f"of values as large as these it could make more than {MAX_MADE // 10**6} MB; let it read "
+    "shorter texts and go through shorter lists, or make the value in a node of yours"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,8 @@ class Expression:
     names: tuple[str, ...]
     gives: str
     program: Any = field(repr=False, compare=False)
+    tree: Part = field(repr=False, compare=False)
+    makes: bool = field(repr=False, compare=False)
 
 
 def compile_expression(
@@ -127,7 +139,8 @@ def _compiled(
     kind = re.sub(r"\w+|[<>]", lambda word: _GIVEN.get(word[0], "any"), returned)
     if not fits(parse_type(kind), parse_type(gives)):
         return (Problem(f"it gives {kind}, not {gives}"),)
-    return Expression(text, used, gives, program)
+    tree = tree_of(program.serialize())
+    return Expression(text, used, gives, program, tree, tree.makes)
 
 
 @lru_cache(maxsize=1024)
@@ -286,9 +299,13 @@ def evaluate(expression: Expression, values: Mapping[str, Any]) -> Any:
 
     Raises:
         ExpressionError: it reads a value that is not there, that is a secret, or that it cannot
-            take; or it has no value for these.
+            take; it could make too much of these; or it has no value for them.
     """
     data = {name: _taken(expression.text, name, values) for name in expression.names}
+    if expression.makes:
+        weights = {name: weight_of(value) for name, value in data.items()}
+        if most_made(expression.tree, weights) > MAX_MADE:
+            raise ExpressionError(expression.text, _MAKES_TOO_MUCH)
     try:
         found = expression.program.eval(data=data)
     except RuntimeError as error:  # the budget of iterations; any other fault is a value

@@ -11,6 +11,7 @@ from cel_expr_python.ext import ext_strings
 
 from rayflow_dagster import expressions
 from rayflow_dagster.errors import ExpressionError
+from rayflow_dagster.expression_size import most_made, weight_of
 from rayflow_dagster.expressions import (
     Expression,
     Problem,
@@ -81,6 +82,13 @@ def test_the_library_bounds_iterations_and_raises_there():
 def test_the_library_bounds_no_memory():
     text = "x.map(a, " + " + ".join(["a"] * 20) + ")[0].size()"
     assert environment().compile(text).eval(data={"x": ["y" * 10**6]}).value() == 20 * 10**6
+
+
+def test_the_library_writes_a_checked_tree_that_has_the_type_of_each_part():
+    """``expression_size`` reads it: ``cel.expr.CheckedExpr`` in a ``google.protobuf.Any``."""
+    written = environment().compile("x.a + 'b'").serialize()
+    assert written.startswith(b"\n(type.googleapis.com/cel.expr.CheckedExpr\x12")
+    assert b"\x12\x03_+_\x1a" in written
 
 
 def test_the_library_has_functions_of_texts_only_where_they_are_asked_for():
@@ -334,3 +342,75 @@ def test_an_expression_changes_no_value():
     value = {"a": [1]}
     assert value_of("x.a.map(i, i + 1)", x=value) == [2]
     assert value == {"a": [1]}
+
+
+# --- what an expression can make ------------------------------------------------------------------
+
+TOO_MUCH = (
+    "of values as large as these it could make more than 100 MB; let it read shorter texts and go "
+    "through shorter lists, or make the value in a node of yours"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("s.replace('a', s).replace('a', s) == ''", {"s": "a" * 500}),
+        ("s.replace('', s) == ''", {"s": "a" * 12_000}),
+        ("x.map(i, x.join(s)).size()", {"x": ["a"] * 100, "s": "a" * 12_000}),
+        ("x.map(i, s + 'a').size()", {"x": [0] * 2000, "s": "a" * 50_000}),
+        ("x.map(i, s.split('')).size()", {"x": [0] * 60, "s": "a" * 60_000}),
+        ("x.map(i, s.upperAscii()).size()", {"x": [0] * 2000, "s": "a" * 50_000}),
+        ("x.map(i, '%s'.format([s])).size()", {"x": [0] * 2000, "s": "a" * 50_000}),
+        ("x.map(i, i).size()", {"x": [0] * 3000}),
+        ("x.filter(i, i == 0).size()", {"x": [0] * 3000}),
+        ("[1, 2, 3].map(i, x.map(j, j)).size()", {"x": [0] * 2000}),
+        ("[x]" + ".map(a, [a, a, a, a, a, a, a, a])" * 6 + ".size()", {"x": [0] * 100}),
+        ("[l]" + ".map(a, a + a)" * 8 + ".size()", {"l": [0] * 20_000}),
+    ],
+)  # fmt: skip
+def test_an_expression_that_could_make_too_much_is_not_evaluated(text, values):
+    with pytest.raises(ExpressionError) as raised:
+        value_of(text, **values)
+    assert raised.value.reason == TOO_MUCH
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "wanted"),
+    [
+        ("s.replace('a', 'yz').replace('y', 'a').size()", {"s": "a" * 90_000}, 180_000),
+        ("x.join(', ').size()", {"x": ["ab"] * 30_000}, 119_998),
+        ("x.all(i, i.name != s)", {"x": [{"name": "n"}] * 9000, "s": "a" * 50_000}, True),
+        ("x.filter(i, i.startsWith('y')).size()", {"x": ["a" * 90_000] + ["y"] * 2000}, 2000),
+        ("x.map(i, i.tags.map(t, t + '!')).size()", {"x": [{"tags": ["a", "b"]}] * 2000}, 2000),
+        ("x.map(i, i.replace(i, i + i))[0]", {"x": ["a"] * 2000}, "aa"),
+        ("(s + '-' + s + '-' + s).size()", {"s": "a" * 90_000}, 270_002),
+    ],
+)  # fmt: skip
+def test_large_values_are_no_hindrance_where_little_is_made_of_them(text, values, wanted):
+    assert value_of(text, **values) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s.replace('a', s)", "s.replace('', s)", "s.replace(s, 'xyz')", "s.replace('a', 'é😀')",
+        "s.replace(x[0], s)", "x.join()", "x.join(s)", "s.split('')", "s + s + 'é'",
+        "x.map(i, i + s)", "x.map(i, x.map(j, i + j))", "x.map(i, i.split('')).map(i, i + i)",
+        "x.map(i, i.replace('b', i))", "x.filter(i, i != s)", "l.map(i, string(i)).join(s)",
+        "l.map(i, {string(i): [i, s]})", "{s: x, 'é': l}", "bare.map(k, bare[k] + s)",
+        "'%s %d %.900f %e %x %b'.format([x, n, d, d, s, n])", "strings.quote(s + '\"\"\"')",
+        "l.map(i, '%.300f'.format([d]))", "b ? x : x + x", "x[0].substring(1) + s.reverse()",
+        "string(d) + string(n) + string(b)", "[x, x].map(a, a + a)", "timestamp(0) < timestamp(1)",
+        "string(timestamp(0)) + string(duration('1h'))", "bare.b + bare['b']", "math.greatest(l)",
+        "x.map(i, i == s ? x : [])", "l.map(i, i > 2, [i, i])", "bare.map(k, k)", "l + l + l",
+    ],
+)  # fmt: skip
+def test_no_more_is_made_than_is_reckoned(text):
+    values: dict[str, Any] = {
+        "n": -(2**63), "d": -1.7e308, "s": "abaa", "b": True, "x": ["bbbb", "", "cbc", "é"],
+        "l": [-(2**62), 2, 3, 4], "bare": {"a": "x", "b": "y" * 9},
+    }  # fmt: skip
+    made = compiled(text)
+    weights = {name: weight_of(values[name]) for name in made.names}
+    assert weight_of(value_of(text, **values)).most <= most_made(made.tree, weights)
