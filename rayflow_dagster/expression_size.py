@@ -217,13 +217,13 @@ def _part(written: bytes, types: Mapping[int, _Fields]) -> Part:
     has = _fields(expression[kind][0])
     type_ = types.get(expression.get(2, (0,))[0], {})
     text: str | None = None
+    parts: list[bytes] = []
     variables = ("", "")
     match kind:
         case 3:
-            parts = []
             text = _text(has, 6) if 6 in has else None
         case 4:
-            parts, text = [], _text(has, 1)
+            text = _text(has, 1)
         case 5:
             parts = [has[1][0]]
         case 6:

@@ -38,6 +38,22 @@ FUNCTIONS = (
     "substring", "trim", "format", "reverse",
 )  # fmt: skip
 """What a misspelled function may have been meant to be."""
+_INSTEAD = {
+    "and": "&&", "or": "||", "not": "!", "is": "==", "is not": "!=", "not in": "!(x in y)",
+    "=": "==", "<>": "!=", "&": "&&", "|": "||", "true": "true", "false": "false", "none": "null",
+    "null": "null", "len": "size()", "length": "size()", "str": "string()", "float": "double()",
+    "abs": "math.abs()", "max": "math.greatest()", "min": "math.least()",
+}  # fmt: skip
+"""How other languages write it, in small letters -> what to write here."""
+_FOREIGN = re.compile(
+    r"(?<![\w.])(?:is\s+not|not\s+in|and|or|not|is)(?!\w)"
+    r"|<>|(?<![=!<>])=(?!=)|(?<!&)&(?!&)|(?<!\|)\|(?!\|)",
+    re.IGNORECASE,
+)
+"""What no expression can have outside of texts, if it is not a name of the flow's."""
+_CONSTANTS = frozenset({"true", "false", "none", "null"})
+_TEXT = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
+_SYNTAX = "Syntax error: "
 _RESERVED = frozenset({
     "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in",
     "let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while",
@@ -244,11 +260,30 @@ def _cel(kind: PortType) -> str:
 
 def _problems(told: str, text: str, names: Mapping[str, str]) -> Iterator[Problem]:
     found = _PLACE.findall(told)
+    foreign = [*_foreign(text, names)] if _SYNTAX in told else []
+    yield from foreign
     for line, column, what in found:
+        if foreign and (what.startswith(_SYNTAX) or int(column) < 0):
+            continue  # the parser's words about them
         at = Problem("", int(line), int(column)) if int(column) > 0 else Problem("")
         yield _explained(at, what, text, names)
     if not found:
         yield Problem(_plain_words(told))
+
+
+def _foreign(text: str, names: Mapping[str, str]) -> Iterator[Problem]:
+    """What other languages write so, where the parser did not understand the text."""
+    code = _TEXT.sub(lambda found: " " * len(found[0]), text)
+    for found in _FOREIGN.finditer(code):
+        if found[0] not in names:
+            before = text[: found.start()]
+            line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
+            yield Problem(_write_instead(found[0]), line, column)
+
+
+def _write_instead(word: str) -> str:
+    instead = _INSTEAD[" ".join(word.lower().split())]
+    return f"an expression has no '{word}'; write {instead}"
 
 
 def _explained(at: Problem, what: str, text: str, names: Mapping[str, str]) -> Problem:
@@ -256,7 +291,10 @@ def _explained(at: Problem, what: str, text: str, names: Mapping[str, str]) -> P
     if undeclared is None:
         return Problem(_plain_words(what), at.line, at.column)
     name = undeclared[1]
-    if _is_call(text, at, name):
+    is_call = _is_call(text, at, name)
+    if name.lower() in _INSTEAD and (is_call or name.lower() in _CONSTANTS):
+        return Problem(_write_instead(name), at.line, at.column)
+    if is_call:
         hint = did_you_mean(name, FUNCTIONS)
         return Problem(f"there is no function '{name}'{hint}", at.line, at.column)
     # Of a.b.c the library tells the place of the last dot.
@@ -270,7 +308,7 @@ def _explained(at: Problem, what: str, text: str, names: Mapping[str, str]) -> P
 
 def _plain_words(told: str) -> str:
     """A message of the library's, without its codes, and with what to do about mixed numbers."""
-    told = _CODE.sub("", _CODE.sub("", told)).removeprefix("Syntax error: ")
+    told = _CODE.sub("", _CODE.sub("", told)).removeprefix(_SYNTAX)
     if "recursion" in told:
         return "it is nested too deep"
     if "Iteration budget" in told:

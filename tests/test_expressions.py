@@ -156,6 +156,22 @@ def test_the_library_takes_a_bool_for_a_number():
         ("n >", "column 4: mismatched input '<EOF>'"),
         ("", "column 1: mismatched input '<EOF>'"),
         ("for > 1", "column 1: reserved identifier: for"),
+        ("n > 1 and n < 2", "column 7: an expression has no 'and'; write &&"),
+        ("s == 'a and b' OR b", "column 16: an expression has no 'OR'; write ||"),
+        ("b &&\n not b", "line 2 column 2: an expression has no 'not'; write !"),
+        ("not (n > 1)", "column 5: an expression has no 'not'; write !"),
+        ("n = 1", "column 3: an expression has no '='; write =="),
+        ("n <> 1", "column 3: an expression has no '<>'; write !="),
+        ("b & b", "column 3: an expression has no '&'; write &&"),
+        ("maybe is 1", "column 7: an expression has no 'is'; write =="),
+        ("maybe is not null", "column 7: an expression has no 'is not'; write !="),
+        ("s not in ['a']", "column 3: an expression has no 'not in'; write !(x in y)"),
+        ("maybe == None", "column 10: an expression has no 'None'; write null"),
+        ("b == True || False == b", "column 6: an expression has no 'True'; write true\n"
+                                    "column 14: an expression has no 'False'; write false"),
+        ("len(s) > 1", "column 4: an expression has no 'len'; write size()"),
+        ("str(n)", "column 4: an expression has no 'str'; write string()"),
+        ("x.and ||", "column 9: mismatched input '<EOF>'"),
         ("n >\n\n oops", "line 3 column 2: 'oops' is not known here (known: b, bare, d, l, m, "
                          "maybe, n, s, table, x)"),
         ("(" * 100 + "n" + ")" * 100, "it is nested too deep"),
@@ -166,7 +182,12 @@ def test_the_library_takes_a_bool_for_a_number():
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_column(text, told):
-    assert problems(text) == [told]
+    assert "\n".join(problems(text)) == told
+
+
+def test_a_name_of_the_flow_is_no_word_of_another_language():
+    (found,) = compile_expression("not >", {"not": "int"})
+    assert str(found) == "column 6: mismatched input '<EOF>'"
 
 
 def test_every_mistake_is_told_at_once():

@@ -116,7 +116,10 @@ class Callees:
     def _found(self, name: str, path: tuple[str, ...]) -> Callee:
         known = self._folder.names
         if name not in known:
-            hint = did_you_mean(name, known)
+            stem = name.rpartition("/")[2].removesuffix(".json")
+            hint = did_you_mean(stem, known)
+            if stem in known:
+                hint = f"; did you mean '{stem}'? A flow is named without folder and '.json'"
             return Callee(
                 name,
                 f"there is no flow '{name}' in {self._folder.path.name} (flows: {listed(known)})"

@@ -65,7 +65,7 @@ def _why_not(node: GraphNode) -> str | None:
 def _why_not_within(spec: RegionSpec) -> str | None:
     """What keeps a region, or a call of a flow, from running in the body of another."""
     if not spec["fused"]:
-        return "has a body that is not fused itself"
+        return "has a body that does not run whole on one worker itself"
     if "call" in spec and spec["call"]["own"]:
         return "calls a flow with variables of its own"
     return "waits between its iterations" if spec["interval"] else None

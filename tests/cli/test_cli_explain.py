@@ -319,7 +319,7 @@ TWO = "each.body > a, each.body > b, each.item - a.value, each.item - b.value"
                 {"in": "control.group", "a": node("debug.log", resident=True, **LOG)},
                 "each.body > in, in.body > a",
             ),
-            "'in' has a body that is not fused itself",
+            "'in' has a body that does not run whole on one worker itself",
         ),
         (
             loop_of(

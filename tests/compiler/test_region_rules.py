@@ -157,6 +157,19 @@ def test_a_return_in_a_body_is_refused(only):
     said(finding, "in the body of 'loop'", "'control.break'", "behind 'done'")
 
 
+def test_a_list_that_left_a_body_is_told_where_one_item_would_fit(only):
+    nodes = {"b": "convert.to_int", "r": node("return", inputs={"n": "int"})}
+    drawn = looped("a > b, loop.item - b.value, b.value - r.n", nodes)
+    finding = only("type_compatibility", drawn)
+    said(finding, "it is a list because it leaves the body of 'loop'", "data.carry")
+
+
+def test_a_return_in_a_group_is_not_told_of_a_loop(only):
+    nodes = {"g": "control.group", "a": NO, "r2": "return"}
+    finding = only("return_in_body", flow(nodes, "s > g, g.body > a, g.done > r, a > r2"))
+    assert finding.message.endswith("is in the body of 'g'; wire RETURN behind 'done'")
+
+
 @pytest.mark.parametrize("kind", ["control.break", "control.continue"])
 def test_what_ends_an_iteration_stands_in_a_loop(only, kind):
     outside = flow({"b": kind}, "s > r, s > b", settings={"ends": "all_settled"})

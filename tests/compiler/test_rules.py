@@ -630,7 +630,10 @@ def test_data_driven_writes_that_wait_for_each_other_are_a_circle(only):
         ({"retry": {"max": 1, "max_delay": 0}}, "data.retry.max_delay"),
         ({"retry": {"max": 1, "max_dely": 5}}, "did you mean 'max_delay'?"),
         ({"retry": {"max": 1, "retry_on": "timeout"}}, "data.retry.retry_on: must be a list"),
-        ({"retry": {"max": 1, "retry_on": []}}, "data.retry.retry_on"),
+        (
+            {"retry": {"max": 1, "retry_on": []}},
+            "data.retry.retry_on: names no error; leave the key out to retry after all",
+        ),
         (
             {"retry": {"max": 1, "retry_on": ["ValueError", "no route"]}},
             "data.retry.retry_on[1]: must be the name of an exception class such as",

@@ -375,6 +375,12 @@ def call_of(name: Any, **data: Any) -> Flow:
     )
 
 
+@pytest.mark.parametrize("name", ["double.json", "flows/double", "./double.json"])
+def test_a_flow_that_is_named_by_its_file_is_told_its_name(name: str) -> None:
+    (found,) = findings(call_of(name), double=DOUBLE)
+    assert found.endswith("; did you mean 'double'? A flow is named without folder and '.json'")
+
+
 def test_a_flow_that_is_not_there_is_named_with_those_that_are() -> None:
     (found,) = findings(call_of("dubble"), double=DOUBLE)
     assert found == (

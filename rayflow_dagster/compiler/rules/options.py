@@ -373,6 +373,10 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
     if item["type"] == "string_pattern_mismatch":
         key = place.rpartition(".")[2].partition("[")[0]
         return f"must be {_TEXTS[key]}, not {preview(item['input'], 80)}"
+    if item["type"] == "too_short" and place.endswith("retry_on"):
+        return (
+            'names no error; leave the key out to retry after all, or "retry" to retry after none'
+        )
     return form_problem(item)
 
 

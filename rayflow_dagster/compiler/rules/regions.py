@@ -198,8 +198,13 @@ def _outside_of_loops(flow: ResolvedFlow, scopes: Scopes | None) -> Iterator[Fin
         elif node.is_return and scopes is not None and scopes.of[node.id] is not None:
             yield Finding(
                 "return_in_body",
-                f"node {node}: this RETURN is in {_inside(flow, scopes.of[node.id])}; leave a loop "
-                "with a 'control.break' node, and wire RETURN behind 'done'",
+                f"node {node}: this RETURN is in {_inside(flow, scopes.of[node.id])}; "
+                + (
+                    ""
+                    if _loop_of(scopes, node) is None
+                    else "leave a loop with 'control.break', and "
+                )
+                + "wire RETURN behind 'done'",
                 node=node.id,
             )
 

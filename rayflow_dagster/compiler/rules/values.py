@@ -6,8 +6,9 @@ from typing import Any
 from rayflow_dagster.compiler.converters import converters
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.ports import CARRY
-from rayflow_dagster.compiler.regions import brought_type
+from rayflow_dagster.compiler.regions import Scopes, brought_type
 from rayflow_dagster.compiler.resolved import (
+    Edge,
     Node,
     ResolvedFlow,
     is_variable_node,
@@ -43,11 +44,26 @@ def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
         yield Finding(
             "type_compatibility",
             f"edge '{edge.id}': node {source} output '{edge.source_port}' gives {gives}, but node "
-            f"{target} input '{edge.target_port}' takes {takes}; " + _remedy(gives, takes),
+            f"{target} input '{edge.target_port}' takes {takes}; "
+            + (_of_loop(flow, edge, takes) or _remedy(gives, takes)),
             node=target.id,
             port=edge.target_port,
             edge=edge.id,
         )
+
+
+def _of_loop(flow: ResolvedFlow, edge: Edge, takes: str) -> str | None:
+    """What to do with a list that is one because it has left a loop, where one item would fit."""
+    kind = flow.nodes[edge.source].output_type(edge.source_port)
+    left = Scopes(flow, flow.scopes).left(edge) if flow.scopes else []
+    loop = next((each for each in left if flow.nodes[each].region_kind == "for_each"), None)
+    if loop is None or kind is None or not fits(parse_type(kind), parse_type(takes)):
+        return None
+    return (
+        f"it is a list because it leaves the body of {flow.nodes[loop]}, with what each item "
+        f"brought; wire it within the body, take one of the list by a node between, or carry one "
+        "value from item to item under data.carry"
+    )
 
 
 def _remedy(gives: str, takes: str) -> str:

@@ -6,12 +6,16 @@ from rayflow_dagster.control_node import Constants, ControlNode, Fault, OwnPorts
 
 from .cases import DEFAULT, case_problems
 
+_CHOOSE = "where others are to be told apart, draw a 'logic.choose'"
+_NO_CASE = f"is no case; a case is a text or a whole number from 0 on, and {_CHOOSE}"
+_ONE_OUTPUT = f"of these digits would have one exec output; delete one of them, and {_CHOOSE}"
+
 
 class SwitchNode(ControlNode):
     """Go on where the value says: CASES ["new", "paid", 404] has an exec output for each.
 
-    A case is a text or a whole number, and its exec output is called as it is written; `default`
-    fires for any other value.
+    A case is a text or a whole number from 0 on, and its exec output is called as it is written;
+    `default` fires for any other value.
     """
 
     icon = "fa-code-branch"
@@ -30,9 +34,19 @@ class SwitchNode(ControlNode):
         cases = _cases(constants)
         for case in cases:
             if not _is_case(case):
-                text = f"{case!r:.80} is no case; a case is a text or a whole number"
-                yield Fault("cases", "CASES", text)
-        for problem in case_problems([str(case) for case in cases if _is_case(case)]):
+                yield Fault("cases", "CASES", f"{case!r:.80} {_NO_CASE}")
+        outputs: dict[str, Any] = {}
+        for case in filter(_is_case, cases):
+            name = str(case)
+            if name not in outputs:
+                outputs[name] = case
+            elif _is_same(outputs[name], case):
+                yield Fault(
+                    "cases", "CASES", f"{case!r:.80} stands there twice; delete one of them"
+                )
+            else:
+                yield Fault("cases", "CASES", f"the text '{name}' and the number {_ONE_OUTPUT}")
+        for problem in case_problems([*outputs]) if outputs or not cases else ():
             yield Fault("cases", "CASES", problem)
 
     @classmethod
@@ -47,7 +61,8 @@ def _cases(constants: Constants) -> list[Any]:
 
 
 def _is_case(case: Any) -> bool:
-    return isinstance(case, str | int) and not isinstance(case, bool)
+    is_number = isinstance(case, int) and not isinstance(case, bool) and case >= 0
+    return isinstance(case, str) or is_number
 
 
 def _is_same(case: Any, value: Any) -> bool:
