@@ -30,6 +30,7 @@ COUNTED = {"x": ONE}
 NO = node("constant", values={"VALUE": False})
 FIVE = node("constant", values={"VALUE": 5})
 WHEN = node("logic.choose", values={"CASES": {"big": "n > 1"}})
+AT_A = "s > a, s.n - a.value, a > r"
 LOOP = "s > loop, s.xs - loop.items, loop.done > r,"
 BODY = "loop.body > a, loop.item - a.value,"
 WHILE = "s > w, w.done > r, w.body > a,"
@@ -523,6 +524,19 @@ def test_a_setting_of_another_kind_of_region_is_warned_of(check, kind, key, owne
     assert (finding.rule, finding.severity, finding.node) == ("foreign_setting", "warning", "g")
     said(finding, f"data.{key}", owner, f"at a '{kind}'", "delete it")
     assert run(flow(nodes, "s > g, g.body > a, g.done > r" + ends))["error"] is None
+
+
+@pytest.mark.parametrize(("key", "value"), [("parallel", 2), ("carry", COUNTED)])
+def test_a_setting_of_loops_at_another_node_is_warned_of(only, key, value):
+    finding = only("foreign_setting", flow({"a": node("identity", **{key: value})}, AT_A))
+    assert (finding.severity, finding.node) == ("warning", "a")
+    said(finding, f"data.{key}: this is a setting of 'control.for_each'", "at another node")
+
+
+@pytest.mark.parametrize("key", ["parallel", "retry"])
+def test_a_setting_among_the_constants_is_told_where_it_belongs(only, key):
+    finding = only("unknown_constant", looped(values={key: 3}))
+    said(finding, f"constantValues '{key}'", "write it in data, beside constantValues")
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,12 @@ def _own_options(node: Node) -> type[BaseModel] | None:
     return REGION_OPTIONS.get(node.region_kind or "")
 
 
+def settings_of(node: Node) -> set[str]:
+    """The keys that a node's data may have as settings."""
+    own = _own_options(node)
+    return {*NodeOptions.model_fields, *(own.model_fields if own else ())}
+
+
 class Settings(BaseModel):
     """Defaults for the nodes of a flow, and how values are kept."""
 

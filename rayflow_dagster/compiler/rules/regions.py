@@ -324,6 +324,8 @@ def _reader(body: ResolvedFlow, region: str, port: str) -> tuple[Edge, Node]:
 
 def region_settings(flow: ResolvedFlow) -> Iterator[Finding]:
     """Settings of a region that contradict each other, and names of carried values."""
+    for node in flow.nodes.values():
+        yield from _foreign_settings(node)
     for region in flow.regions:
         node = flow.nodes[region]
         data = node.data
@@ -342,7 +344,6 @@ def region_settings(flow: ResolvedFlow) -> Iterator[Finding]:
                 "because each hands its carried values to the next; leave one of the two out",
                 node=node.id,
             )
-        yield from _foreign_settings(node)
         yield from _carried_names(node)
 
 
@@ -351,10 +352,11 @@ def _foreign_settings(node: Node) -> Iterator[Finding]:
     for key, kinds in LOOP_SETTINGS.items():
         if key not in own and node.data.get(key) is not None:
             names = " and ".join(f"'control.{kind}'" for kind in kinds)
+            here = f"a 'control.{node.region_kind}'" if node.region_kind else "another node"
             yield Finding(
                 "foreign_setting",
                 f"node {node} data.{key}: this is a setting of {names}, and nothing follows it "
-                f"at a 'control.{node.region_kind}'; delete it",
+                f"at {here}; delete it",
                 "warning",
                 node=node.id,
             )

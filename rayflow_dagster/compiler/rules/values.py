@@ -29,6 +29,7 @@ from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import listed
 
 from .kept import scope_problems
+from .options import settings_of
 
 
 def type_compatibility(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -181,7 +182,11 @@ def _check_values(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
                 "unknown_constant",
                 f"node {node} constantValues '{name}': the node has neither a constant nor an "
                 f"input of this name, so the value is not used"
-                + flow.hints.did_you_mean(name, known),
+                + (
+                    f"; '{name}' is a setting: write it in data, beside constantValues"
+                    if name in settings_of(node)
+                    else flow.hints.did_you_mean(name, known)
+                ),
                 severity="warning",
                 node=node.id,
                 port=name,
