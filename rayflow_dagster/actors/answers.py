@@ -19,6 +19,8 @@ from .worker import Envelope
 
 START_SECONDS = 60.0
 """How long ``create_actor`` waits for an actor to come up."""
+MAX_DEATH = 600
+"""Characters of what Ray says of how a process ended that are passed on."""
 
 T = TypeVar("T")
 Then = Callable[[BaseException | None], None]
@@ -141,7 +143,17 @@ def how_it_died(error: BaseException) -> str:
     # Ray's own text tells of actor ids and namespaces; how the process ended is what helps.
     told = [line.strip() for line in str(error).splitlines() if "exit" in line.lower()]
     text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
-    return f"{text}: {' '.join(told)[:300]}" if told else text
+    return f"{text}: {_whole_sentences(' '.join(told))}" if told else text
+
+
+def _whole_sentences(text: str) -> str:
+    """The first sentences of a text, as many as fit in ``MAX_DEATH`` characters, and no full stop
+    behind the last.
+    """
+    if len(text) <= MAX_DEATH:
+        return text.removesuffix(".")
+    sentences = text[:MAX_DEATH].rpartition(". ")[0]
+    return sentences or f"{text[:MAX_DEATH]}..."
 
 
 def not_started(node_id: str, error: BaseException) -> BaseException:

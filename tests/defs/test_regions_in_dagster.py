@@ -6,6 +6,7 @@ import pytest
 from dagster import DagsterInstance, TableMetadataValue, serialize_value
 from dagster_runs import PROJECT, FlowRun, run_in_dagster, run_job
 from drawing import draw, node
+from running import ODD
 from shapes import TESTS
 
 from rayflow_dagster.defs.build import build_job
@@ -86,6 +87,48 @@ def test_an_item_that_fails_and_is_left_out_is_an_event(memory: DagsterInstance)
     error = told[0].engine_event_data.error
     assert error is not None
     assert error.cls_name == "ValueError"
+
+
+def told_at(found: FlowRun, step: str) -> list[tuple[str, str]]:
+    """The events of a step that tell of failures: their text, and the class of their error."""
+    data = [(each, each.engine_event_data) for each in found.events if each.is_engine_event]
+    return [
+        (each.message or "", about.error.cls_name or "")
+        for each, about in data
+        if each.step_key == step and about.error is not None
+    ]
+
+
+def test_an_error_without_a_traceback_is_told_as_any(memory: DagsterInstance) -> None:
+    one = node("identity", values={"value": {"$expr": "1 / item"}})
+    nodes = {"loop": node("control.for_each", on_item_error="skip"), "one": one}
+    found = run(nodes, EACH.removesuffix(","), memory, xs=[0])
+    ((text, kind),) = told_at(found, "loop")
+    assert text.startswith("item 0, node 'one': ExpressionError: ")
+    assert text.endswith("; the loop goes on")
+    assert kind == "ExpressionError"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("settings", [{}, {"ray": {"num_cpus": 0.5}}], ids=["fused", "unfused"])
+def test_a_worker_that_dies_is_told_as_any_error(
+    ray_session: None, memory: DagsterInstance, settings: dict[str, Any]
+) -> None:
+    nodes = {
+        "start": START,
+        "loop": node("control.for_each", on_item_error="collect"),
+        "one": node(ODD + "FailNode", values={"HOW": "death"}),
+        "end": "return",
+    }
+    flow = draw(nodes, EACH + "loop.errors - end.errors", settings=settings)
+    project = Project.at(TESTS, ["flow_nodes", "odd_nodes"])
+    job = build_job(flow, "test", project=project)
+    found = run_job(job, compile_flow(flow, "test", project), {"xs": [1]}, memory)
+    ((text, kind),) = told_at(found, "loop")
+    assert kind == "NodeCrashedError"
+    (error,) = found.result["errors"]
+    assert text.startswith("item 0")
+    assert text.endswith(f": NodeCrashedError: {error['message']}; the loop goes on")
 
 
 def test_a_failed_loop_fails_its_step_with_the_error_of_its_node(memory: DagsterInstance) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from traceback import TracebackException
 from typing import Any
 
 from dagster import DagsterEvent, OpExecutionContext
@@ -17,7 +18,7 @@ from dagster._core.execution.context.system import (
 )
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
-from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster_shared.error import SerializableErrorInfo
 
 
 def step_events(step_context: StepExecutionContext) -> Iterator[DagsterEvent]:
@@ -93,9 +94,11 @@ def engine_event(
 
 
 def record_handled(context: OpExecutionContext, message: str, error: BaseException) -> None:
-    """Record a warning at the step of ``context``, with an error's traceback."""
-    raised: Any = (type(error), error, error.__traceback__)
-    told = serializable_error_info_from_exc_info(raised)
+    """Record a warning at the step of ``context``, with an error and its traceback, if it has one:
+    Dagster's own way asks for one, and that of a worker that died was raised nowhere.
+    """
+    raised = TracebackException(type(error), error, error.__traceback__)
+    told = SerializableErrorInfo.from_traceback(raised)
     _record(context, logging.WARNING, message, EngineEventData.engine_error(told))
 
 
