@@ -31,6 +31,7 @@ and processes.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from .encodable import encodable
@@ -169,9 +170,11 @@ class NodeExecutionError(RayflowError):
 
     ``node_id`` is the node, ``original_error`` what went wrong in it. ``where`` says where in the
     body of a region the node stands, as ``item 3, node 'fetch'``; "" for one that is in none.
+    ``previews`` has, of one that is in a body, a text of each of its inputs.
     """
 
     where = ""
+    previews: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, node_id: str, original_error: BaseException | None = None) -> None:
         if original_error is None:

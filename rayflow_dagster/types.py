@@ -14,6 +14,8 @@ Their documented keys are public API; keys marked ``NotRequired`` are additions 
 
 from typing import Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
+from .errors import NodeExecutionError
+
 NodeId = NewType("NodeId", str)
 EdgeId = NewType("EdgeId", str)
 
@@ -375,6 +377,15 @@ class NodeTotals(TypedDict):
     seconds: float
 
 
+class HandledFailure(NamedTuple):
+    """A failure in the body of a region that was handled there; ``how`` says by what. ``error`` has
+    its place in the body.
+    """
+
+    error: NodeExecutionError
+    how: str
+
+
 class RunDetails(TypedDict, total=False):
     """Where and how a node ran. ``seconds`` is the time inside ``process``, ``started`` when it
     began, ``attempts`` how often the node has run by now.
@@ -405,7 +416,9 @@ class RunDetails(TypedDict, total=False):
     iterations: list[IterationRow]
     """Of a region: its iterations, failed ones first, a bounded number of them."""
     totals: dict[str, NodeTotals]
-    """Of a region: the nodes of its body."""
+    """Of a region: the nodes of its body, and of the bodies in it."""
+    handled: list[HandledFailure]
+    """Of a region: what failed in its body and was handled there, the first hundred of it."""
 
 
 class NodeState(TypedDict):

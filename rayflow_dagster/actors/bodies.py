@@ -7,8 +7,8 @@ from typing import Any
 
 from rayflow_dagster.engine.fused import Here, RunHere
 from rayflow_dagster.engine.iteration import Iteration, SomeIterations
-from rayflow_dagster.errors import NodeExecutionError
-from rayflow_dagster.types import GraphNode
+from rayflow_dagster.errors import NodeExecutionError, original_of
+from rayflow_dagster.types import GraphNode, HandledFailure
 from rayflow_dagster.values.crossing import Sent
 from rayflow_dagster.values.stored import StoredValue, is_inline
 
@@ -58,7 +58,20 @@ class FusedBody:
 class _SentFailure:
     node_id: str
     where: str
+    previews: Mapping[str, str]
     error: SentError
+
+    @classmethod
+    def of(cls, error: NodeExecutionError) -> "_SentFailure":
+        original = error.original_error.with_traceback(error.__traceback__)
+        return cls(error.node_id, error.where, dict(error.previews), send(original))
+
+    def received(self) -> NodeExecutionError:
+        received = receive(self.node_id, self.error)
+        original = original_of(received) if type(received) is NodeExecutionError else received
+        error = NodeExecutionError(self.node_id, original).with_traceback(received.__traceback__)
+        error.where, error.previews = self.where, self.previews
+        return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +107,27 @@ class SentIterations:
 def _is_plain(iteration: Iteration) -> bool:
     values = (*iteration.inner.values(), *iteration.brought.values())
     is_plain = all(isinstance(value, StoredValue) or is_inline(value) for value in values)
-    return iteration.error is None and is_plain
+    return iteration.error is None and not iteration.handled and is_plain
 
 
 def _sendable(iteration: Iteration) -> Any:
-    """An iteration without an error, and that as it can cross."""
+    """An iteration without errors, and those as they can cross."""
     values = [
         {name: v.opened() if isinstance(v, Sent) else v for name, v in each.items()}
         for each in (iteration.inner, iteration.brought)
     ]
-    error = iteration.error
-    sent = None
-    if error is not None:
-        original = error.original_error.with_traceback(error.__traceback__)
-        sent = _SentFailure(error.node_id, error.where, send(original))
-    return replace(iteration, inner=values[0], brought=values[1], error=None), sent
+    error = None if iteration.error is None else _SentFailure.of(iteration.error)
+    handled = [(_SentFailure.of(error), how) for error, how in iteration.handled]
+    plain = replace(iteration, inner=values[0], brought=values[1], error=None, handled=[])
+    return plain, error, handled
 
 
-def _received(sent: tuple[Iteration, _SentFailure | None]) -> Iteration:
-    iteration, failure = sent
-    if failure is None:
-        return iteration
-    original = receive(failure.node_id, failure.error)
-    if type(original) is NodeExecutionError:
-        original = original.original_error
-    error = NodeExecutionError(failure.node_id, original).with_traceback(original.__traceback__)
-    error.where = failure.where
-    return replace(iteration, error=error)
+def _received(
+    sent: tuple[Iteration, _SentFailure | None, list[tuple[_SentFailure, str]]],
+) -> Iteration:
+    iteration, error, handled = sent
+    return replace(
+        iteration,
+        error=None if error is None else error.received(),
+        handled=[HandledFailure(failure.received(), how) for failure, how in handled],
+    )

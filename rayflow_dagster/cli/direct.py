@@ -105,17 +105,18 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
         node.duration = round(sum(times.values()), 6)
     node.logs = [(level_name(log["level"]), log["message"]) for log in log_of(details)]
     node.printed = details.get("stdout", "") + details.get("stderr", "")
+    inputs = details.get("input_previews", {})
     if node.status == "failed":
-        node.fault = _fault(result, result.get("exception"))
+        error = result.get("exception")
+        node.fault = _fault(error, inputs) if error else Fault(result["error"] or "it failed")
+    for failure in details.get("handled", [])[-1:]:
+        node.handled = _fault(failure.error, failure.error.previews)
     if "handled" in result:
-        node.handled = _fault(result, result["handled"])
+        node.handled = _fault(result["handled"], inputs)
 
 
-def _fault(result: NodeResult, error: BaseException | None) -> Fault:
-    if error is None:
-        return Fault(result["error"] or "it failed")
+def _fault(error: BaseException, inputs: Mapping[str, str]) -> Fault:
     original = original_of(error)
     frames = "".join(traceback.format_tb(original.__traceback__ or error.__traceback__))
-    inputs = result.get("details", {}).get("input_previews", {})
     place = f"{error.where}: " if isinstance(error, NodeExecutionError) and error.where else ""
     return Fault(f"{place}{type(original).__name__}: {original}", inputs, frames)

@@ -55,7 +55,9 @@ class NodeReport:
     printed: str = ""
     fault: Fault | None = None
     handled: Fault | None = None
-    """Why it failed, where its ``error`` output has taken that."""
+    """Why it failed, where its ``error`` output has taken that; or of a loop, a group or a call the
+    last failure that was handled in its body.
+    """
     is_return: bool = False
     attempts: int = 0
     duration: float | None = None

@@ -82,6 +82,8 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     if "handled" in result:
         with optional("telling of a handled failure"):
             _tell_handled(context, result, result["handled"])
+    if "handled" in result or "handled" in result.get("details", {}):
+        with optional("naming a step with a handled failure at the run"):
             _name_handled(session, node_id)
     yield from _outputs(session, context, node_id, result)
     yield from materializations(session.flow, context, result)
@@ -113,7 +115,7 @@ def _run(
             attempt=context.retry_number,
             start_inputs=given,
             store_in=_store_in(session, node_id),
-            tell=partial(_tell_on_the_way, context),
+            tell=partial(_tell_on_the_way, context, node_id),
             progress=session.progress_of(node_id) if is_region else None,
         )
     stepping = steps(running)
@@ -127,13 +129,17 @@ def _run(
     return returned(session, result, arrived) if RETURNED in ports.outputs else result
 
 
-def _tell_on_the_way(context: OpExecutionContext, text: str, error: BaseException | None) -> None:
-    """Record how far a region has come, or that one of its iterations has failed."""
+def _tell_on_the_way(
+    context: OpExecutionContext, node_id: str, text: str, error: NodeExecutionError | None
+) -> None:
+    """Record how far a region has come, or a failure in its body that was handled."""
     with optional("telling of a region on its way"):
         if error is None:
             record_about(context, text, {})
         else:
-            record_handled(context, text, original_of(error))
+            own = _traced(error)
+            _note(own, f"node '{node_id}' failed at {error.where}", error.previews or None)
+            record_handled(context, text, own)
 
 
 def _name_at_failed_run(session: RunSession) -> None:
@@ -218,24 +224,37 @@ def _tell_about(context: OpExecutionContext, result: NodeResult) -> None:
 
 def _tell_handled(context: OpExecutionContext, result: NodeResult, error: BaseException) -> None:
     """Record the event that tells of a failure that the node's ``error`` output has taken."""
-    own = original_of(error)
-    if own.__traceback__ is None:
-        own = own.with_traceback(error.__traceback__)
+    own = _traced(error)
     text = f"Node '{result['node_id']}' failed and its 'error' output handles that: {describe(own)}"
     record_handled(context, text, _with_inputs(result, own))
 
 
 def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
-    """The error, with a note that says where the node ran and previews its inputs."""
-    previews = result.get("details", {}).get("input_previews", {})
-    shown = "\n".join(f"  {name} = {text}" for name, text in previews.items())
+    """The error, with a note that says where the node ran and previews its inputs; of a region,
+    those of the node in it that failed.
+    """
     details = result.get("details", {})
     where = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
     if _place(result):
         where += f" failed at {_place(result)}"
-    with optional("noting a node's inputs at its error"):  # of the author's own class
-        error.add_note(f"node '{result['node_id']}'{where}, inputs:\n{shown or '  none'}")
+    _note(error, f"node '{result['node_id']}'{where}", details.get("input_previews"))
     return error
+
+
+def _note(error: BaseException, about: str, previews: Mapping[str, str] | None) -> None:
+    """Note at an error what it is about, and the inputs where they are known."""
+    shown = ""
+    if previews is not None:
+        lines = "\n".join(f"  {name} = {text}" for name, text in previews.items())
+        shown = f", inputs:\n{lines or '  none'}"
+    with optional("noting a node's inputs at its error"):  # of the author's own class
+        error.add_note(f"{about}{shown}")
+
+
+def _traced(error: BaseException) -> BaseException:
+    """What went wrong in the node, with its traceback where only the error around it has one."""
+    own = original_of(error)
+    return own if own.__traceback__ is not None else own.with_traceback(error.__traceback__)
 
 
 def _place(result: NodeResult) -> str:

@@ -29,9 +29,10 @@ def step_failure(node_id: str, error: ErrorInfo | None, said: str | None) -> Ste
     if said and own is not None and own.cls_name == "Failure":
         return StepFailure(said)
     told = error_text(own)
-    # The note that the op puts behind the message: the node, where it ran, and its inputs.
+    # The note that the op puts behind the message: the node, where it ran, and its inputs if known.
     note_at = re.search(
-        rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?( failed at ([^\n]*))?, inputs:\n", told
+        rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?( failed at ([^\n]*?))?(, inputs:\n|$)",
+        told,
     )
     if note_at is None:
         return StepFailure(told)

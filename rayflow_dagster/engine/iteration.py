@@ -5,12 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from rayflow_dagster.errors import NodeExecutionError, original_of
-from rayflow_dagster.types import ItemError, NodeResult, NodeTotals, RegionSpec, RunDetails
+from rayflow_dagster.types import (
+    HandledFailure,
+    ItemError,
+    NodeResult,
+    NodeTotals,
+    RegionSpec,
+    RunDetails,
+)
 from rayflow_dagster.values.stored import StoredValue, is_inline
 from rayflow_dagster.variables.calls import Calls
 
 AGAIN = "again"
 NEXT = "next."
+MAX_TOLD = 100
+"""Failures in a body that are told of one by one, where they are handled."""
 _TOLD = ("logs", "logs_left_out", "stdout", "stderr")
 """What a region passes on of what its nodes log and print."""
 
@@ -34,6 +43,8 @@ class Iteration:
     seconds: float = 0.0
     nodes: dict[str, NodeTotals] = field(default_factory=dict)
     told: list[tuple[str, RunDetails]] = field(default_factory=list)
+    handled: list[HandledFailure] = field(default_factory=list)
+    """What failed and was handled, in bodies within it too: the first ``MAX_TOLD`` of it."""
     variables: bytes | None = None
     has_secrets: bool = False
     """Whether a node of it was given a secret."""
@@ -60,6 +71,13 @@ class Iteration:
             node_id,
             NodeTotals(ran=1, failed=int(has_failed), seconds=details.get("seconds", 0.0)),
         )
+        for inner_id, totals in details.get("totals", {}).items():
+            add_totals(self.nodes, inner_id, totals)
+        handled = [*details.get("handled", ())]
+        if "handled" in result:
+            error = placed("", node_id, result["handled"], details.get("input_previews", {}))
+            handled.append(HandledFailure(error, "its 'error' output handles that"))
+        self.handled += handled[: MAX_TOLD - len(self.handled)]
         self.has_secrets = self.has_secrets or details.get("has_secrets", False)
         for output, location in details.get("stored", {}).items():
             self.stored[node_id, output] = StoredValue(location)
@@ -178,12 +196,17 @@ def given_to(spec: RegionSpec, outside: Mapping[str, Any], index: int, item: Any
     return dict(outside)
 
 
-def placed(place: str, node_id: str, error: BaseException) -> NodeExecutionError:
-    """An error of a node in a body, with where that stands: in bodies within it, too."""
+def placed(
+    place: str, node_id: str, error: BaseException, previews: Mapping[str, str]
+) -> NodeExecutionError:
+    """An error of a node in a body, with where that stands, in bodies within it, too; ``previews``
+    are those of the node's inputs.
+    """
     inner = error if isinstance(error, NodeExecutionError) and error.where else None
     found = NodeExecutionError(inner.node_id if inner else node_id, original_of(error))
     where = inner.where if inner else f"node '{node_id}'"
     found.where = f"{place}, {where}" if place else where
+    found.previews = inner.previews if inner else previews
     return found.with_traceback(error.__traceback__)
 
 

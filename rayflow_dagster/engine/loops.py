@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rayflow_dagster.errors import InvalidInputsError, LimitReachedError, NodeExecutionError, told
+from rayflow_dagster.errors import InvalidInputsError, LimitReachedError, NodeExecutionError
 from rayflow_dagster.types import ItemError
 from rayflow_dagster.values.preview import preview
 
@@ -18,8 +18,6 @@ from .timers import after
 
 MOST_AT_ONCE = 1000
 """The most iterations that one call of a fused body is given."""
-MAX_TOLD = 100
-"""Failed iterations that are told of one by one."""
 
 
 class WhileRegion(Region):
@@ -147,17 +145,10 @@ class ForEachRegion(Region):
         elif kind != "fail":
             value: ItemError = {"index": number, **error_value(self._id, error)}
             self._progress.end(number, iteration, value if kind == "collect" else None)
-            self._tell_of_failed(error)
+            self._keep_handled(error, "the loop goes on")
         elif self._first_failed is None or number < self._first_failed[0]:
             self._first_failed = number, error
         self._is_over = self._progress.over or self._first_failed is not None
-
-    def _tell_of_failed(self, error: NodeExecutionError) -> None:
-        if self._tell is not None and self._failed_count <= MAX_TOLD:
-            text = f"{told(error)}; the loop goes on"
-            if self._failed_count == MAX_TOLD:
-                text += "; of further items that fail, the table of the step tells"
-            self._tell(text, error)
 
     def _how_far(self) -> str:
         done, of = self._count, len(self._items)

@@ -14,6 +14,7 @@ from rayflow_dagster.types import (
     NodeResult,
     RegionKind,
     RegionSpec,
+    RunDetails,
     every_node,
     is_open,
 )
@@ -196,7 +197,10 @@ class NodeRunner:
         reached = tracker.reached_return()
         if outcome == "failed":
             first = errors.get_error_report()["errors"][0]
-            iteration.error = placed(place, first["node_id"], first["error"])
+            failed = tracker.get_state()["node_states"][first["node_id"]]["result"]
+            details = failed.get("details", RunDetails()) if failed is not None else RunDetails()
+            previews_of_inputs = details.get("input_previews", {})
+            iteration.error = placed(place, first["node_id"], first["error"], previews_of_inputs)
         elif reached is None and "call" in spec:
             iteration.error = NodeExecutionError(self.calls[-1].node_id, machine.no_return_error())
             iteration.error.where = place

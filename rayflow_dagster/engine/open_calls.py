@@ -143,7 +143,8 @@ class RunMachine:
             if each.outcome == "failed":
                 first = self._calls[call].first_error()
                 place = place_of(self._graph["nodes"][call]["region"], 0)
-                failed = error_result(call, placed(place, first["node_id"], first["error"]))
+                error = placed(place, first["node_id"], first["error"], {})
+                failed = error_result(call, error)
                 yield from self._expanded(self._own.handle(Settled(failed, again=False)))
             elif each.outcome == "interrupted":
                 continue

@@ -22,12 +22,13 @@ from rayflow_dagster.runner import (
     NodeReply,
     part_outputs,
 )
-from rayflow_dagster.secrets.references import Mask, MaskOfAll
+from rayflow_dagster.secrets.references import HIDDEN, Mask, MaskOfAll
 from rayflow_dagster.types import (
     ALWAYS,
     ERROR_PORT,
     ExecutionState,
     GraphNode,
+    HandledFailure,
     IterationRow,
     NodeResult,
     NodeTotals,
@@ -44,12 +45,14 @@ from .failures import error_of
 from .gatherer import DataGatherer
 from .heard import Heard
 from .iteration import (
+    MAX_TOLD,
     Iteration,
     Progress,
     SomeIterations,
     add_totals,
     given_to,
     place_of,
+    placed,
 )
 from .stepping import Done
 
@@ -60,8 +63,8 @@ CALL_SECONDS = 0.1
 MAX_ROWS = 1000
 """Iterations that a region's table has."""
 
-Tell = Callable[[str, BaseException | None], None]
-"""Takes a line about how far a region has come, or about an iteration that failed, and its error.
+Tell = Callable[[str, NodeExecutionError | None], None]
+"""Takes a line about how far a region has come, or about a failure that was handled, and its error.
 """
 
 
@@ -116,6 +119,7 @@ class Region:
         self._tell = tell
         self._details = RunDetails()
         self._heard = Heard()
+        self._handled: list[HandledFailure] = []
         self._inputs: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}
         """What only the body reads."""
@@ -148,6 +152,8 @@ class Region:
         rows = [*sorted(self._failed_rows), *sorted(self._rows)]
         self._details["iterations"] = rows[:MAX_ROWS]
         self._details["totals"] = self._totals
+        if self._handled:
+            self._details["handled"] = self._handled
         if self._has_secrets:
             self._details["has_secrets"] = True
         result["details"] = {**self._details, **self._heard.details, **result.get("details", {})}
@@ -223,6 +229,23 @@ class Region:
         if iteration.variables is not None:
             self._keep_variables(iteration.variables)
         self._heard.add(place, iteration.told)
+        if self._has_secrets:
+            for error in (iteration.error, *(each.error for each in iteration.handled)):
+                if error is not None:
+                    error.previews = dict.fromkeys(error.previews, HIDDEN)
+        for error, how in iteration.handled:
+            self._keep_handled(placed(place, self._id, error, {}), how)
+
+    def _keep_handled(self, error: NodeExecutionError, how: str) -> None:
+        """Keep a failure that was handled, and tell of it, unless there were many before."""
+        if len(self._handled) == MAX_TOLD:
+            return
+        self._handled.append(HandledFailure(error, how))
+        if self._tell is not None:
+            text = f"{told(error)}; {how}"
+            if len(self._handled) == MAX_TOLD:
+                text += "; of further failures, the tables of the step tell"
+            self._tell(text, error)
 
     def _keep_variables(self, snapshot: bytes) -> None:
         """Keep the newest variables: iterations may end in another order than they have written."""
@@ -231,7 +254,9 @@ class Region:
             self._variables_version, self._details["variables"] = version, snapshot
 
     async def _failed(self, error: Exception) -> NodeResult:
-        """The result of a region that has failed."""
+        """The result of a region that has failed, with the inputs of the node in it that has."""
+        if isinstance(error, NodeExecutionError) and error.previews:
+            self._details["input_previews"] = dict(error.previews)
         return error_result(self._id, error)
 
     async def _result(self, came: tuple[dict[str, Any], list[str]]) -> NodeResult:

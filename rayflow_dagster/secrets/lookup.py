@@ -185,7 +185,7 @@ def shown_error(error: BaseException, mask: Mask, depth: int = 10) -> BaseExcept
         if original is error.original_error:
             return error
         around = NodeExecutionError(error.node_id, original).with_traceback(error.__traceback__)
-        around.where = error.where
+        around.where, around.previews = error.where, error.previews
         return around
     shown = _without(error, mask) if _tells(error, mask) else error
     for link in ("__cause__", "__context__"):

@@ -6,6 +6,7 @@ import pytest
 from drawing import draw, node
 from running import ODD, PROJECT, execute, result_of
 
+from rayflow_dagster.errors import told
 from rayflow_dagster.orchestrator import FlowOrchestrator
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -44,6 +45,28 @@ def test_whatever_an_item_fails_with_is_collected(how: str, fused: bool) -> None
         "killed": "NodeCrashedError",
     }
     assert (error["index"], error["type"]) == (0, kinds[how])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("how", ["value", "unpicklable"])
+def test_whatever_is_handled_in_a_body_is_told_at_the_region(how: str, fused: bool) -> None:
+    nodes = {
+        "start": START,
+        "loop": "control.for_each",
+        "one": node(ODD + "FailNode", values={"HOW": how}),
+        "two": "identity",
+        "end": "return",
+    }
+    wires = EACH + "one.error > two, loop.item - two.value"
+    settings = {} if fused else {"ray": {"num_cpus": 0.5}}
+    orchestrator = FlowOrchestrator(PROJECT)
+    outcome = execute(orchestrator, draw(nodes, wires, settings=settings), xs=[1])
+    assert outcome["error"] is None
+    ((error, said),) = result_of(orchestrator, "loop")["details"]["handled"]
+    kinds = {"value": "ValueError", "unpicklable": "UnpicklableError"}
+    assert told(error).startswith(f"item 0, node 'one': {kinds[how]}")
+    assert said == "its 'error' output handles that"
+    assert error.__traceback__ is not None
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -293,6 +293,31 @@ def test_the_time_of_a_call_is_that_of_the_flow_that_it_calls(tmp_path: Path):
     assert lasted["call"] > max(lasted[f"call.{each}"] for each in INSIDE)
 
 
+def test_what_is_handled_in_a_body_is_told_both_ways(tmp_path: Path):
+    nodes = {
+        "start": node("start", inputs={"xs": "list"}),
+        "group": "control.group",
+        "loop": node("control.for_each", on_item_error="skip"),
+        "bad": "fragile",
+        "end": "return",
+    }
+    wires = (
+        "start > group, group.done > end, group.body > loop, start.xs - loop.items,"
+        "loop.body > bad, loop.item - bad.fail, loop.item - bad.value"
+    )
+    flow = draw(nodes, wires)
+    project = Project(TESTS, ("flow_nodes",))
+    file = FlowFile(write_flow(tmp_path / "skips.json", flow), project, flow)
+    for runner in RUNNERS.values():
+        report = runner(file, in_process).run({"xs": [False, True]}, Watched())
+        assert report.success
+        ((handled, node_id),) = [(each.handled, each.id) for each in report.nodes if each.handled]
+        assert node_id == "group"
+        assert handled.text == "item 1, node 'bad': ValueError: told to fail"
+        assert handled.input_lines() == "fail = True\nvalue = True"
+        assert "fragile.py" in handled.traceback
+
+
 @pytest.mark.parametrize(
     ("kind", "said"), [("boom", "ValueError: boom: bang"), ("control.fail", "on purpose")]
 )

@@ -6,7 +6,7 @@ import pytest
 from dagster import DagsterInstance, TableMetadataValue, serialize_value
 from dagster_runs import PROJECT, FlowRun, run_in_dagster, run_job
 from drawing import draw, node
-from running import ODD
+from running import ODD, project_of
 from shapes import TESTS
 
 from rayflow_dagster.defs.build import build_job
@@ -76,6 +76,13 @@ def test_a_regions_description_lists_its_body() -> None:
     )
 
 
+def tag_of(found: FlowRun, memory: DagsterInstance) -> str | None:
+    """The run's tag with the steps in which a failure was handled."""
+    recorded = memory.get_run_by_id(found.run_id)
+    assert recorded is not None
+    return recorded.tags.get("rayflow/handled")
+
+
 def test_an_item_that_fails_and_is_left_out_is_an_event(memory: DagsterInstance) -> None:
     nodes = {"loop": node("control.for_each", on_item_error="skip"), "one": "fragile"}
     wires = EACH + "loop.item - one.fail, loop.item - one.value"
@@ -87,6 +94,8 @@ def test_an_item_that_fails_and_is_left_out_is_an_event(memory: DagsterInstance)
     error = told[0].engine_event_data.error
     assert error is not None
     assert error.cls_name == "ValueError"
+    assert "node 'loop' failed at item 0, node 'one', inputs:\n  fail = True" in error.message
+    assert tag_of(found, memory) == "loop"
 
 
 def told_at(found: FlowRun, step: str) -> list[tuple[str, str]]:
@@ -97,6 +106,53 @@ def told_at(found: FlowRun, step: str) -> list[tuple[str, str]]:
         for each, about in data
         if each.step_key == step and about.error is not None
     ]
+
+
+@pytest.mark.parametrize("on_item_error", ["skip", "collect"])
+def test_what_is_handled_deep_in_a_body_is_told_at_the_step(
+    memory: DagsterInstance, on_item_error: str
+) -> None:
+    nodes = {
+        "outer": "control.group",
+        "loop": node("control.for_each", parallel=1, on_item_error=on_item_error),
+        "one": "fragile",
+        "two": node("fragile", values={"fail": True}),
+        "mend": "collect",
+    }
+    wires = (
+        "start > outer, outer.done > end, outer.body > loop, start.xs - loop.items,"
+        "loop.body > one, loop.item - one.fail, loop.item - one.value, one > two,"
+        "one.value - two.value, two.error > mend, two.error - mend.a, one.value - mend.b"
+    )
+    found = run(nodes, wires, memory, xs=[True, False])
+    assert found.success
+    assert told_at(found, "outer") == [
+        ("item 0, node 'one': ValueError: told to fail; the loop goes on", "ValueError"),
+        (
+            "item 1, node 'two': ValueError: told to fail; its 'error' output handles that",
+            "ValueError",
+        ),
+    ]
+    assert tag_of(found, memory) == "outer"
+    rows = tables(found, "outer")["nodes of the body"]
+    assert {row["node"]: (row["ran"], row["failed"]) for row in rows} == {
+        "loop": (1, 0), "one": (2, 1), "two": (1, 1), "mend": (1, 0)
+    }  # fmt: skip
+
+
+def test_of_many_failures_that_are_handled_the_last_event_says_that_there_may_be_more(
+    memory: DagsterInstance,
+) -> None:
+    loop = node("control.for_each", parallel=1, on_item_error="skip")
+    wires = (
+        "start > outer, outer.done > end, outer.body > loop, start.xs - loop.items,"
+        "loop.body > one, loop.item - one.fail, loop.item - one.value"
+    )
+    nodes = {"outer": "control.group", "loop": loop, "one": "fragile"}
+    events = told_at(run(nodes, wires, memory, xs=[True] * 120), "outer")
+    assert len(events) == 100
+    assert [text.endswith("the tables of the step tell") for text, _ in events].count(True) == 1
+    assert events[-1][0].startswith("item 99, node 'one': ")
 
 
 def test_an_error_without_a_traceback_is_told_as_any(memory: DagsterInstance) -> None:
@@ -129,6 +185,10 @@ def test_a_worker_that_dies_is_told_as_any_error(
     (error,) = found.result["errors"]
     assert text.startswith("item 0")
     assert text.endswith(f": NodeCrashedError: {error['message']}; the loop goes on")
+    (data,) = [e.engine_event_data for e in found.events if e.is_engine_event and e.message == text]
+    assert data.error is not None
+    assert "\nnode 'loop' failed at item 0" in data.error.message
+    assert "inputs:" not in data.error.message  # they are not known any more
 
 
 def test_a_failed_loop_fails_its_step_with_the_error_of_its_node(memory: DagsterInstance) -> None:
@@ -139,7 +199,7 @@ def test_a_failed_loop_fails_its_step_with_the_error_of_its_node(memory: Dagster
     (failure,) = [event for event in found.events if event.is_step_failure]
     text = failure.step_failure_data.error_display_string
     assert "told to fail" in text
-    assert "item 1, node 'one'" in text
+    assert "node 'loop' failed at item 1, node 'one', inputs:\n  fail = True" in text
     assert tables(found, "loop")["iterations"][0]["item"] == 1
 
 
@@ -166,6 +226,50 @@ def test_what_a_body_made_of_a_secret_stands_in_no_event(
     assert found.result == {"count": 2}
     events = "".join(serialize_value(entry) for entry in memory.all_logs(found.run_id))
     assert "tok-8f3e" not in events
+
+
+@pytest.mark.parametrize("on_item_error", ["fail", "skip"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_inputs_that_a_failure_shows_tell_no_secret(
+    memory: DagsterInstance, monkeypatch: pytest.MonkeyPatch, fused: bool, on_item_error: str
+) -> None:
+    monkeypatch.setenv("RF_TOKEN", "tok-8f3e61b7c2")
+    project = Project.at(TESTS, ["flow_nodes", "secret_nodes"])
+    nodes = {
+        "start": START,
+        "loop": node("control.for_each", on_item_error=on_item_error),
+        "one": node("secret_nodes.teller.ComputingNode", values={"token": {"$env": "RF_TOKEN"}}),
+        "bad": node("fragile", values={"fail": True}),
+        "end": "return",
+    }
+    flow = draw(
+        nodes,
+        EACH + "one > bad, one.header - bad.value",
+        settings={} if fused else {"ray": {"num_cpus": 0.5}},
+    )
+    job = build_job(flow, "test", project=project, connect=in_process)
+    found = run_job(job, compile_flow(flow, "test", project), {"xs": [1]}, memory)
+    events = "".join(serialize_value(entry) for entry in memory.all_logs(found.run_id))
+    assert "failed at item 0, node 'bad', inputs:" in events
+    assert "tok-8f3e" not in events
+
+
+def test_what_a_called_flow_that_is_one_step_handles_is_told_at_it(memory: DagsterInstance) -> None:
+    called = draw(
+        {"start": START, "loop": node("control.for_each", on_item_error="skip"),
+         "one": "fragile", "end": "return"},
+        EACH + "loop.item - one.fail, loop.item - one.value",
+    )  # fmt: skip
+    call = node("flow", flow="called", retry={"max": 1, "delay": 0})
+    wires = "start > call, start.xs - call.xs, call > end"
+    flow = draw({"start": START, "call": call, "end": "return"}, wires)
+    project = project_of({"called": called})
+    job = build_job(flow, "test", project=project, connect=in_process)
+    found = run_job(job, compile_flow(flow, "test", project), {"xs": [False, True]}, memory)
+    assert [text for text, _ in told_at(found, "call")] == [
+        "flow 'called', item 1, node 'call.one': ValueError: told to fail; the loop goes on"
+    ]
+    assert tag_of(found, memory) == "call"
 
 
 def test_what_hangs_on_always_reads_what_a_failed_group_brought(memory: DagsterInstance) -> None:

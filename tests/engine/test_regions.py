@@ -8,6 +8,7 @@ import pytest
 from drawing import draw, node
 from running import PROJECT, execute, outcomes, result_of
 
+from rayflow_dagster.errors import told
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import log_of
 from rayflow_dagster.testing import InProcessActors, in_process
@@ -514,6 +515,77 @@ def test_the_log_of_a_body_says_how_much_of_it_is_left_out():
         "[item 1, loop] [item 997, one] 997",
         "a step shows 1000 log records; it has left out 6 more",
     ]
+
+
+BAD = node("fragile", values={"value": 1, "fail": True})
+SAID = "node 'one': ValueError: told to fail"
+TAKEN = "its 'error' output handles that"
+NESTED = (
+    "start > outer, outer.done > end, outer.body > loop, start.xs - loop.items, loop.body > one"
+)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wires", "expected"),
+    [
+        (
+            {"outer": "control.group", "loop": "control.group", "one": BAD, "two": "sleep"},
+            "start > outer, outer.done > end, outer.body > loop, loop.body > one, loop.error > two,"
+            "start.n - two.value",
+            [f"{SAID}; {TAKEN}"],
+        ),
+        (
+            {"outer": node("control.for_each", parallel=1), "one": BAD, "two": "collect"},
+            "start > outer, start.xs - outer.items, outer.done > end, outer.body > one,"
+            "one.error > two, one.error - two.a, outer.item - two.b",
+            [f"item 0, {SAID}; {TAKEN}", f"item 1, {SAID}; {TAKEN}"],
+        ),
+        *(
+            (
+                {
+                    "outer": "control.group",
+                    "loop": node("control.for_each", parallel=1, on_item_error=on_item_error),
+                    "one": BAD,
+                },
+                NESTED,
+                [f"item 0, {SAID}; the loop goes on", f"item 1, {SAID}; the loop goes on"],
+            )
+            for on_item_error in ("skip", "collect")
+        ),
+    ],
+    ids=["group", "error", "skip", "collect"],
+)
+def test_what_is_handled_in_a_body_is_told_at_the_outermost_region(nodes, wires, expected):
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    assert execute(orchestrator, drawn(nodes, wires), xs=["a", "b"])["error"] is None
+    details = result_of(orchestrator, "outer")["details"]
+    assert [f"{told(error)}; {how}" for error, how in details["handled"]] == expected
+    assert details["handled"][0].error.previews == {"value": "1", "fail": "True"}
+    assert details["totals"]["one"]["failed"] == len(expected)
+
+
+def test_of_many_failures_that_are_handled_the_first_are_kept_and_all_are_counted():
+    nodes = {
+        "outer": "control.group",
+        "loop": node("control.for_each", parallel=1, on_item_error="skip"),
+        "one": "fragile",
+    }
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    wires = f"{NESTED}, loop.item - one.fail, loop.item - one.value"
+    execute(orchestrator, drawn(nodes, wires), xs=[False, *[True] * 120])
+    details = result_of(orchestrator, "outer")["details"]
+    places = [each.error.where for each in details["handled"]]
+    assert places == [f"item {number}, node 'one'" for number in range(1, 101)]
+    assert details["totals"]["one"]["failed"] == 120
+
+
+def test_a_failed_loop_has_the_inputs_of_the_node_that_failed():
+    nodes = {"outer": "control.group", "loop": "control.for_each", "one": BAD}
+    orchestrator = FlowOrchestrator(PROJECT, connect=in_process)
+    execute(orchestrator, drawn(nodes, NESTED), xs=["a"])
+    failed = result_of(orchestrator, "outer")
+    assert failed["status"] == "error"
+    assert failed["details"]["input_previews"] == {"value": "1", "fail": "True"}
 
 
 def test_variables_and_log_lines_of_a_body_are_those_of_the_run():
