@@ -228,7 +228,7 @@ class NodeRunner:
         try:
             check_inputs(loop, kinds, {n: v for n, v in iteration.inner.items() if is_inline(v)})
         except TypeError as error:
-            return placed(place, loop, error)
+            return placed(place, loop, error, {})
         return None
 
     def _take_returned(
