@@ -294,6 +294,18 @@ def is_open(node: GraphNode) -> bool:
     return "call" in node.get("region", {}) and node["region"]["call"].get("is_open", False)
 
 
+def open_calls_around(graph: ExecutionGraph) -> dict[str, str]:
+    """Node of a flow that is called openly, however indirectly -> the node of the graph whose call
+    it is in.
+    """
+    return {
+        inner: node_id
+        for node_id, node in graph["nodes"].items()
+        if is_open(node)
+        for inner in every_node(node["body"])
+    }
+
+
 class ErrorValue(TypedDict):
     """The data output ``error`` of a node whose failure is handled. Of a region node, ``node_id``
     is the node of its body that failed.

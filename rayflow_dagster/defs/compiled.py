@@ -141,8 +141,9 @@ class CompiledFlow:
     def start_of(self) -> Mapping[str, str]:
         """Node id -> START of the flow that what leads to it is in."""
         found = dict.fromkeys(self.graph["nodes"], self.graph["start_node"])
+        nodes = every_node(self.graph)
         for start, call in self.calls.items():
-            body = every_node(self.graph)[call]["body"]
+            body = nodes[call]["body"]
             found[start] = found[call]
             found |= {**dict.fromkeys(body["nodes"].keys() - {start}, start), call: start}
         return found

@@ -15,8 +15,7 @@ from rayflow_dagster.types import (
     RegionKind,
     RegionSpec,
     RunDetails,
-    every_node,
-    is_open,
+    open_calls_around,
 )
 from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
@@ -97,13 +96,7 @@ class NodeRunner:
 
     @cached_property
     def _open_calls(self) -> dict[str, str]:
-        """Node of a flow that is called openly, however indirectly -> the call that it is in."""
-        return {
-            inner: node_id
-            for node_id, node in self.graph["nodes"].items()
-            if is_open(node)
-            for inner in every_node(node["body"])
-        }
+        return open_calls_around(self.graph)
 
     def _opened(self, call_id: str) -> "NodeRunner":
         """Runs the nodes of a flow that is called openly: once in a run, so that the call is called
@@ -207,7 +200,8 @@ class NodeRunner:
         state = tracker.get_state()
         state["data_cache"] |= iteration.stored
         _take_values(iteration, spec, state["data_cache"], previews)
-        iteration.error = iteration.error or self._mistyped(place, iteration)
+        if iteration.inner and iteration.error is None:
+            iteration.error = self._mistyped(place, iteration)
         if reached is not None and "call" in spec:
             iteration.ended_by = spec["call"]["exits"][reached]
             self._take_returned(reached, iteration, state, previews)

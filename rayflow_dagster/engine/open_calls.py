@@ -10,7 +10,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from rayflow_dagster.errors import FlowFailedError
-from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult, every_node, is_open
+from rayflow_dagster.types import (
+    ExecutionGraph,
+    ExecutionState,
+    NodeResult,
+    is_open,
+    open_calls_around,
+)
 
 from .error_handler import ErrorHandler
 from .executor import error_result
@@ -54,12 +60,7 @@ class RunMachine:
             for node_id, node in graph["nodes"].items()
             if is_open(node)
         }
-        self._call_of = {
-            inner: call
-            for call in self._calls
-            for inner in every_node(graph["nodes"][call]["body"])
-        }
-        """Node of a called flow, or of those that it calls -> the node that calls it."""
+        self._call_of = open_calls_around(graph)
         self._begun: set[str] = set()
         """The calls whose flows have begun."""
         self._ended: set[str] = set()
