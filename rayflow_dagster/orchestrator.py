@@ -26,6 +26,7 @@ from .engine.machine import FlowMachine
 from .engine.node_runner import NodeRunner
 from .engine.planner import ExecutionPlanner
 from .engine.region import Tell
+from .engine.stepping import stepped
 from .engine.tracker import StateTracker
 from .errors import FlowFailedError, RayflowError, describe
 from .optional import optional
@@ -301,7 +302,7 @@ class FlowOrchestrator:
             self._require_runner(), self.require_machine(), self.require_tracker()
         )  # fmt: skip
         loop = FlowLoop(runner.graph, machine, tracker, self.run_node, runner.actors, self._settled)
-        await loop.run(start_inputs)
+        await stepped(loop.run(start_inputs))
         reached = tracker.reached_return()
         if reached is None:
             errors = machine.errors or [str(machine.no_return_error())]

@@ -52,6 +52,7 @@ CONTINUE_CLASS = "rayflow_dagster.nodes.control.continue_.ContinueNode"
 GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNode"
 SEQUENCE_CLASS = "rayflow_dagster.nodes.control.sequence.SequenceNode"
 SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
+SWITCH_CLASS = "rayflow_dagster.nodes.logic.switch.SwitchNode"
 
 IDLE_OPTION = "max_concurrency"
 """An option of Ray's that a node may name and nothing follows."""

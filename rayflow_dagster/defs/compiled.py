@@ -13,7 +13,7 @@ from rayflow_dagster.compiler.starts.triggers import Triggers
 from rayflow_dagster.engine.planner import has_fallback
 from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.project import Project
-from rayflow_dagster.types import ExecutionGraph, every_node
+from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
 from rayflow_dagster.variables.store import kept_declarations
 
 from .names import PortNames, StepNames, flow_name, port_names
@@ -56,6 +56,12 @@ class CompiledFlow:
     def calls(self) -> Mapping[str, str]:
         """START of a flow that is called openly -> the node that calls it."""
         return dict(starts(self.graph))
+
+    @cached_property
+    def opened(self) -> Mapping[str, GraphNode]:
+        """Node that calls a flow openly -> that node, which has the flow as its body."""
+        nodes = every_node(self.graph)
+        return {call: nodes[call] for call in self.calls.values()}
 
     @cached_property
     def names(self) -> StepNames:
@@ -141,9 +147,8 @@ class CompiledFlow:
     def start_of(self) -> Mapping[str, str]:
         """Node id -> START of the flow that what leads to it is in."""
         found = dict.fromkeys(self.graph["nodes"], self.graph["start_node"])
-        nodes = every_node(self.graph)
         for start, call in self.calls.items():
-            body = nodes[call]["body"]
+            body = self.opened[call]["body"]
             found[start] = found[call]
             found |= {**dict.fromkeys(body["nodes"].keys() - {start}, start), call: start}
         return found

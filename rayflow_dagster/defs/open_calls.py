@@ -8,7 +8,7 @@ from typing import Any
 
 from rayflow_dagster.compiler.flat import RETURNED
 from rayflow_dagster.engine.executor import error_result, success_result
-from rayflow_dagster.types import NodeResult, every_node
+from rayflow_dagster.types import NodeResult
 from rayflow_dagster.values.stored import StoredValue
 
 from .session import RunSession
@@ -32,7 +32,7 @@ def ended_call(session: RunSession, call: str, arrived: Arrived) -> NodeResult:
     """An open call at its end: it gives what the RETURN that was reached was given. Dagster's own
     executors may reach several, of which the first that is drawn counts.
     """
-    node = every_node(session.flow.graph)[call]
+    node = session.flow.opened[call]
     returns = node["body"]["return_nodes"]
     reached = next((node_id for node_id in returns if (node_id, RETURNED) in arrived), None)
     if reached is None:

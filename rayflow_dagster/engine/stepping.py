@@ -4,13 +4,14 @@
 is awaited as any other. A Dagster step must not run an event loop of its own, nor block while its
 node runs, and the loop of a direct run cannot afford a task per node: there the coroutine is
 stepped by hand with ``steps``, which hands out the future that it waits for, and whoever drives it
-resumes it when that future is done.
+resumes it when that future is done. ``stepped`` does that for the whole of a direct run.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -75,3 +76,37 @@ def steps(coroutine: Coroutine[Any, Any, T]) -> Generator["Future[Any]", None, T
                 resume = partial(coroutine.throw, error)
     finally:
         coroutine.close()
+
+
+async def stepped(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await ``coroutine``, stepped by hand on the running event loop.
+
+    A future that is done then costs one round of the loop and not two: the first would wake the
+    task that waits for it.
+    """
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[T] = loop.create_future()
+    stepping = steps(coroutine)
+    context = copy_context()  # threads that complete futures have others
+
+    def resume(_: "Future[Any]") -> None:
+        with suppress(RuntimeError):  # the future may outlive the event loop
+            loop.call_soon_threadsafe(step, context=context)
+
+    def step() -> None:
+        if came.done():
+            return
+        try:
+            future = next(stepping)
+        except StopIteration as finished:
+            came.set_result(finished.value)
+        except (Exception, asyncio.CancelledError) as error:
+            came.set_exception(error)
+        else:
+            future.add_done_callback(resume)
+
+    context.run(step)
+    try:
+        return await came
+    finally:
+        stepping.close()

@@ -262,6 +262,21 @@ def deciding(**values: Any) -> Flow:
     return flow(nodes, [exec_edge("s", f"n{at}") for at in range(NODES)])
 
 
+def switching() -> Flow:
+    """A switch between texts for each number."""
+    made = each_node("logic.switch", constantValues={"CASES": ["1"]})
+    made["edges"] += [data_edge("s", f"n{at}", "p0") for at in range(NODES)]
+    made["nodes"][0]["data"]["inputs"] = ports(1)
+    return made
+
+
+def uncollected() -> Flow:
+    """Loops whose failed items are read and never listed."""
+    made = each_node(EACH, **ONCE)
+    made["edges"] += [data_edge(f"n{at}", "r", "errors", f"x{at}") for at in range(NODES)]
+    return made
+
+
 def calling() -> Flow:
     """Each node calls a flow that is not there."""
     return flow([node(f"n{at}", "flow", flow=f"gone{at}") for at in range(NODES)], [])
@@ -466,6 +481,9 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "expression_place": (lambda: computing({"value": [{"$expr": "0"}]}), NODES),
     "expression_secret": (lambda: computing({"value": {"$expr": "key + '0'"}}), NODES),
     "called_flow": (calling, NODES),
+    "actor_setting": (lambda: loops("control.group", ray={"num_cpus": 1}), NODES // 2),
+    "errors_not_collected": (uncollected, NODES),
+    "impossible_case": (switching, NODES),
     "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
     "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
     "asset": (badly_optioned, NODES),

@@ -1,5 +1,6 @@
 """Every way to draw a region wrongly that a rule knows, and drawings beside them that are right."""
 
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -531,6 +532,52 @@ def test_a_setting_of_loops_at_another_node_is_warned_of(only, key, value):
     finding = only("foreign_setting", flow({"a": node("identity", **{key: value})}, AT_A))
     assert (finding.severity, finding.node) == ("warning", "a")
     said(finding, f"data.{key}: this is a setting of 'control.for_each'", "at another node")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "owner"), [("flow", "other", "'flow'"), ("variables", "shared", "'flow'")]
+)
+def test_a_setting_of_calls_at_a_loop_is_warned_of(only, key, value, owner):
+    finding = only("foreign_setting", looped(**{key: value}))
+    said(finding, f"node 'loop' data.{key}: this is a setting of {owner}", "'control.for_each'")
+
+
+def test_a_node_of_a_users_class_may_have_what_a_call_calls_its_own(check):
+    assert check(flow({"a": node("identity", flow="main", variables={})}, AT_A)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("ray", {"num_cpus": 2}), ("resident", True), ("resident_ttl", 5.0)]
+)
+@pytest.mark.parametrize("where", ["loop", "choose", "s", "r"])
+def test_what_is_asked_of_an_actor_where_there_is_none_is_warned_of(check, key, value, where):
+    wires = "loop.body > choose, s.n - choose.n, choose.big > b, s.n - b.value"
+    drawn = deepcopy(looped(wires, {"choose": WHEN, "b": "identity"}))
+    next(each for each in drawn["nodes"] if each["id"] == where)["data"][key] = value
+    (finding,) = (f for f in check(drawn) if f.rule == "actor_setting")
+    assert (finding.severity, finding.node) == ("warning", where)
+    whose = "the nodes of its body" if where == "loop" else "the nodes that do the work"
+    said(finding, f"node '{where}' data.{key}", "the run's own process", f"give it to {whose}")
+
+
+@pytest.mark.parametrize("way", [{}, {"on_item_error": "skip"}])
+def test_failed_items_read_where_nothing_collects_them_are_warned_of(only, way):
+    finding = only("errors_not_collected", looped("loop.errors - r.failed", **way))
+    assert (finding.severity, finding.node, finding.port) == ("warning", "loop", "errors")
+    said(
+        finding,
+        "'loop' output 'errors': it is empty in every run",
+        'only where data.on_item_error is "collect"',
+    )
+
+
+def test_failed_items_that_are_collected_are_read(check):
+    assert check(looped("loop.errors - r.failed", on_item_error="collect")) == []
+
+
+def test_a_value_read_on_the_error_path_of_its_loop_may_be_missing(only):
+    finding = only("skipped_source", looped("loop.error > r2, loop.count - r2.n", {"r2": "return"}))
+    said(finding, "node 'r2' input 'n': its source 'loop' may fail or be skipped while")
 
 
 @pytest.mark.parametrize("key", ["parallel", "retry"])

@@ -247,6 +247,30 @@ def test_a_case_of_a_switch_that_cannot_be_is_told(cases, told):
     assert told in findings(flow, "cases")[0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "case", "told"),
+    [
+        ("str", 404, "404 can never be the value, which is of type str"),
+        ("int", "404", "'404' can never be the value, which is of type int"),
+        ("bool", 1, "1 can never be the value, which is of type bool"),
+        ("int | None", "none", "'none' can never be the value, which is of type int | None"),
+        ("list[str]", "a", "'a' can never be the value, which is of type list[str]"),
+        ("int", 404, None),
+        ("float", 404, None),
+        ("str | int", 404, None),
+        ("any", 404, None),
+        ("numpy.int64", 404, None),
+    ],
+)
+def test_a_case_that_the_wired_type_can_never_be_is_warned_of(kind, case, told):
+    flow = flow_of("logic.switch", {"value": kind}, f"{case} default", CASES=[case])
+    found = list(FlowValidator(make_loader()).check(flow))
+    assert [(each.rule, each.severity) for each in found] == (
+        [("impossible_case", "warning")] if told else []
+    )
+    assert told is None or told in found[0].message
+
+
 def test_switch_takes_a_number_of_numpy():
     assert SwitchNode.decide({"CASES": [404]}, {}, {"value": np.int64(404)}) == ["404"]
 

@@ -9,11 +9,13 @@ from rayflow_dagster.compiler.callees import MAX_NODES, size_of
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow_form import MAX_EDGES
 from rayflow_dagster.compiler.ports import constants_of
+from rayflow_dagster.compiler.regions import brought_type
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.control_nodes import CONTROL_NODES
-from rayflow_dagster.port_types import accepts, parse_type
+from rayflow_dagster.port_types import accepts, class_paths, parse_type
 from rayflow_dagster.secrets.references import has_secret, secrets_in
-from rayflow_dagster.types import FLOW_CLASS
+from rayflow_dagster.types import FLOW_CLASS, SWITCH_CLASS
+from rayflow_dagster.values.preview import preview
 
 
 def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -31,6 +33,29 @@ def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
                 node=node.id,
                 port=fault.constant,
             )
+
+
+def impossible_case(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Cases of a `logic.switch` that no value of the types wired into it is."""
+    for node in flow.nodes.values():
+        words = [brought_type(flow, edge) for edge in flow.data_into(node.id)]
+        if node.class_path != SWITCH_CLASS or not words or None in words:
+            continue
+        kinds = [parse_type(word) for word in words if word is not None]
+        if any(path for kind in kinds for path in class_paths(kind)):
+            continue  # what is like a number or a text, only its class knows
+        cases = node.values.get("CASES")
+        for case in cases if isinstance(cases, list) else ():
+            if not any(accepts(kind, case) for kind in kinds):
+                yield Finding(
+                    "impossible_case",
+                    f"node {node} constant 'CASES': {preview(case, 80)} can never be the value, "
+                    f"which is of type {' | '.join(map(str, kinds))}; delete the case, or write it "
+                    'as that type has it (404 is a number, "404" a text)',
+                    "warning",
+                    node=node.id,
+                    port="CASES",
+                )
 
 
 def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -114,6 +139,6 @@ def sequence_width(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-CONTROL = (control_constants, control_secret, called_flow)
+CONTROL = (control_constants, impossible_case, control_secret, called_flow)
 SEQUENCES = (sequence_order, sequence_width)
 """They take one level of a flow."""

@@ -182,12 +182,6 @@ class WhileOptions(LoopOptions):
     )
 
 
-REGION_OPTIONS: Mapping[str, type[BaseModel]] = {
-    "for_each": ForEachOptions,
-    "while": WhileOptions,
-}
-
-
 class CallOptions(BaseModel):
     """The settings of a node that calls a flow, beside those of any node."""
 
@@ -202,11 +196,27 @@ class CallOptions(BaseModel):
     )
 
 
+OWN_OPTIONS: Mapping[str, type[BaseModel]] = {
+    "control.for_each": ForEachOptions,
+    "control.while": WhileOptions,
+    "flow": CallOptions,
+}
+"""By the word that a drawing has as the node's type."""
+
+FOR_AN_ACTOR = ("ray", "resident", "resident_ttl")
+"""Settings that ask something of the actor that runs a node."""
+
+
+def _kind(node: Node) -> str:
+    """The node's type, where it is one that has, or might have, settings of its own."""
+    if node.class_path == FLOW_CLASS:
+        return "flow"
+    return f"control.{node.region_kind}" if node.region_kind else ""
+
+
 def _own_options(node: Node) -> type[BaseModel] | None:
     """The settings that a node of its class has beside those of any node."""
-    if node.class_path == FLOW_CLASS:
-        return CallOptions
-    return REGION_OPTIONS.get(node.region_kind or "")
+    return OWN_OPTIONS.get(_kind(node))
 
 
 def settings_of(node: Node) -> set[str]:
@@ -386,4 +396,54 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
     return form_problem(item)
 
 
-OPTIONS = (node_options, flow_options, misspelled_option, idle_option)
+def foreign_setting(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Settings that nodes of another type have. What only a call has is told of at built-in nodes
+    alone: a node class's own editor may well use those words.
+    """
+    for node in flow.nodes.values():
+        own = _own_options(node)
+        known = own.model_fields if own else {}
+        for key, kinds in _KINDS_WITH.items():
+            if key in known or node.data.get(key) is None:
+                continue
+            if key in CallOptions.model_fields and not node.is_control:
+                continue
+            names = " and ".join(f"'{kind}'" for kind in kinds)
+            here = f"a '{_kind(node)}'" if _kind(node) else "another node"
+            yield Finding(
+                "foreign_setting",
+                f"node {node} data.{key}: this is a setting of {names}, and nothing follows it at "
+                f"{here}; delete it",
+                "warning",
+                node=node.id,
+            )
+
+
+_KINDS_WITH = {
+    key: [kind for kind, options in OWN_OPTIONS.items() if key in options.model_fields]
+    for options in OWN_OPTIONS.values()
+    for key in options.model_fields
+}
+
+
+def actor_setting(flow: ResolvedFlow) -> Iterator[Finding]:
+    """What is asked of the actor of a node that has none."""
+    for node in flow.nodes.values():
+        if not (node.is_control or node.is_start or node.is_return):
+            continue
+        for key in FOR_AN_ACTOR:
+            if node.data.get(key) is None:
+                continue
+            others = "the nodes of its body" if node.region_kind else "the nodes that do the work"
+            yield Finding(
+                "actor_setting",
+                f"node {node} data.{key}: it is a setting of a node that runs on a Ray actor, and "
+                f"this one runs in the run's own process; delete it, or give it to {others}",
+                "warning",
+                node=node.id,
+            )
+
+
+OPTIONS = (
+    node_options, flow_options, misspelled_option, idle_option, foreign_setting, actor_setting,
+)  # fmt: skip

@@ -12,16 +12,9 @@ from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow, Scope
 from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import BREAK_CLASS, ERROR_PORT
 
-from .options import REGION_OPTIONS, NodeOptions
-
+ERRORS = "errors"
 SHOWN = 3
 """Nodes that a finding about many of them names."""
-LOOP_SETTINGS = {
-    key: [kind for kind, options in REGION_OPTIONS.items() if key in options.model_fields]
-    for options in REGION_OPTIONS.values()
-    for key in options.model_fields
-}
-"""Setting of regions -> the kinds of region that have it."""
 
 
 def check_regions(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -156,6 +149,16 @@ def _data_edge(scopes: Scopes, edge: Edge) -> Iterator[Finding]:
                 node=target.id,
                 edge=edge.id,
             )
+        elif _is_always_empty(source, edge.source_port):
+            yield Finding(
+                "errors_not_collected",
+                f"{where}: it is empty in every run, because a failed item is listed there only "
+                'where data.on_item_error is "collect"; set that, or delete the wire',
+                "warning",
+                node=source.id,
+                port=edge.source_port,
+                edge=edge.id,
+            )
     for region in scopes.left(edge):
         if flow.nodes[region].region_kind == "while":
             yield Finding(
@@ -168,6 +171,12 @@ def _data_edge(scopes: Scopes, edge: Edge) -> Iterator[Finding]:
                 edge=edge.id,
             )
             return
+
+
+def _is_always_empty(loop: Node, output: str) -> bool:
+    """Whether an output lists the failed items of a loop that makes no list of them."""
+    collects = loop.data.get("on_item_error") == "collect"
+    return loop.region_kind == "for_each" and output == ERRORS and not collects
 
 
 _INSTEAD = {
@@ -324,8 +333,6 @@ def _reader(body: ResolvedFlow, region: str, port: str) -> tuple[Edge, Node]:
 
 def region_settings(flow: ResolvedFlow) -> Iterator[Finding]:
     """Settings of a region that contradict each other, and names of carried values."""
-    for node in flow.nodes.values():
-        yield from _foreign_settings(node)
     for region in flow.regions:
         node = flow.nodes[region]
         data = node.data
@@ -345,21 +352,6 @@ def region_settings(flow: ResolvedFlow) -> Iterator[Finding]:
                 node=node.id,
             )
         yield from _carried_names(node)
-
-
-def _foreign_settings(node: Node) -> Iterator[Finding]:
-    own = REGION_OPTIONS.get(node.region_kind or "", NodeOptions).model_fields
-    for key, kinds in LOOP_SETTINGS.items():
-        if key not in own and node.data.get(key) is not None:
-            names = " and ".join(f"'control.{kind}'" for kind in kinds)
-            here = f"a 'control.{node.region_kind}'" if node.region_kind else "another node"
-            yield Finding(
-                "foreign_setting",
-                f"node {node} data.{key}: this is a setting of {names}, and nothing follows it "
-                f"at {here}; delete it",
-                "warning",
-                node=node.id,
-            )
 
 
 def _carried_names(node: Node) -> Iterator[Finding]:

@@ -152,7 +152,8 @@ def skipped_source(flow: ResolvedFlow, judge: Judge) -> Iterator[Finding]:
         lacks = _lacks_value(judge, node, edges)
         if lacks is not False:
             sources = listed([f"'{_drawn_source(flow, edge)}'" for edge in edges])
-            gap = "may be skipped"
+            may_fail = any(flow.handles_error(edge.source) for edge in edges)
+            gap = "may fail or be skipped" if may_fail else "may be skipped"
             if not all(_is_of_every_return(flow, edge) for edge in edges):
                 gap += ", or end at a RETURN that does not take it,"
             told = _skip_finding if lacks else _unchecked
