@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic import ValidationError as PydanticError
 
 from .compiler.callees import FlowFolder
-from .compiler.form import place_of
+from .compiler.findings import place_of
 from .compiler.loader import NodeLoader, import_under
 from .compiler.registry import NodeRegistry, NodeRoot
 from .compiler.rules.options import settings_problems

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from rayflow_dagster.errors import TriggerError
 
-from .files import MARK, FoundFile
+from .passes import MARK, FoundFile
 
 
 def new_files(

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from rayflow_dagster.errors import TriggerError, describe
 
-from .files import FoundFile
-from .passes import local_files, url_files
+from .passes import FoundFile, local_files, url_files
 from .patterns import Pattern, extension_of
 
 _Key = tuple[str, int | None, bool]

@@ -10,7 +10,7 @@ from pydantic import ValidationError as PydanticError
 
 from rayflow_dagster.errors import FlowFormatError
 
-from .form import place_of
+from .findings import place_of
 from .json_values import json_problems
 
 MAX_FINDINGS = 50

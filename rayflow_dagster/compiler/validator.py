@@ -1,11 +1,13 @@
 """``FlowValidator``: every finding about a flow in one pass."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
 from rayflow_dagster.errors import FlowFormatError, NodeLoadError, ValidationError
+from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.types import FLOW_CLASS, FlowData, NodeMetadata
 
 from .callees import Callees, FlowFolder, levelled
@@ -27,7 +29,6 @@ from .rules import (
     triggers,
     values,
 )  # fmt: skip
-from .rules.process_check import process_problem
 
 Rule = Callable[[ResolvedFlow], Iterable[Finding]]
 
@@ -205,7 +206,7 @@ class FlowValidator:
             problem = self.node_loader.metadata_problem(node.class_path)
         except NodeLoadError as error:
             return str(error)
-        return problem or process_problem(node_class, node.own_inputs)
+        return problem or _process_problem(node_class, node.own_inputs)
 
     def _check_single_start(self, flow_data: FlowData) -> list[str]:
         """Ensure exactly one START node exists."""
@@ -241,3 +242,20 @@ class FlowValidator:
 
 def _form_findings(error: FlowFormatError) -> list[Finding]:
     return [Finding("outline", text) for text in error.findings]
+
+
+def _process_problem(node_class: type[RayflowNode], inputs: Sequence[str]) -> str | None:
+    """What is wrong with the class's ``process``; None where nothing is."""
+    name = node_class.__name__
+    if node_class.process is RayflowNode.process:
+        return f"class {name} does not define process(); write one that takes the node's inputs"
+    try:
+        signature = inspect.signature(node_class.process)
+    except (TypeError, ValueError):  # made in a way that cannot be looked into
+        return None
+    try:
+        signature.bind(None, **dict.fromkeys(inputs))
+    except TypeError as error:
+        taken = ", ".join(inputs) or "none"
+        return f"process() of class {name} does not take its inputs ({taken}): {error}"
+    return None

@@ -15,12 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from .answers import Answer, refusal
+from .answers import Answer, refusal, response_of, too_often
 from .connections import HEALTH
 from .endpoint import Endpoint, Limits
 from .guard import Guard
 from .receiving import ReadRefused, RefusedBody, read_within
-from .responses import response_of, too_often
 from .secret_file import Secrets
 
 DELIVERY = "x-github-delivery"

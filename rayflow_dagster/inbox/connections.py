@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .answers import refusal
-from .responses import response_of
+from .answers import refusal, response_of
 
 HEALTH = "/health"
 MOST = 200

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError as PydanticError
 
+from rayflow_dagster.compiler.findings import place_of
 from rayflow_dagster.compiler.flow import parse_flow
-from rayflow_dagster.compiler.form import place_of
 from rayflow_dagster.compiler.starts.triggers import InboxSensor, declared_triggers
 from rayflow_dagster.errors import FlowFormatError, RayflowError
 from rayflow_dagster.project import Project

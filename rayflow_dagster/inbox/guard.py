@@ -8,10 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .answers import refusal
+from .answers import refusal, response_of, too_often
 from .connections import HEALTH, network_of
 from .receiving import RefusedBody, read_within, received
-from .responses import response_of, too_often
 from .secret_file import Granted, Secrets
 from .wrong_secrets import WrongSecrets
 

@@ -227,7 +227,7 @@ def test_definitions_tell_a_first_load_from_a_reconstruction() -> None:
 
 
 def test_a_repository_takes_data_that_give_one_job_alone() -> None:
-    assert issubclass(_dagster.lazy._LazyData, RepositoryData)
+    assert issubclass(_dagster.definitions._LazyData, RepositoryData)
     assert "_repository_load_data" in vars(
         DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)
     )

@@ -9,8 +9,7 @@ from pydantic import ValidationError as PydanticError
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from rayflow_dagster.compiler.findings import Finding
-from rayflow_dagster.compiler.form import form_problem, place_of
+from rayflow_dagster.compiler.findings import Finding, form_problem, place_of
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.compiler.starts.assets import AssetOptions
 from rayflow_dagster.suggest import closest, did_you_mean

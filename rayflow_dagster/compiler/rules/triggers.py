@@ -9,10 +9,9 @@ from typing import Any
 from pydantic import ValidationError as PydanticError
 from pydantic_core import ErrorDetails
 
-from rayflow_dagster.compiler.findings import Finding
-from rayflow_dagster.compiler.form import form_problem, place_of
+from rayflow_dagster.compiler.findings import Finding, form_problem, place_of
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
-from rayflow_dagster.compiler.starts.cron import cron_problem
+from rayflow_dagster.compiler.starts.cron import cron_problem, zone_problem
 from rayflow_dagster.compiler.starts.partitions import Partitions
 from rayflow_dagster.compiler.starts.templates import (
     lone_template,
@@ -28,7 +27,6 @@ from rayflow_dagster.compiler.starts.triggers import (
     declared_triggers,
     trigger_names,
 )
-from rayflow_dagster.compiler.starts.zones import zone_problem
 from rayflow_dagster.port_types import accepts, fits, parse_type
 from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import did_you_mean, listed

@@ -24,16 +24,15 @@ from dagster._core.storage.tags import (
 )
 
 from .active import FlowActiveExecution
-from .config import GIVEN_NUMBER
-from .lazy import lazy_definitions
+from .definitions import GIVEN_NUMBER, lazy_definitions, op_like
 from .logs import StepLogs, capture_step_logs, quiet_console
-from .ops import op_like
 from .runs import (
     ErrorInfo,
     create_run,
     drive_run,
     freeze,
     frozen_texts,
+    is_tick,
     is_wrapper,
     run_database_url,
     step_error,
@@ -53,7 +52,6 @@ from .steps import (
     steps_of_this_process,
     trigger_hooks,
 )
-from .ticks import is_tick
 
 __all__ = [
     "COMPUTE_KIND_TAG",

@@ -1,4 +1,6 @@
-"""Runs: creating and driving one, what its errors stand for, and what its code location froze."""
+"""Runs and ticks: creating and driving a run, what its errors stand for, what its code location
+froze; and whether a sensor is evaluated for a tick that is recorded.
+"""
 
 import contextlib
 import io
@@ -13,6 +15,7 @@ from dagster import (
     EventLogEntry,
     JobDefinition,
     RetryRequested,
+    SensorEvaluationContext,
 )
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
@@ -22,6 +25,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.scheduler.instigation import TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
 from rayflow_dagster.errors import StorageError
@@ -145,3 +149,15 @@ def step_error(event: DagsterEvent) -> ErrorInfo | None:
     """The error that a failed step or run carries."""
     data: Any = event.event_specific_data
     return getattr(data, "error", None)
+
+
+def is_tick(context: SensorEvaluationContext) -> bool:
+    """Whether the daemon evaluates a sensor. It has recorded the tick before, under the number that
+    its log has; what somebody only tries (the UI, ``dagster sensor preview``, a test) has none.
+    """
+    number = (context.log_key or [""])[-1]
+    storage = context.instance.schedule_storage
+    if storage is None or not number.isdecimal():
+        return False
+    ticks = storage.get_ticks_by_ids([int(number)])
+    return any(tick.status == TickStatus.STARTED for tick in ticks)

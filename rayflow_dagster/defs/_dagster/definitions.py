@@ -1,15 +1,18 @@
-"""Definitions that give one job without making the others."""
+"""Definitions, and parts of them, that Dagster has no public way to make."""
 
+import copy
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
 
-from dagster import Definitions, JobDefinition, RepositoryDefinition
+from dagster import Definitions, JobDefinition, OpDefinition, RepositoryDefinition
+from dagster._config import ConfigScalar, ConfigScalarKind
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 from dagster._core.definitions.repository_definition import (
     SINGLETON_REPOSITORY_NAME,
     RepositoryData,
 )
+from dagster._core.definitions.utils import check_valid_name
 
 
 def lazy_definitions(
@@ -69,3 +72,34 @@ class _LazyData:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._all, name)
+
+
+class _GivenNumber(ConfigScalar):
+    """A number as it was given. Dagster's own converts it, and fails on an integer that no float
+    can hold before anybody can say what is wrong with which input.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(key="Number", given_name="Number", scalar_kind=ConfigScalarKind.FLOAT)
+
+    def post_process(self, value: Any) -> Any:
+        return value
+
+
+GIVEN_NUMBER = _GivenNumber()
+"""The one object of its name, as Dagster wants it."""
+
+
+def op_like(op: OpDefinition, name: str, description: str) -> OpDefinition:
+    """``op`` under another name and description.
+
+    Made anew, an op has each of its ports checked and converted again, which is most of the time
+    that a code location takes to load. ``op`` itself must not stand in a graph.
+
+    Raises:
+        DagsterInvalidDefinitionError: the name is not a legal one.
+    """
+    twin = copy.copy(op)
+    twin._name = check_valid_name(name)
+    twin._description = description
+    return twin
