@@ -19,8 +19,8 @@ from .worker import CallData, Job
 DEFAULT_TTL = 600.0
 
 
-def requested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``ray_options`` is a request for resources."""
+def demanded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``ray_options`` is a demand for resources."""
     names = ("num_cpus", "num_gpus", "memory", "resources")
     asked = {name: options[name] for name in names if options.get(name) is not None}
     return {"num_cpus": 1, **asked}
@@ -63,7 +63,7 @@ class NodeSpec:
     @property
     def resources(self) -> dict[str, Any]:
         """What its actor asks of a machine. A resident keeps no CPU slot between its runs."""
-        return requested(self.ray_options) | ({"num_cpus": 0} if self.runs_on == "resident" else {})
+        return demanded(self.ray_options) | ({"num_cpus": 0} if self.runs_on == "resident" else {})
 
 
 @dataclass(slots=True, eq=False)

@@ -75,7 +75,7 @@ class Lease:
     own_queue: deque[ActorCall] = field(default_factory=deque)
     early: int = 0
     pending: int = 0
-    """How many requests for slots, of all runs, wait in Ray as last seen."""
+    """How many demands for slots, of all runs, wait in Ray as last seen."""
     autoscales: bool = False
     fits: Callable[[ActorCall, str], bool] = lambda _call, _machine: True
     _spare: list[Worker] = field(default_factory=list)

@@ -30,7 +30,7 @@ from rayflow_dagster.variables.store import GlobalVariableStore
 
 from .answers import START_SECONDS, Running, fail, fetched, not_started, succeed
 from .bodies import ASKED, SentIterations, asked_inputs
-from .calls import ActorCall, NodeSpec, requested
+from .calls import ActorCall, NodeSpec, demanded
 from .control import ControlNodes
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
@@ -121,7 +121,7 @@ class ActorManager:
         metadata = self._loader.get_node_metadata(class_path)
         options = metadata.get("ray_options", {})
         if options:
-            connection.check_feasible({node_id: requested({"num_cpus": 0, **options})})
+            connection.check_feasible({node_id: demanded({"num_cpus": 0, **options})})
         path = metadata["path"]
         node: Any = {
             "class_path": path,

@@ -13,7 +13,7 @@ from . import _ray
 
 # What a node may ask for: "num_cpus", "num_gpus" and "memory" (bytes), custom resources either
 # under "resources" or by their own names.
-Request = Mapping[str, float | Mapping[str, float]]
+Demand = Mapping[str, float | Mapping[str, float]]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -33,7 +33,7 @@ class Machines:
     """The connected cluster at one moment.
 
     ``by_id``: what each live machine has in total: "CPU", "GPU", "memory" (bytes), custom ones.
-    ``pending``: how many requests for CPUs, of any run, have not been given theirs yet.
+    ``pending``: how many demands for CPUs, of any run, have not been given theirs yet.
     """
 
     by_id: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Machines:
         """All CPU slots."""
         return sum(machine.get("CPU", 0.0) for machine in self.by_id.values())
 
-    def may_stand(self, request: Request, machine_id: str) -> bool:
+    def may_stand(self, demand: Demand, machine_id: str) -> bool:
         """Whether an actor that asks for this could ever be on a machine; also if it is unknown."""
         machine = self.by_id.get(machine_id)
-        return machine is None or _fits(_resources(request), machine)
+        return machine is None or _fits(_resources(demand), machine)
 
-    def may_run(self, request: Request) -> bool:
+    def may_run(self, demand: Demand) -> bool:
         """Whether an actor that asks for this could ever be on some machine, now or one to come."""
-        wanted = _resources(request)
+        wanted = _resources(demand)
         return self.autoscales or any(_fits(wanted, each) for each in self.by_id.values())
 
 
@@ -62,11 +62,11 @@ class Stranded:
 
     _since: dict[Hashable, float] = field(default_factory=dict)
 
-    def look(self, waiting: Mapping[T, Request], machines: Machines, now: float) -> list[T]:
+    def look(self, waiting: Mapping[T, Demand], machines: Machines, now: float) -> list[T]:
         """Those of ``waiting`` that no machine could run for ``GRACE_SECONDS`` in a row, as far as
-        the looks tell. ``waiting``: whoever waits -> its request; ``now`` in seconds.
+        the looks tell. ``waiting``: whoever waits -> its demand; ``now`` in seconds.
         """
-        stranded = [each for each, request in waiting.items() if not machines.may_run(request)]
+        stranded = [each for each, demand in waiting.items() if not machines.may_run(demand)]
         self._since = {each: self._since.get(each, now) for each in stranded}
         return [each for each in stranded if now - self._since[each] >= GRACE_SECONDS]
 
@@ -93,26 +93,26 @@ def _live_machines() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: _resources(node["Resources"]) for node in nodes if node["Alive"]}
 
 
-def check_feasible(requests: Mapping[str, Request]) -> None:
+def check_feasible(demands: Mapping[str, Demand]) -> None:
     """Refuse what the connected cluster can never run; Ray itself would wait for ever.
 
-    ``requests``: node -> its request. A request must fit one machine of the cluster. A cluster
+    ``demands``: node -> its demand. A demand must fit one machine of the cluster. A cluster
     with an autoscaler may grow, so there nothing is refused. Raises ClusterError naming the nodes
     that cannot run.
     """
     machines = Machines(_live_machines(), autoscales=_ray.autoscales())
-    refused = {name: each for name, each in requests.items() if not machines.may_run(each)}
+    refused = {name: each for name, each in demands.items() if not machines.may_run(each)}
     if refused:
         raise ClusterError(_refusal(refused, machines, "can ever satisfy that"))
 
 
-def stranded(name: str, request: Request, machines: Machines) -> ClusterError:
+def stranded(name: str, demand: Demand, machines: Machines) -> ClusterError:
     """The error for a node that waited for a machine until none was left that could run it."""
     away = f"can satisfy that any more, and none came back within {GRACE_SECONDS:g} s"
-    return ClusterError(_refusal({name: request}, machines, away))
+    return ClusterError(_refusal({name: demand}, machines, away))
 
 
-def _refusal(refused: Mapping[str, Request], machines: Machines, why: str) -> str:
+def _refusal(refused: Mapping[str, Demand], machines: Machines, why: str) -> str:
     named = [f"node '{name}' asks for {_listed(_resources(refused[name]))}" for name in refused]
     more = len(named) - _MOST_NAMED
     named = named[:_MOST_NAMED] + ([f"and {more} nodes more"] if more > 0 else [])
@@ -123,10 +123,10 @@ def _refusal(refused: Mapping[str, Request], machines: Machines, why: str) -> st
     )
 
 
-def _resources(request: Request) -> dict[str, float]:
+def _resources(demand: Demand) -> dict[str, float]:
     """Ray's own names and amounts; zero amounts are left out."""
     flat: dict[str, float] = {}
-    for name, amount in request.items():
+    for name, amount in demand.items():
         entries = amount if isinstance(amount, Mapping) else {_RAY_NAMES.get(name, name): amount}
         flat.update(entries)
     return {name: float(amount) for name, amount in flat.items() if amount}
