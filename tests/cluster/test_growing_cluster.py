@@ -120,12 +120,12 @@ machines.shutdown()
 @contextmanager
 def driver(source: str, folder: Path, ray: str) -> Iterator["subprocess.Popen[str]"]:
     """A process that is a cluster and its driver; nothing of both is left afterwards."""
-    # Without the access to a Ray that this process may be connected to.
+    # Without the access to a Ray that this process may be connected to, or its user to another.
     own = {name: value for name, value in os.environ.items() if name[:4] != "RAY_"}
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER + source + END, str(folder)],
         cwd=ROOT,
-        env={**own, "RAY_TMPDIR": ray},
+        env={**own, "RAY_TMPDIR": ray, "HOME": ray},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
