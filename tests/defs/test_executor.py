@@ -357,7 +357,7 @@ def test_a_failure_leaves_what_waits_for_a_worker_unstarted(memory: DagsterInsta
     nodes: dict[str, Any] = {"start": "start", "boom": "boom", "return": "return"}
     wires = "start > boom, boom > return"
     for number in range(40):
-        nodes[f"n{number}"] = node("sleep")
+        nodes[f"n{number}"] = node("sleep", values={"SECONDS": 1.0})
         wires += f", start > n{number}, n{number} > return"
 
     run = run_in_dagster(draw(nodes, wires), {}, memory, connect=in_process)
