@@ -277,6 +277,7 @@ class FlowOrchestrator:
         Raises:
             DataNotAvailableError: a required input has no value.
             ExpressionError: an expression has no value.
+            TypeError: a value is not of the type that START declares.
         """
         return await self._require_runner().of(node_id).inputs_of(node_id, state)
 

@@ -270,6 +270,8 @@ class ExecutionGraph(TypedDict):
     place."""
     kept: NotRequired[list[tuple[str, str]]]
     """Of a body: the (node, output)s that are read when the iteration has ended."""
+    raced: NotRequired[tuple[str, str]]
+    """Of a body: a node, and one that ends the body without waiting for it."""
 
 
 def every_node(graph: ExecutionGraph) -> dict[str, GraphNode]:

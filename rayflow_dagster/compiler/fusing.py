@@ -1,11 +1,18 @@
 """The graph of a body in, whether one worker can run all of it by one call, or why not, out."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from rayflow_dagster.computed import Computed
 from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.types import ExecutionGraph, GraphNode, RegionSpec
 
+from .places import LOGIC
 from .ports import VARIABLE_CLASSES_PACKAGE
 from .registry import BUILTIN_PACKAGE
+from .resolved import Node, ResolvedFlow
+from .rules.conditions import FALSE
+from .rules.liveness import Liveness
 
 _HAS_EXPRESSION = "has an expression, which only the run's own process is sure to be able to read"
 
@@ -24,6 +31,9 @@ def why_not_fused(body: ExecutionGraph, spec: RegionSpec) -> str | None:
         why = _why_not(node)
         if why is not None:
             return f"'{node['id']}' {why}"
+    if "raced" in body:
+        node_id, end = body["raced"]
+        return f"'{end}' ends it without waiting for '{node_id}'"
     # Items that run side by side keep all workers busy by themselves.
     beside = [] if has_items_side_by_side(spec) else _side_by_side(body)
     joins = [node["id"] for node in nodes if "join" in node]
@@ -32,6 +42,48 @@ def why_not_fused(body: ExecutionGraph, spec: RegionSpec) -> str | None:
     if len(beside) > 1:
         return f"'{beside[0]}' and '{beside[1]}' can run side by side, each on a worker of its own"
     return None
+
+
+def race(flow: ResolvedFlow, ends: Sequence[Node]) -> tuple[str, str] | None:
+    """Of the nodes that end a body, one that another does not lead to which may run in the same
+    iteration, as (that other, the end). What has begun by then depends on how long each takes, and
+    would depend on the order of the file if they ran one after another.
+    """
+    others = [node for node in flow.nodes.values() if _may_race(node)]
+    unawaited = [
+        (node, end)
+        for end in ends
+        for before in [_before(flow, end.id)]
+        for node in others
+        if node.id not in before
+    ]
+    if not unawaited:
+        return None
+    live = Liveness.of(flow)
+    conditions = live.conditions
+    for node, end in unawaited:
+        both = conditions.attempt(partial(conditions.both, live.runs[node.id], live.runs[end.id]))
+        if conditions.is_guess(both) or both != FALSE:
+            return node.id, end.id
+    return None
+
+
+def _may_race(node: Node) -> bool:
+    """Whether it makes a difference if a node has begun."""
+    decides = (node.is_control and node.region_kind is None and not node.calls) or (
+        node.class_path in LOGIC
+    )
+    return not (decides or node.is_start or node.is_return)
+
+
+def _before(flow: ResolvedFlow, node_id: str) -> set[str]:
+    """A node and all that it waits for."""
+    found, left = {node_id}, [node_id]
+    while left:
+        new = set(flow.dependencies[left.pop()]) - found
+        found |= new
+        left.extend(new)
+    return found
 
 
 def has_items_side_by_side(spec: RegionSpec) -> bool:

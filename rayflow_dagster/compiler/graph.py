@@ -25,7 +25,7 @@ from rayflow_dagster.types import (
 from .callees import levelled
 from .expression_wires import placed_with_expressions
 from .flow import canonicalize
-from .fusing import is_fused
+from .fusing import is_fused, race
 from .loader import builtin_registry
 from .options import node_options
 from .ports import complete_metadata
@@ -91,11 +91,15 @@ class GraphBuilder:
         body of a node that calls a flow is that flow, and has RETURNs of its own.
         """
         graph = self.compile(flow)
+        ends = [n for n in flow.nodes.values() if (n.is_return if "call" in spec else n.ends_body)]
+        raced = None if graph.get("ends") == "all_settled" else race(flow, ends)
+        if raced is not None:
+            graph["raced"] = raced
         if "call" in spec:
             into = chain.from_iterable(flow.data_into(node.id) for node in flow.returns)
             graph["kept"] = list(dict.fromkeys((e.source, e.source_port) for e in into))
             return graph
-        graph["return_nodes"] = [node.id for node in flow.nodes.values() if node.ends_body]
+        graph["return_nodes"] = [node.id for node in ends]
         graph["ends"] = "first_return"
         read = [*spec["leaves"].values(), *chain.from_iterable(spec["inner"].values())]
         graph["kept"] = list(dict.fromkeys(read))

@@ -5,7 +5,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from rayflow_dagster.computed import Computed
+from rayflow_dagster.port_check import check_inputs
 from rayflow_dagster.types import ExecutionState
+from rayflow_dagster.values.stored import is_inline
 
 from .gatherer import DataGatherer
 from .stepping import Done
@@ -36,3 +38,20 @@ async def all_inputs(
     values = await Done(fetch({port: inputs[port] for port in read}))
     given = {port: each.value(port, values) for port, each in asked.items()}
     return {name: given.get(name, value) for name, value in inputs.items() if name not in extra}
+
+
+async def inputs_of_call(
+    gatherer: DataGatherer, fetch: Fetch, call: str, state: ExecutionState
+) -> dict[str, Any]:
+    """What a node that calls a flow hands to its START, as it came, and of the types that START
+    declares as far as that is seen without opening it.
+
+    Raises:
+        DataNotAvailableError: a required input has no value.
+        ExpressionError: an expression has no value.
+        TypeError: a value is not of its type.
+    """
+    inputs = await all_inputs(gatherer, fetch, call, state)
+    kinds = gatherer.graph["nodes"][call]["metadata"]["inputs"]
+    check_inputs(call, kinds, {name: each for name, each in inputs.items() if is_inline(each)})
+    return inputs

@@ -15,11 +15,13 @@ from rayflow_dagster.errors import (
     original_of,
     told,
 )
+from rayflow_dagster.port_check import check_inputs
 from rayflow_dagster.runner import NodeReply, previews
 from rayflow_dagster.secrets.lookup import shown_error
 from rayflow_dagster.secrets.references import Mask, spelled
 from rayflow_dagster.timing import times_of
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
+from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import all_inputs
@@ -146,10 +148,14 @@ class NodeExecutor:
         """
         try:
             inputs = await self._inputs(node_id, execution_state)
+            kinds = self.gatherer.graph["nodes"][node_id]["metadata"]["inputs"]
             if "kept" in self.gatherer.graph:
+                inline = {name: each for name, each in inputs.items() if is_inline(each)}
+                check_inputs(node_id, kinds, inline)
                 return success_result(node_id, inputs, [])
             asked = time.monotonic()
             result = await Done(self.actors.fetch(inputs))
+            check_inputs(node_id, kinds, result)
         except Exception as error:  # nothing wired came, or the object store lost a value
             return self._handle_execution_error(node_id, error)
         returned = success_result(node_id, {"result": spelled(result)}, [])

@@ -20,7 +20,7 @@ from rayflow_dagster.types import (
 from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 
-from .computing import all_inputs
+from .computing import inputs_of_call
 from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
@@ -115,8 +115,9 @@ class NodeRunner:
         Raises:
             DataNotAvailableError: a required input has no value.
             ExpressionError: an expression has no value.
+            TypeError: a value is not of the type that START declares.
         """
-        return await all_inputs(self._executor.gatherer, self.actors.fetch, call_id, state)
+        return await inputs_of_call(self._executor.gatherer, self.actors.fetch, call_id, state)
 
     async def run_node(
         self,

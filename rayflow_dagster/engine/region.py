@@ -39,7 +39,7 @@ from rayflow_dagster.values.stored import StoredValue, is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import unpickled
 
-from .computing import all_inputs
+from .computing import all_inputs, inputs_of_call
 from .executor import Dispatcher, error_result, error_value, success_result
 from .failures import error_of
 from .gatherer import DataGatherer
@@ -360,7 +360,7 @@ class FlowRegion(Region):
 
     async def _take(self, state: ExecutionState) -> None:
         """Take the inputs as they are: only the nodes of that flow read them."""
-        self._seen = await all_inputs(self._gatherer, self._actors.fetch, self._id, state)
+        self._seen = await inputs_of_call(self._gatherer, self._actors.fetch, self._id, state)
 
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         spec = self._spec["call"]

@@ -68,6 +68,54 @@ def test_a_call_is_handed_what_start_declares_and_gives_what_return_takes(run: R
     assert (found.result, found.error) == ({"y": 8}, None)
 
 
+@pytest.mark.parametrize("tell", [{}, {"tell": node("debug.log", values={"value": "told"})}])
+@pytest.mark.parametrize("retry", [{}, {"retry": {"max": 1, "delay": 0.01}}])
+def test_what_begins_behind_another_node_does_not_begin_once_a_return_is_reached(
+    run: Run, retry: dict[str, Any], tell: dict[str, Any]
+) -> None:
+    slow = {"slow": node("sleep", values={"SECONDS": 0.5}), "boom": "boom", "other": "return"}
+    wires = "start > slow, slow > boom, boom > other, start.x - end.y, "
+    wires += "start > tell, tell > end" if tell else "start > end"
+    ends = draw({"start": START, **slow, **tell, "end": node("return", label="End")}, wires)
+    flow = draw(
+        {"start": START, "call": node("flow", flow="ends", **retry), "end": "return",
+         "no": "return"},
+        "start > call, start.x - call.x, call.End > end, call.y - end.y, call.other > no",
+    )  # fmt: skip
+    found = run(flow, {"ends": ends}, x=4)
+    assert (found.result, found.error) == ({"y": 4}, None)
+
+
+ANY = node("start", inputs={"x": "any"})
+
+
+@pytest.mark.parametrize("retry", [{}, {"retry": {"max": 1}}])
+def test_a_call_is_handed_what_start_declares_or_fails(run: Run, retry: dict[str, Any]) -> None:
+    flow = draw(
+        {"start": ANY, "call": node("flow", flow="double", **retry), "end": "return"},
+        "start > call, start.x - call.x, call > end, call.y - end.y",
+    )
+    assert "input 'x' of node 'call' takes int, but got 'abc'" in str(
+        run(flow, {"double": DOUBLE}, x="abc").error
+    )
+
+
+@pytest.mark.parametrize("retry", [{}, {"retry": {"max": 1}}])
+def test_a_return_takes_what_it_declares_or_fails(run: Run, retry: dict[str, Any]) -> None:
+    gives = draw(
+        {"start": ANY, "end": node("return", inputs={"y": "int"})},
+        "start > end, start.x - end.y",
+    )
+    flow = draw(
+        {"start": ANY, "call": node("flow", flow="gives", **retry), "end": "return"},
+        "start > call, start.x - call.x, call > end, call.y - end.y",
+    )
+    assert "input 'y' of node 'call.end' takes int, but got 'abc'" in str(
+        run(flow, {"gives": gives}, x="abc").error
+    )
+    assert "input 'y' of node 'end' takes int, but got 'abc'" in str(run(gives, {}, x="abc").error)
+
+
 def test_an_input_that_is_not_wired_has_the_value_of_the_call_or_the_default(run: Run) -> None:
     flow = draw(
         {"start": "start", "a": CALL, "b": node("flow", flow="double", values={"x": 5}),

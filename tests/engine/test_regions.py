@@ -175,6 +175,41 @@ def test_break_ends_the_loop_and_continue_an_iteration():
     assert run(nodes, wires, xs=[0, 1, 2, 3, 4]) == {"out": [0, 2], "count": 4}
 
 
+@pytest.mark.parametrize("end", ["control.break", "control.continue"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("parallel", [{}, {"parallel": 1}])
+def test_what_begins_behind_another_node_does_not_begin_once_the_iteration_has_ended(
+    end: str, first: bool, parallel: dict[str, int]
+):
+    chain = {"one": node("sleep", values={"SECONDS": 0.2}), "two": "identity"}
+    ends = {"stop": end}
+    nodes = {
+        "loop": node("control.for_each", **parallel),
+        **(ends | chain if first else chain | ends),
+    }
+    wires = LOOP + FIRST + "one > two, one.value - two.value, two.value - end.out, loop.body > stop"
+    assert run(nodes, wires, xs=[1]) == {"out": []}
+
+
+def test_a_body_is_run_whole_where_what_ends_it_excludes_what_it_does_not_wait_for():
+    nodes = {
+        "loop": node("control.for_each", parallel=1),
+        "which": node("logic.switch", values={"CASES": [3]}),
+        "one": "identity",
+        "stop": "control.break",
+    }
+    wires = LOOP + "loop.body > which, loop.item - which.value, which.3 > stop,"
+    apart = wires + "which.default > one, loop.item - one.value"
+    beside = wires + "loop.body > one, loop.item - one.value"
+    assert is_fused(nodes, apart) is (SETTINGS == {})
+    assert not is_fused(nodes, beside)
+
+
+def is_fused(nodes: dict[str, Any], wires: str) -> bool:
+    graph = FlowOrchestrator(PROJECT).load(drawn(nodes, wires))
+    return bool(graph["nodes"]["loop"]["region"]["fused"])
+
+
 def test_a_while_goes_on_as_long_as_its_body_says():
     carry = {"page": {"type": "int", "default": 1}}
     less = node("logic.compare", values={"b": 4, "OPERATOR": "<"})
