@@ -15,6 +15,7 @@ from dagster import (
     DagsterRun,
     ExecutorDefinition,
     JobDefinition,
+    multiprocess_executor,
 )
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
@@ -29,6 +30,13 @@ from rayflow_dagster.values.stored import StoredValue
 
 TESTS = Path(__file__).parent
 PROJECT = Project(TESTS, ("flow_nodes",))
+MULTIPROCESS = multiprocess_executor.configured(
+    {
+        "max_concurrent": 2,
+        "start_method": {"forkserver": {"preload_modules": ["preloaded"]}},
+    }
+)
+"""Dagster's executor of a process for each step, forked from one that has the imports done."""
 
 
 @dataclass(frozen=True)

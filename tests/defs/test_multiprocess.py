@@ -5,13 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from dagster import (
-    DagsterInstance,
-    build_reconstructable_job,
-    execute_job,
-    multiprocess_executor,
-)
-from dagster_runs import PROJECT, compile_test_flow, read_run
+from dagster import DagsterInstance, build_reconstructable_job, execute_job
+from dagster_runs import MULTIPROCESS, PROJECT, compile_test_flow, read_run
 from drawing import draw, node
 
 from rayflow_dagster.defs.build import build_job
@@ -20,8 +15,7 @@ pytestmark = pytest.mark.ray
 
 
 def job_of(flow: str) -> Any:
-    executor = multiprocess_executor.configured({"max_concurrent": 2})
-    return build_job(json.loads(flow), "test", project=PROJECT, executor_def=executor)
+    return build_job(json.loads(flow), "test", project=PROJECT, executor_def=MULTIPROCESS)
 
 
 def test_variables_and_outputs_cross_the_processes_of_a_run_and_assets_are_reported(

@@ -15,9 +15,8 @@ from dagster import (
     build_reconstructable_job,
     execute_job,
     in_process_executor,
-    multiprocess_executor,
 )
-from dagster_runs import FlowRun, read_run, run_and_interrupt, run_job
+from dagster_runs import MULTIPROCESS, FlowRun, read_run, run_and_interrupt, run_job
 from drawing import draw, node
 from running import PROJECT
 
@@ -49,7 +48,7 @@ def compiled(flows: Flows) -> CompiledFlow:
 EXECUTORS = {
     "ours": None,
     "in process": in_process_executor,
-    "multiprocess": multiprocess_executor.configured({"max_concurrent": 2}),
+    "multiprocess": MULTIPROCESS,
 }
 
 
