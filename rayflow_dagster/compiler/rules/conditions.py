@@ -120,8 +120,10 @@ class Conditions:
             return FALSE
         met = [TRUE, *[FALSE] * count]
         """By number: so many, or more, of those seen so far."""
-        for condition in known:
-            for number in range(count, 0, -1):
+        for at, condition in enumerate(known):
+            # More cannot have been seen; with fewer, those that are left do not make up ``count``.
+            most, least = min(count, at + 1), count - (len(known) - at) + 1
+            for number in range(most, max(least, 1) - 1, -1):
                 met[number] = self._choose(condition, met[number - 1], met[number])
         return met[count]
 
@@ -141,26 +143,25 @@ class Conditions:
 
         Without recursion: a condition may be of thousands of choices.
         """
-        asked = (test, then, other)
-        open_ones = [asked]
-        while open_ones:
+        open_ones = [(test, then, other)]
+        while True:
             parts = open_ones[-1]
-            if self._answer(parts) is None:
+            answer = self._answer(parts)
+            if answer is None:
                 self._step(parts, open_ones)
-            else:
-                open_ones.pop()
-        answer = self._answer(asked)
-        assert answer is not None
-        return answer
+                continue
+            open_ones.pop()
+            if not open_ones:
+                return answer
 
     def _step(self, parts: _Parts, open_ones: list[_Parts]) -> None:
         """Answer ``parts``, or open the halves of it that are to be answered before."""
         self._count_step()
         test, then, other = parts
         top = max(self.latest(test), self.latest(then), self.latest(other))
-        (low_test, high_test), (low_then, high_then), (low_other, high_other) = (
-            self._halves(part, top) for part in parts
-        )
+        low_test, high_test = self._halves(test, top)
+        low_then, high_then = self._halves(then, top)
+        low_other, high_other = self._halves(other, top)
         low, high = (low_test, low_then, low_other), (high_test, high_then, high_other)
         below, above = self._answer(low), self._answer(high)
         if below is None:

@@ -2,6 +2,7 @@
 flows that they call.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,7 @@ def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
     """Every flow that is called is there, can run, and leads to no call of itself. No other node
     has an id as its nodes have in the run.
     """
+    ids = sorted(flow.nodes)
     for node in flow.nodes.values():
         if node.class_path != FLOW_CLASS:
             continue
@@ -69,14 +71,15 @@ def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
         problem = callee.problem if callee else "name the flow that it calls by its file"
         if problem:
             yield Finding("called_flow", f"node {node} data.flow: {problem}", node=node.id)
-        for other in flow.nodes:
-            if other.startswith(f"{node.id}."):
-                yield Finding(
-                    "called_flow",
-                    f"node {flow.nodes[other]}: its id begins with '{node.id}.', as those of the "
-                    f"nodes do that '{node.id}' calls; give it another id",
-                    node=other,
-                )
+        # "/" is what comes next to ".".
+        first, behind = (bisect_left(ids, f"{node.id}{mark}") for mark in "./")
+        for other in ids[first:behind]:
+            yield Finding(
+                "called_flow",
+                f"node {flow.nodes[other]}: its id begins with '{node.id}.', as those of the "
+                f"nodes do that '{node.id}' calls; give it another id",
+                node=other,
+            )
     if flow.callees and size_of(flow) > MAX_NODES:
         text = f"the flow has more than {MAX_NODES:,} nodes with all that it calls; call fewer"
         yield Finding("called_flow", text)
