@@ -116,6 +116,18 @@ def start_alone(num_cpus: int, object_store: int, folder: Path, namespace: str) 
         )
 
 
+@contextmanager
+def no_messages() -> Iterator[None]:
+    """Ray writes nothing of the cluster to this process's standard output, as it does of a worker
+    that died whatever ``log_to_driver`` says. What concerns a node is its own error.
+    """
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = True
+
+
 def logs_of_processes(folder: Path) -> dict[Path, int]:
     """The log files that workers and drivers of the newest Ray in ``folder`` write, each with the
     id of its process.

@@ -241,6 +241,7 @@ def _open(address: str, access: Mapping[str, str], shipment: Shipment | None) ->
     """Connect; ``access`` stays set until the connection ends, as Ray reads it again."""
     with ExitStack() as undo:
         undo.enter_context(addresses.let_in(address, access))
+        undo.enter_context(_ray.no_messages())
         undo.callback(ray.shutdown)
         with tempfile.TemporaryDirectory(prefix="rayflow-") as folder:
             archive = Path(folder, "project.zip")

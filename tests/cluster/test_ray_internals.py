@@ -153,6 +153,23 @@ def test_the_raylet_tells_of_idle_workers_and_starts_more(ray_session: None) -> 
 
 
 @pytest.mark.ray
+def test_a_message_of_the_cluster_is_not_printed_while_connected(
+    ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = {"lines": ["A worker died"], "pid": "raylet", "is_err": False}
+    worker.print_to_stdstream(message, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    with _ray.no_messages():
+        pass
+    try:
+        worker.print_to_stdstream({**message, "lines": ["Another died"]}, ignore_prefix=False)
+        assert "Another died" in capsys.readouterr().out
+    finally:
+        worker._worker_logs_enabled = False
+    told = inspect.getsource(worker.listen_error_messages)
+    assert "print_to_stdstream(" in told
+
+
 def test_logs_of_ended_processes_go_but_for_the_newest(ray_session: None, tmp_path: Path) -> None:
     running = connection.status()
     assert running is not None
