@@ -14,6 +14,8 @@ from rayflow_dagster.suggest import did_you_mean
 from .group import Refused
 
 FLOWS = "flows"
+LOCATION = "definitions.py"
+"""The file of a project's code location, which is called so in the UI."""
 
 
 @dataclass(frozen=True, slots=True)

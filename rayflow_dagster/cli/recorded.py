@@ -18,7 +18,6 @@ from dagster import (
 
 import rayflow_dagster
 from rayflow_dagster.defs._dagster import (
-    REPOSITORY_LABEL_TAG,
     ErrorInfo,
     create_run,
     drive_run,
@@ -40,7 +39,7 @@ from rayflow_dagster.orchestrator import Connect
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.values.stored import StoredValue
 
-from .flows import FLOWS, FlowFile
+from .flows import FLOWS, LOCATION, FlowFile
 from .home import use_home
 from .recordings import open_instance
 from .report import (
@@ -94,12 +93,12 @@ class RecordedRunner:
         started = time.perf_counter()
         with ExitStack() as opened:
             instance = opened.enter_context(open_instance(home))
-            tags = {**_tags(root, self._path), **self._part(inputs, instance)}
             opened.enter_context(_started_early(self._job))
             record_dead(instance)  # what a launcher does when it starts; there may be none
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
-            run = create_run(self._job, instance, config, tags)
+            tags = self._part(inputs, instance)
+            run = create_run(self._job, instance, config, tags, _location(root, self._path))
             listener = _Listener(self._compiled, instance, run.run_id, watcher)
             with executing(instance, run.run_id):
                 drive_run(self._job, run, instance, listener.hear)
@@ -127,10 +126,12 @@ def _started_early(job: JobDefinition) -> Iterator[None]:
         end_unused(job)
 
 
-def _tags(root: Path, flow: Path) -> dict[str, str]:
-    """What makes the UI list the run under the job of the project's code location."""
-    in_location = flow.parent == root / FLOWS and (root / "definitions.py").is_file()
-    return {REPOSITORY_LABEL_TAG: "__repository__@definitions.py"} if in_location else {}
+def _location(root: Path, flow: Path) -> str | None:
+    """The file of the project's code location, under whose job the UI lists the run and re-executes
+    it; None where that has no job of the flow.
+    """
+    has_job = flow.parent == root / FLOWS and (root / LOCATION).is_file()
+    return LOCATION if has_job else None
 
 
 class _Listener:

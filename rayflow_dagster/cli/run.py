@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .flows import FlowFile, open_flow, shown
+from .flows import LOCATION, FlowFile, open_flow, shown
 from .group import STOPPED, Refused, Stopped, shown_as_messages
 from .home import FOLDER, VARIABLE
 from .inputs import read_inputs
@@ -138,5 +138,4 @@ def _location_options(root: Path) -> list[str]:
     with contextlib.suppress(OSError, ValueError):
         if "dagster" in tomllib.loads((root / "pyproject.toml").read_text("utf-8")).get("tool", {}):
             return []
-    definitions = "definitions.py"
-    return ["-f", definitions] if (root / definitions).is_file() else ["--empty-workspace"]
+    return ["-f", LOCATION] if (root / LOCATION).is_file() else ["--empty-workspace"]

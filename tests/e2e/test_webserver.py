@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from defs.triggers.triggered import flow_of, record
 from docs_blocks import DOCS, blocks
 
-from e2e.webserver import REPOSITORY, Webserver
+from e2e.webserver import REPOSITORY, Webserver, environment
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.triggers.inbox_sensor import inbox_folder
 from rayflow_dagster.inbox.store import RequestStore
@@ -170,6 +172,27 @@ def test_what_a_node_prints_and_logs_stands_at_its_step(webserver: Webserver) ->
     logged = run.of("LogMessageEvent", "Shout_it_out")
     assert [(e["level"], e["message"]) for e in logged] == [("WARNING", "saying good morning")]
     assert webserver.captured(run, "Shout_it_out")["stdout"] == "printed good morning\n"
+
+
+def test_a_run_of_the_command_line_is_re_executed_from_its_failure(webserver: Webserver) -> None:
+    command = [sys.executable, "-m", "rayflow_dagster", "run", "shouting", "-i", "text=nothing"]
+    variables = environment(webserver.ray_folder, DAGSTER_HOME=str(webserver.home))
+    done = subprocess.run(
+        [*command, "--json"],
+        cwd=webserver.project,
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    failed = webserver.finished(json.loads(done.stdout)["run_id"])
+    again = webserver.reexecute_from_failure(failed)
+
+    assert done.returncode == 1
+    assert again.status == "FAILURE"
+    (failure,) = again.of("ExecutionStepFailureEvent", "Shout_it_out")
+    assert failure["error"]["cause"]["message"].startswith("ValueError: there is nothing to say")
+    assert again.steps.get("Start") is None
 
 
 def test_a_run_keeps_the_flow_that_was_loaded_and_only_that_flow_is_re_executed(

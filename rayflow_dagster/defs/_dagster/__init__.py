@@ -19,7 +19,6 @@ from dagster._core.storage.tags import (
     KIND_PREFIX,
     PARENT_RUN_ID_TAG,
     PRIORITY_TAG,
-    REPOSITORY_LABEL_TAG,
     RUN_KEY_TAG,
 )
 
@@ -60,7 +59,6 @@ __all__ = [
     "KIND_PREFIX",
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
-    "REPOSITORY_LABEL_TAG",
     "RUN_KEY_TAG",
     "DagsterExecutionInterruptedError",
     "ErrorInfo",

@@ -22,10 +22,18 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadType,
 )
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
 from rayflow_dagster.errors import StorageError
@@ -62,9 +70,20 @@ def create_run(
     instance: DagsterInstance,
     run_config: Mapping[str, Any],
     tags: Mapping[str, str],
+    file: str | None,
 ) -> DagsterRun:
-    """Record a run that has not started."""
-    return instance.create_run_for_job(job, run_config=run_config, tags={**job.run_tags, **tags})
+    """Record a run that has not started. ``file``: that of the code location which has the job, if
+    one has it: the UI re-executes a run only there.
+    """
+    origin = None
+    if file is not None:
+        location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(python_file=file))
+        repository = RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
+        origin = RemoteJobOrigin(repository, job.name)
+        tags = {**tags, REPOSITORY_LABEL_TAG: repository.get_label()}
+    return instance.create_run_for_job(
+        job, run_config=run_config, tags={**job.run_tags, **tags}, remote_job_origin=origin
+    )
 
 
 def drive_run(
