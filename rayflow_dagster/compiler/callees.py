@@ -106,6 +106,7 @@ class Callees:
                 name,
                 f"flow '{name}' calls itself ({circle}), and so would never end; draw what is to "
                 "run again and again as the body of a 'control.while'",
+                leads_back=True,
             )
         if len(path) >= MAX_DEPTH:
             return Callee(name, f"more than {MAX_DEPTH} flows call each other in a row")
@@ -128,6 +129,9 @@ class Callees:
         try:
             data = self._canonical(self._folder.read(name))
             callees = self.of(data, path)
+            circle = next((each for each in callees.values() if each.leads_back), None)
+            if circle is not None:
+                return replace(circle, name=name)
             flow = self._resolve(data, callees)
             problem = self._first_error(flow) or _why_not_called(flow)
         except FlowFormatError as error:
@@ -235,7 +239,7 @@ def _spec(
     own = {
         name: dict(spec)
         for name, spec in called.variables.items()
-        if not (shares and _is_same(spec, of_caller.get(name)))
+        if not (shares and is_same(spec, of_caller.get(name)))
     }
     exits = {f"{node.id}.{id_}": output for id_, output in exits_of(called).items()}
     call: CallSpec = {
@@ -248,7 +252,7 @@ def _spec(
     }  # fmt: skip
 
 
-def _is_same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+def is_same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
     """Whether two declarations are of one type."""
     return other is not None and one.get("type", "any") == other.get("type", "any")
 

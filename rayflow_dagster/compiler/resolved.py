@@ -248,6 +248,8 @@ class Callee:
     name: str
     problem: str = ""
     """Why it cannot be called."""
+    leads_back: bool = False
+    """Whether that is because it, or a flow that it calls, calls one that led to it."""
     flow: "ResolvedFlow | None" = field(default=None, repr=False)
     """As it is drawn."""
     ports: Mapping[str, Any] | None = field(default=None, repr=False)

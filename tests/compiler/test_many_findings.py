@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import rayflow_dagster.compiler
+from rayflow_dagster.compiler.callees import FlowFolder
 from rayflow_dagster.compiler.flow_form import MAX_EDGES, MAX_NODES
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.validator import FlowValidator
@@ -482,6 +483,10 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "expression_secret": (lambda: computing({"value": {"$expr": "key + '0'"}}), NODES),
     "called_flow": (calling, NODES),
     "actor_setting": (lambda: loops("control.group", ray={"num_cpus": 1}), NODES // 2),
+    "unshared_variables": (
+        lambda: each_node("flow", flow="called", variables="shared"), NODES,
+    ),
+    "unknown_error": (lambda: each_node(retry={"max": 1, "retry_on": ["crsh"]}), NODES),
     "errors_not_collected": (uncollected, NODES),
     "impossible_case": (switching, NODES),
     "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
@@ -659,7 +664,8 @@ COUNTED: dict[Callable[[], Flow], Counter[str]] = {}
 def found_in(make: Callable[[], Flow], loader: NodeLoader, folder: Path) -> Counter[str]:
     """How often each rule finds something in the flow; rules with one flow share its validation."""
     if make not in COUNTED:
-        validator = FlowValidator(loader, folder=folder)
+        (folder / "called.json").write_text(json.dumps(flow([], [])))
+        validator = FlowValidator(loader, folder=folder, flows=FlowFolder(folder))
         validator.validate(make())
         assert sum(len(finding.message) for finding in validator.findings) < 50_000_000
         COUNTED[make] = Counter(finding.rule for finding in validator.findings)

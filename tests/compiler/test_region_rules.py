@@ -560,6 +560,28 @@ def test_what_is_asked_of_an_actor_where_there_is_none_is_warned_of(check, key, 
     said(finding, f"node '{where}' data.{key}", "the run's own process", f"give it to {whose}")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("Crash", "crash"), ("TIMEOUT", "timeout"), ("valueerror", "ValueError"), ("crsh", "crash"),
+     ("conection_error", "ConnectionError")],
+)  # fmt: skip
+def test_a_misspelled_error_to_retry_after_is_warned_of(only, name, meant):
+    retry = {"max": 1, "retry_on": ["OSError", name]}
+    finding = only("unknown_error", flow({"a": node("identity", retry=retry)}, AT_A))
+    assert (finding.severity, finding.node) == ("warning", "a")
+    said(finding, f"node 'a' data.retry.retry_on: no error of Python is called '{name}'")
+    said(finding, f"did you mean '{meant}'?")
+    of_all = flow({"a": "identity"}, AT_A, settings={"retry": retry})
+    said(only("unknown_error", of_all), "flow key settings.retry.retry_on")
+
+
+@pytest.mark.parametrize("name", ["timeout", "crash", "KeyError", "ConnectError", "httpx.HTTPError",
+                                  "my.errors.crashes", "Timeouts"])  # fmt: skip
+def test_an_error_of_a_package_may_have_any_name(check, name):
+    retry = {"max": 1, "retry_on": [name]}
+    assert check(flow({"a": node("identity", retry=retry)}, AT_A)) == []
+
+
 @pytest.mark.parametrize("way", [{}, {"on_item_error": "skip"}])
 def test_failed_items_read_where_nothing_collects_them_are_warned_of(only, way):
     finding = only("errors_not_collected", looped("loop.errors - r.failed", **way))

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
-from rayflow_dagster.compiler.callees import MAX_NODES, size_of
+from rayflow_dagster.compiler.callees import MAX_NODES, SHARED, is_same, size_of
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow_form import MAX_EDGES
 from rayflow_dagster.compiler.ports import constants_of
@@ -85,6 +85,30 @@ def called_flow(flow: ResolvedFlow) -> Iterator[Finding]:
         yield Finding("called_flow", text)
 
 
+def unshared_variables(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Variables that a call does not share with its caller, though it is to."""
+    for node in flow.nodes.values():
+        callee = flow.callees.get(node.calls)
+        if callee is None or callee.flow is None or node.data.get("variables") != SHARED:
+            continue
+        theirs = callee.flow.variables
+        others = [name for name in theirs if name in flow.variables]
+        typed = [name for name in others if not is_same(theirs[name], flow.variables[name])]
+        if typed:
+            name = typed[0]
+            why = (
+                f"variable '{name}' is of type {theirs[name].get('type', 'any')} in flow "
+                f"'{node.calls}' and of type {flow.variables[name].get('type', 'any')} here, so "
+                "each uses its own; declare it alike in both"
+            )
+        elif not others:
+            why = f"flow '{node.calls}' has no variable of the name of one here; delete it"
+        else:
+            continue
+        message = f"node {node} data.variables: {why}"
+        yield Finding("unshared_variables", message, "warning", node=node.id)
+
+
 def _is_typed(node: Node, name: str, value: Any) -> bool:
     is_plain = not has_secret(secrets_in(value))
     return is_plain and accepts(parse_type(node.constants[name]["type"]), value)
@@ -142,6 +166,6 @@ def sequence_width(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-CONTROL = (control_constants, impossible_case, control_secret, called_flow)
+CONTROL = (control_constants, impossible_case, control_secret, called_flow, unshared_variables)
 SEQUENCES = (sequence_order, sequence_width)
 """They take one level of a flow."""

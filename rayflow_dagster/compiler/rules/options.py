@@ -1,5 +1,6 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
+import builtins
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -395,6 +396,44 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
     return form_problem(item)
 
 
+def unknown_error(flow: ResolvedFlow) -> Iterator[Finding]:
+    """Names of errors to retry after that are nearly what Python or this package calls one."""
+    places: list[tuple[str, str | None, Mapping[str, Any]]]
+    places = [("flow key settings", None, flow.settings)]
+    places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
+    for where, node_id, options in places:
+        retry: Any = options.get("retry")
+        names: Any = retry.get("retry_on") if isinstance(retry, dict) else None
+        for name in names if isinstance(names, list) else ():
+            meant = _meant_error(name) if isinstance(name, str) else None
+            if meant is not None:
+                yield Finding(
+                    "unknown_error",
+                    f"{where}.retry.retry_on: no error of Python is called '{name:.80}', so it "
+                    f"means nothing unless a class of yours is; did you mean '{meant}'?",
+                    "warning",
+                    node=node_id,
+                )
+
+
+@lru_cache(maxsize=1024)
+def _meant_error(name: str) -> str | None:
+    """The known name that another is nearly. One that begins as a class does may be a class."""
+    if name in _ERRORS:
+        return None
+    meant = _ERRORS_BY_CASE.get(name.lower())
+    if meant is None and name.islower() and "." not in name:
+        meant = closest(name, {each: each.lower() for each in _ERRORS}, _CLOSE)
+    return meant
+
+
+_ERRORS = ["timeout", "crash"] + [
+    name for name, each in vars(builtins).items()
+    if isinstance(each, type) and issubclass(each, BaseException)
+]  # fmt: skip
+_ERRORS_BY_CASE = {name.lower(): name for name in _ERRORS}
+
+
 def foreign_setting(flow: ResolvedFlow) -> Iterator[Finding]:
     """Settings that nodes of another type have. What only a call has is told of at built-in nodes
     alone: a node class's own editor may well use those words.
@@ -444,5 +483,6 @@ def actor_setting(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 OPTIONS = (
-    node_options, flow_options, misspelled_option, idle_option, foreign_setting, actor_setting,
+    node_options, flow_options, misspelled_option, unknown_error, idle_option, foreign_setting,
+    actor_setting,
 )  # fmt: skip

@@ -191,7 +191,10 @@ def no_cycles(flow: ResolvedFlow) -> Iterator[Finding]:
         if len(component) > 1 or graph.has_edge(first, first):
             edges = nx.find_cycle(graph.subgraph(component), first)
             path = " -> ".join([*(source for source, _ in edges), edges[-1][1]])
-            way_out = _back_into_region(flow, edges) or "delete one of these edges"
+            way_out = _back_into_region(flow, edges) or (
+                "delete one of these edges; what is to run again and again is the body of a "
+                "'control.while'"
+            )
             yield Finding(
                 "no_cycles",
                 f"the nodes {path} wait for each other in a circle, so none could ever start; "
