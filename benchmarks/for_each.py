@@ -168,10 +168,12 @@ def deciding(count: int) -> float:
     here = Here(region["body"], nothing)
     asked = SomeIterations(0, list(range(count)), {}, {}, seconds=1e9)
     least = float("inf")
-    for _ in range(max(5, 2000 // count)):  # of few items the time is short
+    repeat = max(1, 10_000 // count)  # each time that is taken is of as many nodes
+    for _ in range(5):
         started = time.process_time()
-        here.iterations(region, asked)
-        least = min(least, (time.process_time() - started) / (3 * count))
+        for _ in range(repeat):
+            here.iterations(region, asked)
+        least = min(least, (time.process_time() - started) / (3 * count * repeat))
     return least
 
 
