@@ -93,11 +93,11 @@ class RecordedRunner:
         started = time.perf_counter()
         with ExitStack() as opened:
             instance = opened.enter_context(open_instance(home))
+            tags = self._part(inputs, instance)
             opened.enter_context(_started_early(self._job))
             record_dead(instance)  # what a launcher does when it starts; there may be none
             start = self._compiled.steps[self.graph["start_node"]]
             config = {"ops": {start: {"config": dict(inputs)}}} if inputs else {}
-            tags = self._part(inputs, instance)
             run = create_run(self._job, instance, config, tags, _location(root, self._path))
             listener = _Listener(self._compiled, instance, run.run_id, watcher)
             with executing(instance, run.run_id):

@@ -31,6 +31,7 @@ from .failure_sensor import (
     failure_sensor,
     failure_sensor_name,
     handler_circle,
+    misfits,
 )
 from .file_sensor import file_look
 from .flow_sensor import flow_look
@@ -96,15 +97,16 @@ class LocationTriggers:
         broken: Mapping[str, tuple[BrokenFlow, JobDefinition]],
     ) -> None:
         """Add the sensors of ``on_failure``, when all flows are there, by job. Those of flows that
-        would handle each other's failures in a circle are left out; where one of the two flows
-        cannot run at the moment, they start nothing.
+        would handle each other's failures in a circle, or that do not take what they are given, are
+        left out; where one of the two flows cannot run at the moment, they start nothing.
         """
         handlers = failure_handlers(target.flow for target in targets.values())
         for job, handler in handlers.items():
             if handler_circle(job, handlers):
                 continue
             if handler in targets:
-                self._built.append(failure_sensor(targets[job].flow, targets[handler]))
+                if not any(misfits(targets[handler].flow)):
+                    self._built.append(failure_sensor(targets[job].flow, targets[handler]))
             elif handler in broken:
                 self._add_stopped_failures(job, *broken[handler])
         for job, (flow, own) in broken.items():

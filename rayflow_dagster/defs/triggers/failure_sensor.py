@@ -139,10 +139,11 @@ def handler_problems(
             f"none of them does; change on_failure in {' or '.join(files)}"
         )
     else:
-        yield from (f"{where}: {text}" for text in _misfits(handler))
+        yield from (f"{where}: {text}" for text in misfits(handler))
 
 
-def _misfits(handler: CompiledFlow) -> Iterator[str]:
+def misfits(handler: CompiledFlow) -> Iterator[str]:
+    """What of a run that has failed a flow does not take."""
     graph = handler.graph
     start = graph["nodes"][graph["start_node"]]["metadata"]
     of_handler = f"flow '{handler.name}' ({handler.file})" if handler.file else handler.name
