@@ -111,7 +111,7 @@ def test_what_a_run_skipped_fires_nothing_in_its_reruns(
             "join": "sleep",
             "return": "return",
         },
-        "start > branch, branch.true > side, start.value - side.value, start > mended,"
+        "start > branch, branch.true > side, start.value - side.value, branch.false > mended,"
         "mended > choose, side > join, choose.a > join, join > return, choose.b > return",
         variables={"counter": {"type": "int", "default": 0}},
     )
