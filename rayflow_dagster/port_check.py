@@ -9,7 +9,7 @@ from .port_types import accepts, parse_type, value_type
 from .suggest import did_you_mean
 from .types import EXEC_NEXT, EXEC_OUT, NodeMetadata
 from .values.preview import preview, preview_typed
-from .values.stored import travel_problem
+from .values.stored import is_inline, travel_problem
 
 
 def check_inputs(node_id: str, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
@@ -24,6 +24,15 @@ def check_inputs(node_id: str, kinds: Mapping[str, str], inputs: Mapping[str, An
                 f"input '{name}' of node '{node_id}' takes {kind}, but got "
                 f"{preview_typed(inputs[name], 80)}"
             )
+
+
+def check_inline(node_id: str, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
+    """``check_inputs`` of those values that are not to be opened for it.
+
+    Raises:
+        TypeError: a value is not of its port's type.
+    """
+    check_inputs(node_id, kinds, {name: each for name, each in inputs.items() if is_inline(each)})
 
 
 def check_returned(

@@ -12,7 +12,7 @@ from .ports import VARIABLE_CLASSES_PACKAGE
 from .registry import BUILTIN_PACKAGE
 from .resolved import Node, ResolvedFlow
 from .rules.conditions import FALSE
-from .rules.liveness import Liveness
+from .rules.liveness import Liveness, depth_first
 
 _HAS_EXPRESSION = "has an expression, which only the run's own process is sure to be able to read"
 
@@ -53,7 +53,7 @@ def race(flow: ResolvedFlow, ends: Sequence[Node]) -> tuple[str, str] | None:
     unawaited = [
         (node, end)
         for end in ends
-        for before in [_before(flow, end.id)]
+        for before in [set(depth_first(flow, [end.id]))]
         for node in others
         if node.id not in before
     ]
@@ -74,16 +74,6 @@ def _may_race(node: Node) -> bool:
         node.class_path in LOGIC
     )
     return not (decides or node.is_start or node.is_return)
-
-
-def _before(flow: ResolvedFlow, node_id: str) -> set[str]:
-    """A node and all that it waits for."""
-    found, left = {node_id}, [node_id]
-    while left:
-        new = set(flow.dependencies[left.pop()]) - found
-        found |= new
-        left.extend(new)
-    return found
 
 
 def has_items_side_by_side(spec: RegionSpec) -> bool:

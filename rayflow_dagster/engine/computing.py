@@ -5,9 +5,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from rayflow_dagster.computed import Computed
-from rayflow_dagster.port_check import check_inputs
+from rayflow_dagster.port_check import check_inline
 from rayflow_dagster.types import ExecutionState
-from rayflow_dagster.values.stored import is_inline
 
 from .gatherer import DataGatherer
 from .stepping import Done
@@ -52,6 +51,5 @@ async def inputs_of_call(
         TypeError: a value is not of its type.
     """
     inputs = await all_inputs(gatherer, fetch, call, state)
-    kinds = gatherer.graph["nodes"][call]["metadata"]["inputs"]
-    check_inputs(call, kinds, {name: each for name, each in inputs.items() if is_inline(each)})
+    check_inline(call, gatherer.graph["nodes"][call]["metadata"]["inputs"], inputs)
     return inputs

@@ -15,13 +15,12 @@ from rayflow_dagster.errors import (
     original_of,
     told,
 )
-from rayflow_dagster.port_check import check_inputs
+from rayflow_dagster.port_check import check_inline, check_inputs
 from rayflow_dagster.runner import NodeReply, previews
 from rayflow_dagster.secrets.lookup import shown_error
 from rayflow_dagster.secrets.references import Mask, spelled
 from rayflow_dagster.timing import times_of
 from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
-from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import all_inputs
@@ -150,8 +149,7 @@ class NodeExecutor:
             inputs = await self._inputs(node_id, execution_state)
             kinds = self.gatherer.graph["nodes"][node_id]["metadata"]["inputs"]
             if "kept" in self.gatherer.graph:
-                inline = {name: each for name, each in inputs.items() if is_inline(each)}
-                check_inputs(node_id, kinds, inline)
+                check_inline(node_id, kinds, inputs)
                 return success_result(node_id, inputs, [])
             asked = time.monotonic()
             result = await Done(self.actors.fetch(inputs))

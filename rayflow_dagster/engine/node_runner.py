@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from rayflow_dagster.errors import NodeExecutionError
-from rayflow_dagster.port_check import check_inputs
+from rayflow_dagster.port_check import check_inline
 from rayflow_dagster.types import (
     BREAK_CLASS,
     ExecutionGraph,
@@ -17,7 +17,6 @@ from rayflow_dagster.types import (
     RunDetails,
     open_calls_around,
 )
-from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import inputs_of_call
@@ -221,7 +220,7 @@ class NodeRunner:
         carried = self.graph["nodes"][loop]["metadata"]["outputs"]
         kinds = {AGAIN: "bool", **{f"{NEXT}{name}": kind for name, kind in carried.items()}}
         try:
-            check_inputs(loop, kinds, {n: v for n, v in iteration.inner.items() if is_inline(v)})
+            check_inline(loop, kinds, iteration.inner)
         except TypeError as error:
             return placed(place, loop, error, {})
         return None

@@ -105,8 +105,8 @@ async def stepped(coroutine: Coroutine[Any, Any, T]) -> T:
         else:
             future.add_done_callback(resume)
 
-    context.run(step)
     try:
+        context.run(step)
         return await came
     finally:
         stepping.close()

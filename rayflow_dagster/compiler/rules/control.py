@@ -39,8 +39,10 @@ def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
 def impossible_case(flow: ResolvedFlow) -> Iterator[Finding]:
     """Cases of a `logic.switch` that no value of the types wired into it is."""
     for node in flow.nodes.values():
+        if node.class_path != SWITCH_CLASS:
+            continue
         words = [brought_type(flow, edge) for edge in flow.data_into(node.id)]
-        if node.class_path != SWITCH_CLASS or not words or None in words:
+        if not words or None in words:
             continue
         kinds = [parse_type(word) for word in words if word is not None]
         if any(path for kind in kinds for path in class_paths(kind)):

@@ -61,7 +61,7 @@ class Liveness:
         ``last`` is left out. Where one is too hard to work out, a guess stands for it.
         """
         liveness = cls(conditions or Conditions())
-        for node_id in _depth_first(flow, reversed(flow.order) if last is None else last):
+        for node_id in depth_first(flow, reversed(flow.order) if last is None else last):
             liveness._add(flow, node_id)
         return liveness
 
@@ -123,7 +123,7 @@ class Liveness:
         inner = Liveness(conditions, begins=normal)
         leaves, ends = flow.specs[node_id]["leaves"], ends_of(body)
         if leaves or ends:
-            for each in _depth_first(body, reversed(body.order)):
+            for each in depth_first(body, reversed(body.order)):
                 inner._add(body, each)
             self.inside[node_id] = _Inside(inner, leaves)
         ended = FALSE
@@ -180,7 +180,7 @@ class Liveness:
         return [*shares, rest] if shares else []
 
 
-def _depth_first(flow: ResolvedFlow, last: Iterable[str]) -> list[str]:
+def depth_first(flow: ResolvedFlow, last: Iterable[str]) -> list[str]:
     """``last`` and what it depends on, each behind what it depends on itself and, unlike in
     ``flow.order``, next to it: conditions stay small where choices that belong together do.
     """

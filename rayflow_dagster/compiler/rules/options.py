@@ -360,13 +360,19 @@ def idle_option(flow: ResolvedFlow) -> Iterator[Finding]:
 
 def _asked_of_ray(flow: ResolvedFlow) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
     """(place, node or None, options) of each "ray" in the flow."""
-    settings: Any = flow.data.get("settings")
+    return _asked_for("ray", flow, flow.data.get("settings"))
+
+
+def _asked_for(
+    key: str, flow: ResolvedFlow, settings: Any
+) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
+    """(place, node or None, value) of each object under ``key`` in settings and nodes."""
     places: list[tuple[str, str | None, Any]] = [("flow key settings", None, settings)]
     places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
     for where, node_id, options in places:
-        ray = options.get("ray") if isinstance(options, dict) else None
-        if isinstance(ray, dict):
-            yield f"{where}.ray", node_id, ray
+        value = options.get(key) if isinstance(options, Mapping) else None
+        if isinstance(value, dict):
+            yield f"{where}.{key}", node_id, value
 
 
 def _option_problems(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -398,18 +404,14 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
 
 def unknown_error(flow: ResolvedFlow) -> Iterator[Finding]:
     """Names of errors to retry after that are nearly what Python or this package calls one."""
-    places: list[tuple[str, str | None, Mapping[str, Any]]]
-    places = [("flow key settings", None, flow.settings)]
-    places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
-    for where, node_id, options in places:
-        retry: Any = options.get("retry")
-        names: Any = retry.get("retry_on") if isinstance(retry, dict) else None
+    for where, node_id, retry in _asked_for("retry", flow, flow.settings):
+        names: Any = retry.get("retry_on")
         for name in names if isinstance(names, list) else ():
             meant = _meant_error(name) if isinstance(name, str) else None
             if meant is not None:
                 yield Finding(
                     "unknown_error",
-                    f"{where}.retry.retry_on: no error of Python is called '{name:.80}', so it "
+                    f"{where}.retry_on: no error of Python is called '{name:.80}', so it "
                     f"means nothing unless a class of yours is; did you mean '{meant}'?",
                     "warning",
                     node=node_id,
