@@ -57,8 +57,12 @@ def original_of(error: BaseException) -> BaseException:
 
 
 def describe(error: BaseException) -> str:
-    """``Type: message`` of any exception, or its type alone where it says nothing."""
+    """``Type: message`` of any exception, or its type alone where it says nothing; of one of the
+    project, whose message is written for the user, that alone.
+    """
     message = message_of(error)
+    if message and type(error).__module__ == __name__:
+        return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -435,7 +435,7 @@ def test_a_missing_variable_fails_the_run_naming_it_the_node_and_the_input(
     outcome = execute(local, _flow(), token=REFERENCE)
 
     assert outcome["success"] is False
-    assert "Node n failed: SecretError: input 'token': secret 'RF_TOKEN'" in outcome["error"]
+    assert "Node n failed: input 'token': secret 'RF_TOKEN'" in outcome["error"]
     assert "is not set where the node runs" in outcome["error"]
 
 

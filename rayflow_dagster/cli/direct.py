@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from rayflow_dagster.errors import NodeExecutionError, original_of
+from rayflow_dagster.errors import original_of, told
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.runner import log_of
 from rayflow_dagster.types import FlowData, NodeResult
@@ -118,5 +118,4 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
 def _fault(error: BaseException, inputs: Mapping[str, str]) -> Fault:
     original = original_of(error)
     frames = "".join(traceback.format_tb(original.__traceback__ or error.__traceback__))
-    place = f"{error.where}: " if isinstance(error, NodeExecutionError) and error.where else ""
-    return Fault(f"{place}{type(original).__name__}: {original}", inputs, frames)
+    return Fault(told(error), inputs, frames)

@@ -7,8 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from rayflow_dagster.compiler.loader import NodeLoader
+from rayflow_dagster.compiler.ports import INNER_INPUTS, INNER_OUTPUTS
 from rayflow_dagster.compiler.registry import BUILTIN_PACKAGE, NodeRegistry
+from rayflow_dagster.compiler.rules.options import OWN_OPTIONS
 from rayflow_dagster.compiler.spelling import short_name
+from rayflow_dagster.control_nodes import REGION_KINDS
 from rayflow_dagster.errors import NodeLoadError
 from rayflow_dagster.project import Project
 from rayflow_dagster.types import EXEC_OUT, FLOW_CLASS, NodeMetadata
@@ -48,7 +51,11 @@ def read_nodes(registry: NodeRegistry) -> tuple[list[NodeMetadata], list[str]]:
 
 
 def describe(node: NodeMetadata) -> dict[str, Any]:
-    """A node as JSON."""
+    """A node as JSON. ``settings`` are the keys of ``data`` that only nodes of its type have;
+    ``inner_outputs`` are those that the body of a region reads, and ``inner_inputs`` what the body
+    wires into.
+    """
+    region = REGION_KINDS.get(node["path"])
     builtin = node["path"].startswith(BUILTIN_PACKAGE + ".")
     return {
         "type": short_name(node["path"]),
@@ -62,6 +69,11 @@ def describe(node: NodeMetadata) -> dict[str, Any]:
         "exec_input": node["exec_input"],
         "exec_outputs": list(node.get("exec_outputs", ())),
         "constants": {name: dict(spec) for name, spec in node["constants"].items()},
+        "inner_inputs": {n: {"type": kind} for n, kind in INNER_INPUTS[region].items()}
+        if region
+        else {},
+        "inner_outputs": list(INNER_OUTPUTS[region]) if region else [],
+        "settings": _settings(node),
         "ray_options": node.get("ray_options", {}),
         "origin": "built-in" if builtin else "project",
         "file": node.get("file"),
@@ -75,6 +87,13 @@ def _input(node: NodeMetadata, name: str, kind: str) -> dict[str, Any]:
     if name in node.get("input_descriptions", {}):
         about["description"] = node["input_descriptions"][name]
     return about
+
+
+def _settings(node: NodeMetadata) -> dict[str, dict[str, str]]:
+    kind = "flow" if node["path"] == FLOW_CLASS else short_name(node["path"])
+    own = OWN_OPTIONS.get(kind)
+    fields = own.model_fields if own else {}
+    return {name: {"description": field.description or ""} for name, field in fields.items()}
 
 
 def _unreadable_files(registry: NodeRegistry) -> Iterator[str]:
@@ -114,7 +133,9 @@ def _lines(node: NodeMetadata) -> Mapping[str, str]:
         "": node.get("description", "").partition("\n\n")[0],
         "inputs": ", ".join(_port(name, spec) for name, spec in described["inputs"].items()),
         "outputs": ", ".join(_port(name, spec) for name, spec in described["outputs"].items()),
+        "body": ", ".join(_port(name, spec) for name, spec in described["inner_inputs"].items()),
         "exec": ", ".join(branches),
+        "settings": ", ".join(described["settings"]),
         "constants": ", ".join(constants),
         "file": shown(Path(node["file"])) if node.get("file") else "",
     }

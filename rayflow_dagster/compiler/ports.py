@@ -25,6 +25,12 @@ CARRY = "carry"
 AGAIN = "again"
 NEXT = "next."
 """How the inner inputs of a loop begin that take what it hands to its next iteration."""
+INNER_OUTPUTS = {"for_each": ("item", "index"), "while": ("index",), "group": ()}
+"""The outputs of each kind of region that its body reads."""
+INNER_INPUTS: Mapping[str, Mapping[str, str]] = {
+    "for_each": {}, "while": {AGAIN: "bool"}, "group": {},
+}  # fmt: skip
+"""The inputs of each kind of region that its body wires into, and their types."""
 VARIABLE_CLASSES_PACKAGE = "rayflow_dagster.nodes.variables."
 
 
@@ -175,15 +181,19 @@ def _region_ports(raw: FlowNode, known: NodeMetadata) -> dict[str, Any]:
     """The ports of a region node on both of its sides; a carried value is one of each."""
     kind = REGION_KINDS[raw["type"]]
     types, defaults = carried(raw["type"], raw["data"])
-    inner = {"for_each": ("item", "index"), "while": ("index",), "group": ()}[kind]
-    asks = {AGAIN: "bool"} if kind == "while" else {}
     return {
         "is_control": True,
         "inputs": {**known["inputs"], **types},
         "defaults": {**known.get("defaults", {}), **defaults},
         "outputs": {**known["outputs"], **types},
-        "inner_outputs": {**{name: known["outputs"][name] for name in inner}, **types},
-        "inner_inputs": {**asks, **{f"{NEXT}{name}": each for name, each in types.items()}},
+        "inner_outputs": {
+            **{name: known["outputs"][name] for name in INNER_OUTPUTS[kind]},
+            **types,
+        },
+        "inner_inputs": {
+            **INNER_INPUTS[kind],
+            **{f"{NEXT}{name}": each for name, each in types.items()},
+        },
         "exec_exclusive": kind != "group",
         "exec_fires": "one" if kind != "group" else "all",
     }

@@ -258,8 +258,8 @@ def _traced(error: BaseException) -> BaseException:
 
 
 def _place(result: NodeResult) -> str:
-    """Where in a body it failed; "" for a node that has none."""
-    failed = result.get("exception")
+    """Where in a body it failed, handled or not; "" for a node that has none."""
+    failed = result.get("handled", result.get("exception"))
     return failed.where if isinstance(failed, NodeExecutionError) else ""
 
 

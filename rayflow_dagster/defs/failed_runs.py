@@ -52,10 +52,12 @@ def error_text(error: ErrorInfo | None) -> str:
     own = own_error(error)
     if own is None:
         return "it failed without an error"
-    name = own.cls_name or "Error"
-    head, colon, rest = own.message.strip().partition(": ")
-    text = f"{name}: {rest}" if colon and head.rpartition(".")[2] == name else own.message.strip()
-    return rest if colon and head.startswith("rayflow_dagster.") else text
+    name, message = own.cls_name or "Error", own.message.strip()
+    head = re.match(rf"(\S*\.)?{re.escape(name)}(: |\n|$)", message)
+    if head is None:
+        return message
+    is_ours = (head[1] or "").startswith("rayflow_dagster.") and head[2] == ": "
+    return message[head.end() :] if is_ours else name + message[head.start(2) :]
 
 
 def why_it_failed(instance: DagsterInstance, run: DagsterRun) -> str:

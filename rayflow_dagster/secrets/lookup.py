@@ -13,6 +13,7 @@ from rayflow_dagster.errors import (
     RayflowError,
     SecretError,
     class_names,
+    message_of,
     stand_in,
 )
 from rayflow_dagster.port_types import ANY, PortType, fits, only_member, parse_type
@@ -200,6 +201,10 @@ def shown_error(error: BaseException, mask: Mask, depth: int = 10) -> BaseExcept
 def _tells(error: BaseException, mask: Mask) -> bool:
     """Whether anything of ``error`` that is shown cannot be, or travels and has a value."""
     try:
+        str(error)
+    except Exception:  # the author's __str__ may fail in any way
+        return True
+    try:
         if any(map(mask.shows, traceback.format_exception(type(error), error, None, chain=False))):
             return True
         if not mask:
@@ -214,8 +219,8 @@ def _without(error: BaseException, mask: Mask) -> BaseException:
     """An error of the same name and traceback, with the values hidden in its message."""
     try:
         message = mask.hide(str(error))
-    except Exception:  # the author's __str__ may fail in any way
-        message = HIDDEN
+    except Exception:  # as above
+        message = HIDDEN if mask else message_of(error)
     if isinstance(error, OutputError):
         return OutputError(error.node_id, mask.hide(error.reason)).with_traceback(
             error.__traceback__

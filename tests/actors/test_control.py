@@ -138,7 +138,7 @@ def test_a_node_that_decides_reads_a_large_value_here_and_takes_no_worker(ray_se
     long = asyncio.run(orchestrator.execute_flow(flow, {"text": "word " * 1000}))  # type: ignore[arg-type]
     assert long["error"] is None
     short = asyncio.run(orchestrator.execute_flow(flow, {"text": "word"}))  # type: ignore[arg-type]
-    assert "FlowRaisedError: the flow has failed here" in short["error"]
+    assert "the flow has failed here" in short["error"]
     manager = ActorManager(orchestrator.node_loader, None)
     manager.prepare(orchestrator.load(flow))  # type: ignore[arg-type]
     assert [manager.needs_worker(each) for each in ("split", "it", "few")] == [True, False, False]

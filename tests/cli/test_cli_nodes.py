@@ -47,6 +47,23 @@ def test_the_list_names_each_node_its_ports_and_its_file(typed, project: Path):
     assert "  file      flow_nodes/boom.py" in boom
 
 
+def test_a_region_is_listed_with_its_settings_and_what_its_body_reads_and_wires(
+    typed, project: Path
+):
+    nodes = nodes_of(typed)
+    loop, again = nodes["control.for_each"], nodes["control.while"]
+
+    assert loop["inner_outputs"] == ["item", "index"]
+    assert {"carry", "parallel", "on_item_error"} <= loop["settings"].keys()
+    assert loop["settings"]["batch"]["description"] == "Gives the body lists of so many items."
+    assert again["inner_inputs"] == {"again": {"type": "bool"}}
+    assert (nodes["math.add"]["settings"], nodes["math.add"]["inner_inputs"]) == ({}, {})
+    lines = typed("nodes").output.splitlines()
+    shown = lines[lines.index("control.while") :][:7]
+    assert "  body      again: bool" in shown
+    assert "  settings  carry, interval, time_limit, max_iterations" in shown
+
+
 def test_a_file_that_is_no_python_is_reported_and_the_others_are_listed(typed, empty_folder: Path):
     package_with(empty_folder, "class X(:\n")
     result = typed("nodes", "--json")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from cli_flows import write_flow
 from drawing import draw, node
+from flow_nodes.raises import ERRORS
+from running import PROJECT
 from shapes import SHAPES, TESTS, Shape
 
 from rayflow_dagster.cli.direct import DirectRunner
@@ -15,10 +17,12 @@ from rayflow_dagster.cli.flows import FlowFile
 from rayflow_dagster.cli.recorded import RecordedRunner
 from rayflow_dagster.cli.report import NodeReport, RunReport
 from rayflow_dagster.compiler.callees import FlowFolder
+from rayflow_dagster.compiler.flow import read_flow
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
 
 Open = Callable[[str], FlowFile]
+NOTHING = node("constant", values={"VALUE": 1})
 RUNNERS = {"direct": DirectRunner, "recorded": RecordedRunner}
 # Every way a run can end; that all shapes come out right is tested where the runs are made.
 ENDS = {"branch_join", "failing_node", "no_return_reached", "handled_error"}
@@ -113,6 +117,39 @@ def test_a_handled_failure_is_told_with_the_nodes_own_frames(run):
     assert "fragile.py" in handled["fragile"].traceback
     assert told["fragile"]["error"] == "ValueError: told to fail"
     assert "fragile.py" in told["fragile"]["traceback"]
+
+
+def every_error(**keys: Any) -> dict[str, Any]:
+    """A flow that meets each error that a node can raise, and some in a group and in a loop."""
+    nodes: dict[str, Any] = {"start": "start", "end": "return"}
+    wires = "start > end"
+    for number, name in enumerate(ERRORS):
+        fails = node("raises", values={"ERROR": name, "TIMES": 1000, "value": 1})
+        nodes |= {name: fails, f"of_{name}": NOTHING}
+        wires += f", start > {name}, {name}.error > of_{name}"
+        if number % 4:
+            continue
+        group, loop = f"group_{name}", f"loop_{name}"
+        nodes |= {group: "control.group", f"in_{group}": fails, f"of_{group}": NOTHING}
+        nodes |= {loop: node("control.for_each", values={"items": [1]}, on_item_error="skip")}
+        nodes[f"in_{loop}"] = fails
+        wires += f""", start > {group}, {group}.body > in_{group}, {group}.error > of_{group},
+            start > {loop}, {loop}.body > in_{loop}"""
+    variables = {"attempts": {"type": "int", "default": 0}}
+    return draw(nodes, wires, variables=variables, settings={"ends": "all_settled"}, **keys)
+
+
+def test_every_error_is_told_alike_by_both_ways_of_running(tmp_path: Path):
+    file = write_flow(tmp_path / "errors.json", every_error())
+    handled = []
+    for runner in RUNNERS.values():
+        report = runner(FlowFile(file, PROJECT, read_flow(file)), in_process).run({}, Watched())
+        faults = {node.id: node.handled or node.fault for node in report.nodes}
+        handled.append({id_: fault.text for id_, fault in faults.items() if fault})
+
+    direct, recorded = handled
+    assert len(direct) > 1.4 * len(ERRORS)
+    assert recorded == direct
 
 
 def test_the_nodes_of_a_branch_say_which_exec_outputs_fired(run):

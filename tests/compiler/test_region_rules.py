@@ -575,6 +575,14 @@ def test_a_misspelled_error_to_retry_after_is_warned_of(only, name, meant):
     said(only("unknown_error", of_all), "flow key settings.retry.retry_on")
 
 
+def test_a_misspelled_error_of_the_projects_settings_is_told_of_there(loader):
+    settings = {"retry": {"max": 1, "retry_on": ["crsh"]}}
+    validator = FlowValidator(loader, settings=settings)
+    validator.validate(flow({"a": "identity"}, AT_A))
+    (finding,) = validator.findings
+    said(finding, "pyproject.toml [tool.rayflow_dagster.settings].retry.retry_on: no error")
+
+
 @pytest.mark.parametrize("name", ["timeout", "crash", "KeyError", "ConnectError", "httpx.HTTPError",
                                   "my.errors.crashes", "Timeouts"])  # fmt: skip
 def test_an_error_of_a_package_may_have_any_name(check, name):

@@ -314,7 +314,8 @@ def test_a_node_without_its_input_is_a_result_with_an_error():
     result = asyncio.run(executor.execute_node("identity", tracker.get_state()))
     actors.cleanup_actors()
     assert result["status"] == "error"
-    assert str(result["error"]).startswith("DataNotAvailableError")
+    assert type(result["exception"]).__name__ == "DataNotAvailableError"
+    assert result["error"] == str(result["exception"])
 
 
 def test_an_error_result_unwraps_the_nodes_own_error():

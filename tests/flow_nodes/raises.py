@@ -1,6 +1,6 @@
 from asyncio import CancelledError
 from collections.abc import Callable
-from copy import copy
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -76,7 +76,7 @@ OTHERS: list[Callable[[], BaseException]] = [
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
     f"{number}_{type(make()).__name__}": make
-    for number, make in enumerate([*(partial(copy, error) for error in OURS), *OTHERS])
+    for number, make in enumerate([*(partial(deepcopy, error) for error in OURS), *OTHERS])
 }
 
 

@@ -258,7 +258,7 @@ def test_an_expression_without_a_value_fails_its_node():
     why = (
         "input 'value': the expression 'order.total' has no value: Key not found in map : \"total\""
     )
-    assert told == f"Node it failed: ExpressionError: {why}"
+    assert told == f"Node it failed: {why}"
     assert isinstance(result_of(orchestrator, "it").get("exception"), ExpressionError)
 
 

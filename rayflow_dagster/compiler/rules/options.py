@@ -364,10 +364,10 @@ def _asked_of_ray(flow: ResolvedFlow) -> Iterator[tuple[str, str | None, Mapping
 
 
 def _asked_for(
-    key: str, flow: ResolvedFlow, settings: Any
+    key: str, flow: ResolvedFlow, settings: Any, place_of_settings: str = "flow key settings"
 ) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
     """(place, node or None, value) of each object under ``key`` in settings and nodes."""
-    places: list[tuple[str, str | None, Any]] = [("flow key settings", None, settings)]
+    places: list[tuple[str, str | None, Any]] = [(place_of_settings, None, settings)]
     places += [(f"node {node} data", node.id, node.data) for node in flow.nodes.values()]
     for where, node_id, options in places:
         value = options.get(key) if isinstance(options, Mapping) else None
@@ -404,7 +404,10 @@ def _option_problem(item: ErrorDetails, place: str) -> str:
 
 def unknown_error(flow: ResolvedFlow) -> Iterator[Finding]:
     """Names of errors to retry after that are nearly what Python or this package calls one."""
-    for where, node_id, retry in _asked_for("retry", flow, flow.settings):
+    of_flow: Any = flow.data.get("settings")
+    is_own = isinstance(of_flow, Mapping) and of_flow.get("retry") is not None
+    whose = "flow key settings" if is_own else "pyproject.toml [tool.rayflow_dagster.settings]"
+    for where, node_id, retry in _asked_for("retry", flow, flow.settings, whose):
         names: Any = retry.get("retry_on")
         for name in names if isinstance(names, list) else ():
             meant = _meant_error(name) if isinstance(name, str) else None
