@@ -26,6 +26,16 @@ class Fault(NamedTuple):
     text: str
 
 
+class Wait(NamedTuple):
+    """What a node waits for: that so many ``seconds`` pass, or that a condition holds for the value
+    of a ``variable``.
+    """
+
+    seconds: float = 0.0
+    variable: str = ""
+    condition: str = ""
+
+
 class ControlNode(RayflowNode):
     """A node whose exec outputs may follow from its constants, and that has no other outputs.
 
@@ -50,6 +60,11 @@ class ControlNode(RayflowNode):
     def faults(cls, constants: Constants, types: Types) -> Iterator[Fault]:
         """What is wrong with the constants of a node whose inputs have these types."""
         yield from ()
+
+    @classmethod
+    def wait(cls, constants: Constants, inputs: Mapping[str, Any]) -> Wait | None:
+        """What the node waits for before it decides; ``inputs`` are values."""
+        return None
 
     @classmethod
     def decide(cls, constants: Constants, types: Types, inputs: Mapping[str, Any]) -> list[str]:

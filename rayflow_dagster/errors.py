@@ -12,6 +12,7 @@
     ├── NodeExecutionError         a node failed
     │   └── OutputError            what a node returned does not fit its declaration
     ├── NodeCrashedError           (also RuntimeError) the process that ran a node died
+    ├── NodeTimeoutError           (also TimeoutError) a node took longer than its timeout
     ├── VariableError              a variable is undeclared, read-only or mistyped
     ├── SecretError                a secret cannot be looked up where a node runs
     ├── ExpressionError            an expression has no value for what it reads
@@ -24,6 +25,7 @@
     ├── StorageError               values cannot be stored where the settings say
     └── ClusterError               the Ray cluster cannot be reached or cannot run this
         └── RunEndedError          a node was to run after its run had ended
+            └── TimeIsOverError    what a node is in took longer than its timeout
 
 Exceptions carry facts and build their text from them; made from one text, they have that text and
 no facts. Each survives pickling (a test pickles every one), because they travel between Ray actors
@@ -202,6 +204,18 @@ class NodeCrashedError(RayflowError, RuntimeError):
     """The process that ran a node died, or Ray lost it."""
 
 
+class NodeTimeoutError(RayflowError, TimeoutError):
+    """A node, what it runs, or a flow took longer than its ``timeout`` of so many ``seconds``."""
+
+    def __init__(self, whose: str, seconds: float | None = None) -> None:
+        self.seconds = seconds
+        super().__init__(whose if seconds is None else f"{whose} {_took_longer(seconds)}")
+
+
+def _took_longer(seconds: float) -> str:
+    return f"took longer than its timeout of {seconds:g} s"
+
+
 class VariableError(RayflowError):
     """A variable is undeclared, read-only, or written with a value of another type."""
 
@@ -311,3 +325,12 @@ class RunEndedError(ClusterError):
 
     def __init__(self, message: str = "the run has ended") -> None:
         super().__init__(message)
+
+
+class TimeIsOverError(RunEndedError):
+    """A node was to run, or still ran, in a loop, a group, a call or a flow that took longer than
+    its ``timeout``: neither its own ``retry`` nor its ``error`` output is for that.
+    """
+
+    def __init__(self, whose: str, seconds: float | None = None) -> None:
+        super().__init__(whose if seconds is None else f"{whose} {_took_longer(seconds)}")

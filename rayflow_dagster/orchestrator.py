@@ -16,6 +16,7 @@ from .compiler.graph import GraphBuilder
 from .compiler.loader import NodeLoader
 from .compiler.resolved import ResolvedFlow
 from .compiler.validator import FlowValidator
+from .engine.deadline import Deadline
 from .engine.error_handler import ErrorHandler
 from .engine.executor import Dispatcher, NodeExecutor
 from .engine.gatherer import DataGatherer
@@ -96,6 +97,10 @@ class FlowOrchestrator:
         self._runner: NodeRunner | None = None
         self._problem: RayflowError | None = None
         self._one_flow = threading.Lock()
+        self.deadline: Deadline | None = None
+        """The limit of the run, where the flow has a ``timeout``; it begins once the run is
+        connected.
+        """
 
     @cached_property
     def variable_manager(self) -> "VariableStoreManager":
@@ -180,9 +185,13 @@ class FlowOrchestrator:
         """
         if self.data_gatherer is None or self.execution_planner is None:
             raise RayflowError("load a flow before connecting")
+        graph = self._require_graph()
         self.actor_manager = self._connect(self)
-        self.node_executor = NodeExecutor(self.actor_manager, self.data_gatherer)
-        self._runner = NodeRunner(self._require_graph(), self.execution_planner, self.node_executor)
+        self.deadline = Deadline(graph["timeout"], "the flow") if "timeout" in graph else None
+        self.node_executor = NodeExecutor(
+            self.actor_manager, self.data_gatherer, until=self.deadline
+        )
+        self._runner = NodeRunner(graph, self.execution_planner, self.node_executor)
 
     async def _connect_apart(self) -> None:
         """``connect`` on another thread, as the event loop goes on while Ray starts."""
@@ -302,9 +311,19 @@ class FlowOrchestrator:
         runner, machine, tracker = (
             self._require_runner(), self.require_machine(), self.require_tracker()
         )  # fmt: skip
-        loop = FlowLoop(runner.graph, machine, tracker, self.run_node, runner.actors, self._settled)
-        await stepped(loop.run(start_inputs))
+        loop = FlowLoop(
+            runner.graph,
+            machine,
+            tracker,
+            self.run_node,
+            runner.actors,
+            self._settled,
+            until=self.deadline,
+        )
+        outcome = await stepped(loop.run(start_inputs))
         reached = tracker.reached_return()
+        if outcome == "interrupted" and self.deadline is not None:
+            return {"result": {}, "error": self._too_long(self.deadline, machine)}
         if reached is None:
             errors = machine.errors or [str(machine.no_return_error())]
             return {"result": {}, "error": "; ".join(errors)}
@@ -313,8 +332,14 @@ class FlowOrchestrator:
         result = tracker.get_cached_output(reached, "result")
         return {"result": result, "error": "; ".join(machine.errors) or None}
 
+    @staticmethod
+    def _too_long(deadline: Deadline, machine: FlowMachine) -> str:
+        return "; ".join([str(deadline.exceeded()), *machine.errors])
+
     def _finalize(self) -> None:
         """End the actors and the variable store."""
+        if self.deadline is not None:
+            self.deadline.close()
         cleanup = getattr(self.actor_manager, "cleanup_actors", None)
         variables = vars(self).pop("variable_manager", None)
         self.actor_manager = self.node_executor = None

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .compiler.places import is_of_run
+from .engine.deadline import Deadline
 from .engine.fused import Here
 from .engine.iteration import Iteration, SomeIterations
 from .errors import NodeExecutionError
@@ -28,7 +29,7 @@ from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, opened_here, run_apart
 from .timing import leaving
 from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, every_node, variables_of_calls
-from .values.crossing import Sent
+from .values.crossing import Sent, crossed
 from .variables.calls import Call, Calls, seen_by
 from .variables.store import GlobalVariableStore, WriteTracking
 
@@ -141,30 +142,17 @@ class InProcessActors:
         inputs: dict[str, Any],
         store_in: str | None = None,
         calls: Calls = (),
+        until: Deadline | None = None,
     ) -> "Future[NodeReply]":
+        """A thread cannot be ended: at a limit the call fails, and its thread goes on unheard."""
         if self._closed:
             raise RuntimeError("cannot run a node after shutdown")
-        running: Future[NodeReply] = Future()
-
-        def start(_: "Future[Any]") -> None:
-            if running.set_running_or_notify_cancel():
-                given = node_id, inputs, store_in, calls
-                self._threads.submit(self._do, running, self._run, *given)
-            else:
-                self._freed()
-
-        (self._reserved.pop(node_id, None) or self._wait_for_one(node_id)).add_done_callback(start)
-        return running
-
-    def _do(self, running: "Future[Any]", work: Callable[..., Any], *arguments: Any) -> None:
-        try:
-            result = work(*arguments)
-        except BaseException as error:
-            self._freed()
-            running.set_exception(error)
-        else:
-            self._freed()
-            running.set_result(result)
+        waiting = self._reserved.pop(node_id, None) or self._wait_for_one(node_id)
+        running = _Running(node_id, self._freed, until)
+        given = node_id, inputs, store_in, calls
+        seconds = self._nodes[node_id].get("timeout")
+        waiting.add_done_callback(lambda _: running.begin(self._threads, seconds, self._run, given))
+        return running.future
 
     def _freed(self) -> None:
         with self._lock:
@@ -183,18 +171,16 @@ class InProcessActors:
                 self._free -= 1
             reserved.set_result(None)
 
-    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+    def run_body(
+        self, node_id: str, asked: SomeIterations, until: Deadline | None = None
+    ) -> "Future[list[Iteration]]":
         """Run iterations on one of the threads."""
-        running: Future[list[Iteration]] = Future()
-
-        def start(_: "Future[Any]") -> None:
-            if running.set_running_or_notify_cancel():
-                self._threads.submit(self._do, running, self._run_body, node_id, asked)
-            else:
-                self._freed()
-
-        self._wait_for_one(node_id).add_done_callback(start)
-        return running
+        running = _Running(node_id, self._freed, until)
+        given = node_id, asked
+        self._wait_for_one(node_id).add_done_callback(
+            lambda _: running.begin(self._threads, None, self._run_body, given)
+        )
+        return running.future
 
     def _run_body(self, node_id: str, asked: SomeIterations) -> list[Iteration]:
         region = self._nodes[node_id]
@@ -204,6 +190,14 @@ class InProcessActors:
 
     def fetch(self, values: Mapping[str, Any]) -> "Future[dict[str, Any]]":
         return self._threads.submit(lambda: {k: opened_here(value) for k, value in values.items()})
+
+    def read_variable(self, name: str, calls: Calls) -> "Future[Any]":
+        found: Future[Any] = Future()
+        try:
+            found.set_result(crossed(seen_by(calls, self.store).get(name)))
+        except Exception as error:  # there is none
+            found.set_exception(error)
+        return found
 
     def end_call(self, call: Call) -> None:
         self.store.end_call(call.key)
@@ -231,6 +225,69 @@ class InProcessActors:
         reply = run_apart(node_class, metadata, call, inputs, variables, store_in=store_in)
         leaving(reply.details, arrived, free=arrived)
         return reply
+
+
+class _Running:
+    """One execution on a thread. ``freed`` is called once when its place is free again."""
+
+    def __init__(self, node_id: str, freed: Callable[[], None], until: Deadline | None) -> None:
+        self.future: Future[Any] = Future()
+        self._node_id = node_id
+        self._freed = freed
+        self._is_over = threading.Lock()
+        self._has_begun = self._is_limited = False
+        if until is not None:
+            self._cut(until, until.cut_off)
+
+    def begin(
+        self,
+        threads: ThreadPoolExecutor,
+        seconds: float | None,
+        work: Callable[..., Any],
+        given: tuple[Any, ...],
+    ) -> None:
+        """Begin the work, which may take so long. What can be cut off has a thread of its own,
+        which nobody waits for.
+        """
+        if self.future.done() or not self.future.set_running_or_notify_cancel():
+            self._freed()
+            return
+        self._has_begun = True
+        if seconds is not None:
+            limit = Deadline(seconds, f"node '{self._node_id}'")
+            self._cut(limit, limit.exceeded)
+            self.future.add_done_callback(lambda _: limit.close())
+        if self._is_limited:
+            threading.Thread(target=self._do, args=(work, given), daemon=True).start()
+        else:
+            threads.submit(self._do, work, given)
+
+    def _do(self, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
+        try:
+            result = work(*given)
+        except BaseException as error:
+            failed: BaseException = error
+            self._settle(lambda: self.future.set_exception(failed))
+        else:
+            self._settle(lambda: self.future.set_result(result))
+
+    def _cut(self, limit: Deadline, why: Callable[[], BaseException]) -> None:
+        def cut() -> None:
+            error = NodeExecutionError(self._node_id, why())
+            self._settle(lambda: self.future.set_exception(error))
+
+        self._is_limited = True
+        forget = limit.watch(cut)
+        self.future.add_done_callback(lambda _: forget())
+
+    def _settle(self, settle: Callable[[], None]) -> None:
+        """Settle the future, unless it is: its place is free first."""
+        if not self._is_over.acquire(blocking=False):
+            return
+        if self._has_begun:
+            self._freed()
+        if not self.future.cancelled():
+            settle()
 
 
 def in_process(orchestrator: FlowOrchestrator) -> InProcessActors:

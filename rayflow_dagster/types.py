@@ -176,6 +176,8 @@ class GraphNode(TypedDict):
     """Values given to unwired inputs in the flow (``data.constantValues``)."""
     retry: NotRequired[RetrySpec]
     ray_options: NotRequired[dict[str, Any]]
+    timeout: NotRequired[float]
+    """Seconds that an attempt may take."""
     pool: NotRequired[str]
     priority: NotRequired[int]
     tags: NotRequired[dict[str, str]]
@@ -263,6 +265,8 @@ class ExecutionGraph(TypedDict):
     variables: NotRequired[dict[str, dict[str, Any]]]
     ends: NotRequired[Ends]
     """What ends a run; absent means ``"first_return"``."""
+    timeout: NotRequired[float]
+    """Seconds that a run may take."""
     durable: NotRequired[bool]
     """Whether outputs are written where a re-execution finds them; absent means True."""
     storage: NotRequired[str]

@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 
 import ray
 
-from rayflow_dagster.errors import ClusterError, NodeCrashedError, NodeExecutionError
+from rayflow_dagster.engine.deadline import Deadline
+from rayflow_dagster.errors import (
+    ClusterError,
+    NodeCrashedError,
+    NodeExecutionError,
+    RunEndedError,
+)
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.values.crossing import not_read, not_sent
 from rayflow_dagster.values.stored import opened
@@ -59,37 +65,80 @@ class Running:
     def add(self, future: "Future[NodeReply]") -> None:
         self._futures.add(future)
 
-    def discard(self, future: "Future[NodeReply]") -> None:
-        self._futures.discard(future)
+    def take(self, future: "Future[NodeReply]") -> bool:
+        """Whether it was here until now: one thread alone is told so."""
+        try:
+            self._futures.remove(future)
+        except KeyError:
+            return False
+        return True
+
+    def limit(self, call: ActorCall) -> None:
+        """Fail a call once it is ``until``, wherever it is then."""
+        if call.until is not None:
+            self._cut(call, call.until, call.until.cut_off)
+
+    def _cut(self, call: ActorCall, limit: Deadline, why: Callable[[], BaseException]) -> None:
+        def cut() -> None:
+            fail(call.future, NodeExecutionError(call.node_id, why()))
+            # What has answered meanwhile may have another call by now.
+            if self.take(call.future) and call.end_place is not None:
+                self._thread.do(call.end_place)
+
+        forget = limit.watch(cut)
+        call.future.add_done_callback(lambda _: forget())
 
     def fail_all(self, error: BaseException) -> None:
         for future in list(self._futures):
             fail(future, error)
         self._futures.clear()
 
-    def send(self, run: Any, call: ActorCall, *before: Any, then: Then = lambda _: None) -> None:
+    def send(
+        self,
+        run: Any,
+        call: ActorCall,
+        *before: Any,
+        end: Callable[[Any], None],
+        then: Then = lambda _: None,
+    ) -> None:
         """Send a call to an actor's ``run``, with ``before`` ahead of the usual arguments.
 
         ``then`` is told the error or None once the actor is free again: on Ray's own thread, where
         it must not wait nor end an actor, or on ``thread`` when the call could not be sent. The
-        call's inputs are let go of, and its refs when it is settled.
+        call's inputs are let go of, and its refs when it is settled. ``end`` ends the actor, or the
+        call on it whose answer it is given the ref of; on ``thread``, where the call has taken
+        longer than it may.
         """
 
         def answered(done: "Future[bytes]") -> None:
-            self.discard(call.future)
+            is_wanted = self.take(call.future)
             then(done.exception())
-            self._settle(call, done, outputs)
+            if is_wanted:
+                self._settle(call, done, outputs)
+            else:  # it was cut off
+                call.refs = {}
 
         self.add(call.future)
+        if call.future.done() and self.take(call.future):  # it was cut off on its way here
+            self._thread.do(partial(then, RunEndedError()))
+            return
         try:
             refs = call.send(run, *before)
         except Exception as error:  # an input that cannot be pickled
-            self.discard(call.future)
+            self.take(call.future)
             fail(call.future, NodeExecutionError(call.node_id, error))
             self._thread.do(partial(then, error))
             return
         *outputs, envelope = refs if call.spec.outputs else [refs]
+        call.end_place = partial(end, envelope)
+        self._limit_itself(call)
         envelope.future().add_done_callback(answered)
+
+    def _limit_itself(self, call: ActorCall) -> None:
+        if call.spec.timeout is not None:
+            limit = Deadline(call.spec.timeout, f"node '{call.node_id}'")
+            self._cut(call, limit, limit.exceeded)
+            call.future.add_done_callback(lambda _: limit.close())
 
     def _settle(self, call: ActorCall, done: "Future[bytes]", outputs: Sequence[Any]) -> None:
         """Settle a call with its answer: at once, if no author's code is in it."""

@@ -1,7 +1,7 @@
 """What is asked of actors: nodes as the manager knows them, and single executions of them."""
 
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import cloudpickle
 import ray
 
 from rayflow_dagster.compiler.places import RunsOn, runs_on
+from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.runner import NodeCall
 from rayflow_dagster.types import GraphNode, NodeMetadata
 from rayflow_dagster.values.stored import StoredValue, is_inline
@@ -40,6 +41,8 @@ class NodeSpec:
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     ttl: float = DEFAULT_TTL
     priority: int = 0
+    timeout: float | None = None
+    """Seconds that an execution may take once it is on an actor."""
 
     @classmethod
     def of(cls, node_id: str, node: GraphNode) -> "NodeSpec":
@@ -51,9 +54,17 @@ class NodeSpec:
             packed = cloudpickle.dumps(node, protocol=5)
             return cls(call, metadata, "worker", (), packed, priority=node.get("priority", 0))
         packed = Job(call, outputs).packed()
-        ttl = float(node.get("resident_ttl", DEFAULT_TTL))
-        priority = node.get("priority", 0)
-        return cls(call, metadata, runs_on(node), outputs, packed, options, ttl, priority)
+        return cls(
+            call,
+            metadata,
+            runs_on(node),
+            outputs,
+            packed,
+            options,
+            ttl=float(node.get("resident_ttl", DEFAULT_TTL)),
+            priority=node.get("priority", 0),
+            timeout=node.get("timeout"),
+        )
 
     @property
     def cpus(self) -> float:
@@ -76,10 +87,14 @@ class ActorCall:
     inputs: dict[str, Any]
     store_in: str | None
     calls: Calls = ()
+    until: Deadline | None = None
+    """The first limit of what the node is in."""
     future: "Future[Any]" = field(default_factory=Future)
     refs: dict[str, Any] = field(default_factory=dict)
     """The inputs that are object refs, while it is on an actor."""
     only_reserves: bool = False
+    end_place: "Callable[[], None] | None" = None
+    """Ends where it runs, once it is there, without waiting."""
 
     @property
     def node_id(self) -> str:
@@ -95,8 +110,12 @@ class ActorCall:
         """Say that it is on its way to an actor, so that nobody can cancel it any more; False if
         somebody has, or if it failed while it waited.
         """
-        has_failed = self.future.done() and not self.future.cancelled()
-        return not has_failed and self.future.set_running_or_notify_cancel()
+        if self.future.done() and not self.future.cancelled():
+            return False
+        try:
+            return self.future.set_running_or_notify_cancel()
+        except InvalidStateError:  # it has failed meanwhile
+            return False
 
     def send(self, run: Any, *before: Any) -> Any:
         """Call an actor's ``run`` with it, and let go of the inputs that are values.

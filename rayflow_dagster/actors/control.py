@@ -6,6 +6,7 @@ large arrays goes to a worker. No author's class ever runs in the run's process.
 
 import os
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -16,7 +17,7 @@ from rayflow_dagster.errors import NodeExecutionError, RunEndedError
 from rayflow_dagster.runner import NodeReply, part_outputs, run_node_class
 from rayflow_dagster.timing import leaving
 from rayflow_dagster.values.stored import boxed, is_inline
-from rayflow_dagster.variables.calls import seen_by
+from rayflow_dagster.variables.calls import Calls, seen_by
 from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
 from .answers import Running, fail, succeed
@@ -62,6 +63,24 @@ class ControlNodes:
                 fail(call.future, RunEndedError())
         return True
 
+    def read_variable(self, name: str, calls: Calls) -> "Future[Any]":
+        """The value of a variable, as a node sees it that is in these calls."""
+        found: Future[Any] = Future()
+
+        def read() -> None:
+            try:
+                value = seen_by(calls, self._store).get(name)
+            except Exception as error:  # there is none, or the store is gone
+                fail(found, error)
+            else:
+                succeed(found, value)
+
+        if not self._waits:
+            read()
+        elif not self._thread.do(read):
+            fail(found, RunEndedError())
+        return found
+
     def end_call(self, key: str) -> None:
         """Forget the variables that a call of a flow had for itself."""
         self._store.end_call(key)
@@ -77,7 +96,7 @@ class ControlNodes:
             fail(call.future, NodeExecutionError(call.node_id, error))
         else:
             succeed(call.future, reply)
-        self._running.discard(call.future)
+        self._running.take(call.future)
 
     def _reply(self, call: ActorCall) -> NodeReply:
         arrived, spec = time.monotonic(), call.spec

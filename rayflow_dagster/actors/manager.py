@@ -19,6 +19,7 @@ from ray.actor import ActorHandle
 from rayflow_dagster.cluster import connection
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.places import is_control, is_of_run
+from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.engine.iteration import Iteration, SomeIterations
 from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
@@ -85,7 +86,7 @@ class ActorManager:
         self._running = Running(self._thread)
         self._control = ControlNodes(node_loader, store, self._running)
         self._pool = WorkerPool(self._new_worker, self._thread, self._running)
-        self._loop = EventLoop(self._new_loop, self._running)
+        self._loop = EventLoop(self._new_loop, self._thread, self._running)
         self._residents = ResidentNodes(self._settings, self._store, flow, self._running)
         self._stop_listening = connection.on_lost(self._lost)
 
@@ -162,21 +163,24 @@ class ActorManager:
         inputs: dict[str, Any],
         store_in: str | None = None,
         calls: Calls = (),
+        until: Deadline | None = None,
     ) -> "Future[NodeReply]":
         """Start one execution of a node; never waits for it.
 
         ``inputs`` are values, object refs or stored values by name; ``store_in`` is a folder or
         URL that the actor writes outputs to, or None. A small plain output comes back as it is
-        and is not written; any other as an object ref.
+        and is not written; any other as an object ref. At the node's own ``timeout``, and at
+        ``until``, its actor is ended.
         """
-        call = ActorCall(self._specs[node_id], inputs, store_in, calls)
+        call = ActorCall(self._specs[node_id], inputs, store_in, calls, until)
+        self._running.limit(call)
         actor = self._actors.get(node_id)
         if actor is not None or call.spec.runs_on in ("async", "resident"):
             call.begin()
         if self._thread.is_closed:
             fail(call.future, RunEndedError())
         elif actor is not None:
-            self._running.send(actor.run, call)
+            self._running.send(actor.run, call, end=lambda _: end(self._actors.pop(node_id, None)))
         elif not self._control.run_if_control(call):
             runners = {"async": self._loop.run, "resident": self._residents.run}
             runners.get(call.spec.runs_on, self._pool.run)(call)
@@ -234,11 +238,14 @@ class ActorManager:
 
         threading.Thread(target=do, name="rayflow-fetch", daemon=True).start()
 
-    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+    def run_body(
+        self, node_id: str, asked: SomeIterations, until: Deadline | None = None
+    ) -> "Future[list[Iteration]]":
         """Have one worker run iterations of a region's fused body: one at least, in their order."""
         future: Future[list[Iteration]] = Future()
         future.set_running_or_notify_cancel()
-        call = ActorCall(self._specs[node_id], asked_inputs(asked), None)
+        call = ActorCall(self._specs[node_id], asked_inputs(asked), None, until=until)
+        self._running.limit(call)
         if self._thread.is_closed:
             fail(future, RunEndedError())
         else:
@@ -259,6 +266,10 @@ class ActorManager:
             succeed(future, sent.opened())
         else:  # opening values and errors runs their authors' code
             self._apart(future, sent.opened)
+
+    def read_variable(self, name: str, calls: Calls) -> "Future[Any]":
+        """The value of a variable, as a node sees it that is in these calls."""
+        return self._control.read_variable(name, calls)
 
     def end_call(self, call: Call) -> None:
         """Forget the variables that a call had for itself."""

@@ -299,7 +299,9 @@ class WorkerPool:
             else:
                 self._give_up(worker)
 
-        self._running.send(worker.handle.run, call, then=then)
+        self._running.send(
+            worker.handle.run, call, end=lambda _: self._drop_and_pump(worker), then=then
+        )
 
     def _release(self, worker: Worker) -> None:
         with self._lock:

@@ -97,11 +97,11 @@ class ResidentNodes:
             self._work(execution, handle)
 
     def _leased(self, execution: _Execution) -> Handle | None:
-        """The actor, once it is this run's turn on it; None when the run has ended."""
+        """The actor, once it is this run's turn on it; None when the run or the call has ended."""
         spec = execution.call.spec
         digest = digest_of(spec)
         deaths = 0
-        while not self._closed.is_set():
+        while not (self._closed.is_set() or execution.call.future.done()):
             handle = execution.handle = self._found(spec, digest)
             try:
                 answer = self._asked(handle, execution, digest)
@@ -115,6 +115,9 @@ class ResidentNodes:
             if answer == "stale":
                 self._forget(spec, handle)
                 self._closed.wait(_PAUSE_SECONDS)
+        if execution.handle is not None and not self._closed.is_set():  # it was cut off
+            execution.handle.withdraw.remote(execution.ticket)
+            self._settled(execution)
         return None
 
     def _asked(self, handle: Handle, execution: _Execution, digest: str) -> LeaseAnswer:
@@ -174,7 +177,12 @@ class ResidentNodes:
                 return
             execution.is_at_work = True
         extra = (execution.ticket, self._store, self._settings)
-        self._running.send(handle.run, call, *extra, then=then)
+
+        def end_it(_: object) -> None:
+            self._forget(call.spec, handle)
+            end(handle)
+
+        self._running.send(handle.run, call, *extra, end=end_it, then=then)
 
     def _settled(self, execution: _Execution) -> None:
         with self._lock:

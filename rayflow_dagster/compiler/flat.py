@@ -20,7 +20,7 @@ from .resolved import topological_order
 RETURNED = "returned by"
 """The output of a RETURN of a called flow, and the input of its call, that says which was reached.
 """
-_KEEPS_CLOSED = ("retry", "pool", "priority")
+_KEEPS_CLOSED = ("retry", "timeout", "pool", "priority")
 
 
 def why_not_open(node: GraphNode) -> str | None:

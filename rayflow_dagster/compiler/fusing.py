@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from rayflow_dagster.computed import Computed
-from rayflow_dagster.control_nodes import CONTROL_NODES
+from rayflow_dagster.control_nodes import CONTROL_NODES, WAITS
 from rayflow_dagster.types import ExecutionGraph, GraphNode, RegionSpec
 
 from .places import LOGIC
@@ -87,6 +87,8 @@ def _why_not(node: GraphNode) -> str | None:
     control = CONTROL_NODES.get(node["class_path"])
     if retry and retry["delay"]:
         return "waits between its attempts, which would keep the worker from other work"
+    if "timeout" in node:
+        return "has a timeout, at which the worker that it runs on is ended"
     if any(isinstance(value, Computed) for value in node.get("values", {}).values()):
         return _HAS_EXPRESSION
     if "body" in node:
@@ -100,7 +102,8 @@ def _why_not(node: GraphNode) -> str | None:
     if node["metadata"].get("is_async"):
         return "is async, so it runs on the event loop that all async nodes share"
     if control is not None and not control.runs_anywhere:
-        return _HAS_EXPRESSION
+        is_wait = node["class_path"] == WAITS
+        return "waits, which would keep the worker from other work" if is_wait else _HAS_EXPRESSION
     return None
 
 

@@ -77,7 +77,7 @@ class GraphBuilder:
             "on_error": flow.data.get("on_error") or "stop",
             "variables": {name: dict(spec) for name, spec in flow.variables.items()},
         }
-        for key in ("durable", "storage", "ends"):
+        for key in ("durable", "storage", "ends", "timeout"):
             if flow.settings.get(key) is not None:
                 graph[key] = flow.settings[key]
         for node_id, body in flow.bodies.items():
@@ -91,6 +91,7 @@ class GraphBuilder:
         body of a node that calls a flow is that flow, and has RETURNs of its own.
         """
         graph = self.compile(flow)
+        graph.pop("timeout", None)  # of a run
         ends = [n for n in flow.nodes.values() if (n.is_return if "call" in spec else n.ends_body)]
         raced = None if graph.get("ends") == "all_settled" else race(flow, ends)
         if raced is not None:

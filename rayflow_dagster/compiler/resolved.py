@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
 from rayflow_dagster.computed import Computed
-from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
+from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS, WAITS
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
     BREAK_CLASS,
@@ -91,6 +91,11 @@ class Node:
     @property
     def is_return(self) -> bool:
         return self.class_path == RETURN_CLASS
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is there to wait."""
+        return self.class_path == WAITS
 
     @property
     def is_control(self) -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 
 from dagster import DagsterEvent
 
+from rayflow_dagster.control_nodes import WAITS
+from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.engine.executor import error_result
 from rayflow_dagster.engine.machine import (
     Begun,
@@ -74,10 +76,14 @@ class Drive:
         self._hooks = Apart("rayflow-hooks", HOOKS_AT_ONCE)
         self._hooked: dict[Future[Any], StepInFlight] = {}
         """Steps that have ended and whose hooks run."""
-        self._resumable: queue.SimpleQueue[str | Future[Any]] = queue.SimpleQueue()
-        """Steps whose actor or worker is there, and hooks that have ended."""
+        self._resumable: queue.SimpleQueue[str | Future[Any] | Deadline] = queue.SimpleQueue()
+        """Steps whose actor or worker is there, hooks that have ended, and the run's limit once it
+        is over.
+        """
         self._unwanted: list[str] = []
         """Steps that the machine wants dropped."""
+        self._is_late = False
+        """Whether the run has taken longer than its flow allows."""
         self._outcome: Outcome | None = None
         """How the run has ended, once it has."""
 
@@ -90,6 +96,9 @@ class Drive:
         yield from self._connect()
         for result in results_before(session.flow, session.instance, session.run):
             session.machine.recall(result)
+        deadline = session.orchestrator.deadline
+        if deadline is not None:
+            deadline.watch(lambda: self._resumable.put(deadline))
         try:
             yield from self._tell(Begun())
             while not self._is_done():
@@ -160,8 +169,16 @@ class Drive:
         for key in unwanted:
             if self._reserved.pop(key, None) is not None:
                 self._session.give_back(key)
+            waits = self._session.flow.flat["nodes"][self._nodes[key]]["class_path"] == WAITS
+            if waits and key in self._in_flight:
+                self._give_up(self._in_flight.pop(key))
             if self._active.drop(key):
                 yield from self._tell(Dropped(self._nodes[key]))
+
+    def _give_up(self, step: StepInFlight) -> None:
+        """End a step at work without an event."""
+        step.give_up()
+        self._active.take_back(step.key)
 
     def _start_with_worker(self, key: str) -> Iterator[DagsterEvent]:
         """Start a step now if its worker is there, else when it is."""
@@ -194,6 +211,9 @@ class Drive:
         if isinstance(key, Future):
             events = key.result()
             yield from self._close(self._hooked.pop(key), events)
+        elif isinstance(key, Deadline):
+            self._is_late = True
+            yield from self._tell(Interrupted())
         elif key in self._in_flight:
             yield from self._drive(self._in_flight[key])
         elif self._reserved.pop(key, None) is not None:
@@ -281,6 +301,10 @@ class Drive:
 
     def _end(self) -> Iterator[DagsterEvent]:
         """Fail a run that reached no RETURN, and keep the variables of one that has succeeded."""
+        deadline = self._session.orchestrator.deadline
+        if self._is_late and deadline is not None:
+            self._active.abandon_unstarted()
+            raise deadline.exceeded()
         if self._outcome == "failed":
             self._active.abandon_unstarted()
             return

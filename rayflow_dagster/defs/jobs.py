@@ -151,7 +151,7 @@ def build_compiled_job(
         ValidationError: another executor than ours cannot run it.
     """
     if executor_def.executor_creation_fn is not flow_executor.executor_creation_fn:
-        _refuse_joins(flow)
+        _refuse_for_stock_executor(flow)
     _make_room_for_recursion(len(flow.flat["nodes"]))
     graph = GraphDefinition(
         name=flow_name(flow.name),
@@ -176,13 +176,18 @@ def build_compiled_job(
     )
 
 
-def _refuse_joins(flow: CompiledFlow) -> None:
+def _refuse_for_stock_executor(flow: CompiledFlow) -> None:
     problems = [
         f"node '{node_id}' data.join: it starts before all that leads to it has settled, which "
         "only the executor of rayflow_dagster can do; leave out executor_def"
         for node_id, node in every_node(flow.graph).items()
         if "join" in node and node_id in flow.flat["nodes"]
     ]
+    if "timeout" in flow.graph:
+        problems.append(
+            "flow key settings.timeout: only the executor of rayflow_dagster can end a run at it; "
+            "leave out executor_def"
+        )
     if problems:
         raise ValidationError(problems, flow.name)
 

@@ -53,6 +53,13 @@ class StepInFlight:
         """The step's next event; None when it has ended."""
         return self.variables.run(next, self.events, None)
 
+    def give_up(self) -> None:
+        """End the step without an event."""
+        generator: Any = self.events
+        with contextlib.suppress(RuntimeError):  # Dagster answers with an event
+            self.variables.run(generator.close)
+        self.closing.close()
+
     def interrupt(self) -> DagsterEvent | None:
         """Tell the step that the run is over; its last event, if it gives one."""
         thrower: Any = self.events

@@ -37,7 +37,7 @@ class _Step(Generic[Key, Result]):
         self.future: Future[Any] | None = None
 
     def __call__(self, _: "Future[Any]") -> None:
-        self.running._have_done(self)
+        self.running.soon(self)
 
     def close(self) -> None:
         self.stepping.close()
@@ -84,7 +84,7 @@ class Coroutines(Generic[Key, Result]):
                 start()
 
         timer = self._timers[key] = after(seconds)
-        timer.add_done_callback(lambda _: self._have_done(begin))
+        timer.add_done_callback(lambda _: self.soon(begin))
 
     def drop_later(self, key: Key) -> bool:
         """Give up what ``start_later`` has not started yet; False if there is none."""
@@ -141,8 +141,8 @@ class Coroutines(Generic[Key, Result]):
             if step.future is not None:
                 step.future.cancel()
 
-    def _have_done(self, work: "_Step[Key, Result] | Callable[[], None]") -> None:
-        """Have it stepped, or called, soon. Called on any thread."""
+    def soon(self, work: "_Step[Key, Result] | Callable[[], None]") -> None:
+        """Have it stepped, or called, soon, if ``finish`` still waits. Called on any thread."""
         self._due.append(work)
         wake = self._wake
         if wake is not None and not wake.done():

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from rayflow_dagster.control_nodes import decided
+from rayflow_dagster.control_node import Wait
+from rayflow_dagster.control_nodes import decided, waited_for
 from rayflow_dagster.errors import (
     InvalidInputsError,
     NodeExecutionError,
@@ -20,14 +21,23 @@ from rayflow_dagster.runner import NodeReply, previews
 from rayflow_dagster.secrets.lookup import shown_error
 from rayflow_dagster.secrets.references import Mask, spelled
 from rayflow_dagster.timing import times_of
-from rayflow_dagster.types import ERROR_PORT, EXEC_OUT, ErrorValue, ExecutionState, NodeResult
+from rayflow_dagster.types import (
+    ERROR_PORT,
+    EXEC_OUT,
+    ErrorValue,
+    ExecutionState,
+    GraphNode,
+    NodeResult,
+)
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import all_inputs
+from .deadline import Deadline
 from .gatherer import DataGatherer
 from .inputs import checked_inputs
 from .iteration import Iteration, SomeIterations
 from .stepping import Done
+from .waiting import waited
 
 
 class Dispatcher(Protocol):
@@ -53,11 +63,13 @@ class Dispatcher(Protocol):
         inputs: dict[str, Any],
         store_in: str | None = None,
         calls: Calls = (),
+        until: Deadline | None = None,
     ) -> "Future[NodeReply]":
         """Start one execution of a node; with ``store_in``, write its outputs to that folder.
         ``calls`` say whose variables it sees.
 
-        The future fails only if the place that the node ran in did. It can be cancelled while the
+        The future fails only if the place that the node ran in did, or if the node has reached its
+        own ``timeout`` or ``until``, at which that place is ended. It can be cancelled while the
         node waits for a worker, and not once it runs.
         """
 
@@ -67,8 +79,15 @@ class Dispatcher(Protocol):
     def keep(self, value: Any) -> Any:
         """Keep a large value of this process where nodes find it: what stands for it."""
 
-    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
-        """Have one worker run iterations of a region's fused body: one at least, in their order."""
+    def run_body(
+        self, node_id: str, asked: SomeIterations, until: Deadline | None = None
+    ) -> "Future[list[Iteration]]":
+        """Have one worker run iterations of a region's fused body: one at least, in their order;
+        ``until`` is as of ``dispatch``.
+        """
+
+    def read_variable(self, name: str, calls: Calls) -> "Future[Any]":
+        """The value of a variable, as a node sees it that is in these calls."""
 
     def end_call(self, call: Call) -> None:
         """Forget the variables that a call had for itself."""
@@ -79,13 +98,20 @@ class Dispatcher(Protocol):
 
 
 class NodeExecutor:
-    """Executes individual nodes. ``calls`` are the calls of flows that these are in."""
+    """Executes individual nodes. ``calls`` are the calls of flows that these are in, and ``until``
+    the first limit that holds for all of them.
+    """
 
     def __init__(
-        self, actor_manager: Dispatcher, data_gatherer: DataGatherer, calls: Calls = ()
+        self,
+        actor_manager: Dispatcher,
+        data_gatherer: DataGatherer,
+        calls: Calls = (),
+        until: Deadline | None = None,
     ) -> None:
         self.actors = actor_manager
         self.calls = calls
+        self.until = until
         self.gatherer = data_gatherer
         self._host = os.uname().nodename
 
@@ -99,6 +125,8 @@ class NodeExecutor:
         re-execution.
         """
         graph = self.gatherer.graph
+        if self.until is not None and self.until.is_over:
+            return self._handle_execution_error(node_id, self.until.cut_off())
         if node_id == graph["start_node"]:
             return self._start_values(node_id, execution_state)
         if node_id in graph["return_nodes"]:
@@ -112,11 +140,11 @@ class NodeExecutor:
             return self._handle_execution_error(node_id, error.with_traceback(None))
         try:
             asked, answered = time.monotonic(), list[float]()
-            sent = self.actors.dispatch(node_id, inputs, store_in, self.calls)
+            sent = self.actors.dispatch(node_id, inputs, store_in, self.calls, self.until)
             sent.add_done_callback(lambda _: answered.append(time.monotonic()))
             del inputs  # a failure's traceback would keep the objects alive
             reply = await Done(sent)
-        except Exception as error:  # the actor died, or Ray lost it: the node's failure
+        except Exception as error:  # its actor died or was ended, or Ray lost it
             return self._handle_execution_error(node_id, error)
         if reply.exception is not None:
             result = self._handle_execution_error(node_id, reply.exception)
@@ -167,11 +195,34 @@ class NodeExecutor:
         try:
             inputs = await self._inputs(node_id, execution_state)
             inputs = await Done(self.actors.fetch(inputs))
+            wait = waited_for(node, inputs)
+            if wait is not None:
+                await self._wait(node, wait)
             return success_result(node_id, {}, decided(node, inputs))
         except Exception as error:  # as above, or the node itself fails
             failed = self._handle_execution_error(node_id, error)
         failed["details"] = {"input_previews": previews(inputs, Mask())}
         return failed
+
+    async def _wait(self, node: GraphNode, wait: Wait) -> None:
+        """Wait as a control node does.
+
+        Raises:
+            Exception: it has failed meanwhile, or a limit of it or of what it is in is over.
+        """
+        own = None
+        if "timeout" in node:
+            own = Deadline(node["timeout"], f"node '{node['id']}'")
+        limits = [each for each in (own, self.until) if each is not None]
+        try:
+            await waited(wait, lambda name: self.actors.read_variable(name, self.calls), limits)
+            if self.until is not None and self.until.is_over:
+                raise self.until.cut_off()
+            if own is not None and own.is_over:
+                raise own.exceeded()
+        finally:
+            if own is not None:
+                own.close()
 
     async def execute_nodes_parallel(
         self, node_ids: list[str], execution_state: ExecutionState

@@ -30,6 +30,7 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
     errors.NodeExecutionError: _MAY_PASS,  # of a subclass; by itself it is what it is around
     errors.OutputError: _MAY_PASS,
     errors.NodeCrashedError: _MAY_PASS,
+    errors.NodeTimeoutError: _MAY_PASS,
     errors.StorageError: _MAY_PASS,
     errors.ClusterError: _MAY_PASS,
     errors.FlowFailedError: _MAY_PASS,

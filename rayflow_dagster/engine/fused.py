@@ -13,6 +13,7 @@ from rayflow_dagster.runner import NodeReply, opened_here
 from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
 from rayflow_dagster.variables.calls import Call, Calls
 
+from .deadline import Deadline
 from .iteration import AGAIN, Iteration, SomeIterations, ends_loop, given_to, place_of
 from .node_runner import NodeRunner
 from .stepping import steps
@@ -52,8 +53,13 @@ class Here:
         inputs: dict[str, Any],
         store_in: str | None = None,
         calls: Calls = (),
+        until: Deadline | None = None,  # noqa: ARG002 - what runs here has none of its own
     ) -> "Future[NodeReply]":
         return _done(self._run(self._nodes[node_id], inputs, store_in, calls))
+
+    def read_variable(self, name: str, calls: Calls) -> "Future[Any]":
+        """A body that waits for a variable is not fused."""
+        raise NotImplementedError(name)
 
     def end_call(self, call: Call) -> None:
         """A call with variables of its own is not fused."""
@@ -64,13 +70,18 @@ class Here:
     def keep(self, value: Any) -> Any:
         return value
 
-    def run_body(self, node_id: str, asked: SomeIterations) -> "Future[list[Iteration]]":
+    def run_body(
+        self,
+        node_id: str,
+        asked: SomeIterations,
+        until: Deadline | None = None,  # noqa: ARG002 - as of `dispatch`
+    ) -> "Future[list[Iteration]]":
         """A region within the body."""
         return _done(self.iterations(self._nodes[node_id], asked))
 
     def iterations(self, region: GraphNode, asked: SomeIterations) -> list[Iteration]:
         """Run iterations of a region one after another, until one ends the loop or time is up."""
-        body, spec = self._runner(region).within(asked.calls), region["region"]
+        body, spec = self._runner(region).within(asked.calls, None), region["region"]
         until = time.monotonic() + asked.seconds
         carried, found = dict(asked.carried), list[Iteration]()
         while True:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from rayflow_dagster.control_nodes import WAITS
 from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
 
 from .coroutines import Coroutines
+from .deadline import Deadline
 from .executor import Dispatcher, error_result
 from .iteration import Progress
 from .machine import (
@@ -18,6 +20,7 @@ from .machine import (
     End,
     Event,
     FlowMachine,
+    Interrupted,
     Keep,
     Outcome,
     Settled,
@@ -52,6 +55,7 @@ class FlowLoop:
     Args:
         settled: called with every node's result as it settles, with all its outputs.
         folders: node id -> the folder that its large outputs are stored in.
+        until: when the run is interrupted.
     """
 
     graph: ExecutionGraph
@@ -61,6 +65,7 @@ class FlowLoop:
     actors: Dispatcher
     settled: Callable[[NodeResult], None]
     folders: Mapping[str, str] = field(default_factory=dict)
+    until: Deadline | None = None
     _start_inputs: Mapping[str, Any] = field(init=False, default_factory=dict)
     _nodes: Coroutines[str, NodeResult] = field(init=False)
     _readers: Readers = field(init=False)
@@ -72,10 +77,13 @@ class FlowLoop:
         self._start_inputs = start_inputs
         self._readers = Readers(self.graph)
         self._nodes = Coroutines(lambda _, result: self._tell(Settled(result)), error_result)
+        watch = self.until.watch if self.until is not None else _never
+        forget = watch(partial(self._nodes.soon, partial(self._tell, Interrupted())))
         try:
             self._tell(Begun())
             await self._nodes.finish()
         finally:
+            forget()
             self._nodes.close()
         return self._outcome
 
@@ -110,12 +118,13 @@ class FlowLoop:
         self._nodes.start(node_id, run)
 
     def _drop(self, node_id: str) -> None:
-        """Give up a node that waits to be tried again; one that waits for a worker when what was
-        started beside it has been stepped.
+        """Give up a node that waits to be tried again; one that waits for a worker, or for what it
+        is there to wait for, when what was started beside it has been stepped.
         """
 
         def drop() -> None:
-            if self.actors.needs_worker(node_id) and self._nodes.drop(node_id):
+            waits = self.graph["nodes"][node_id]["class_path"] == WAITS
+            if (waits or self.actors.needs_worker(node_id)) and self._nodes.drop(node_id):
                 self._tell(Dropped(node_id))
 
         if self._nodes.drop_later(node_id):
@@ -127,3 +136,8 @@ class FlowLoop:
         """Tell of a node that has settled, and let go of what nobody reads any more."""
         self.settled(result)
         self.tracker.release(self._readers.settled(result["node_id"]))
+
+
+def _never(_: Callable[[], None]) -> Callable[[], None]:
+    """Stands for the ``watch`` of a limit where there is none."""
+    return lambda: None

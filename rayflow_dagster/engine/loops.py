@@ -12,7 +12,7 @@ from rayflow_dagster.values.preview import preview
 from .coroutines import Coroutines
 from .executor import error_value
 from .iteration import AGAIN, Ended, Iteration, asks_again
-from .region import Region
+from .region import Region, is_of_limit
 from .stepping import Done
 from .timers import after
 
@@ -31,7 +31,8 @@ class WhileRegion(Region):
                     raise NodeExecutionError(self._id, LimitReachedError(why))
                 return self._outputs(), ["exhausted"]
             if wait > 0:
-                await Done(after(wait))
+                await Done(after(self._wait_at_most(wait)))
+            self._check_time()
             began = time.monotonic()
             for number, iteration in enumerate(await self._iterations(self._count), self._count):
                 if iteration.error is not None:
@@ -100,6 +101,7 @@ class ForEachRegion(Region):
             wait = self._next_start - now
             self._next_start = max(self._next_start, now) + self._spec["interval"]
             if wait > 0:
+                wait = self._wait_at_most(wait)
                 self._running.start_later(numbers, wait, partial(self._start, numbers))
             else:
                 self._start(numbers)
@@ -119,6 +121,7 @@ class ForEachRegion(Region):
         return numbers[:count]
 
     def _start(self, numbers: range) -> None:
+        self._check_time()
         self._is_late = self._is_late or self._is_out_of_time()
         self._is_over = self._is_over or self._is_late
         if not self._is_over:
@@ -142,7 +145,7 @@ class ForEachRegion(Region):
         self._failed_count += error is not None
         if error is None:
             self._progress.end(number, iteration)
-        elif kind != "fail":
+        elif kind != "fail" and not is_of_limit(error):
             value: ItemError = {"index": number, **error_value(self._id, error)}
             self._progress.end(number, iteration, value if kind == "collect" else None)
             self._keep_handled(error, "the loop goes on")

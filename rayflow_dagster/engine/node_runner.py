@@ -20,6 +20,7 @@ from rayflow_dagster.types import (
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import inputs_of_call
+from .deadline import Deadline
 from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
@@ -59,22 +60,33 @@ class NodeRunner:
         self._bodies: dict[str, NodeRunner] = {}
 
     @classmethod
-    def of_body(cls, graph: ExecutionGraph, actors: Dispatcher, calls: Calls = ()) -> "NodeRunner":
+    def of_body(
+        cls,
+        graph: ExecutionGraph,
+        actors: Dispatcher,
+        calls: Calls = (),
+        until: Deadline | None = None,
+    ) -> "NodeRunner":
         """Runs the nodes of a body on these actors."""
-        executor = NodeExecutor(actors, DataGatherer(graph), calls)
+        executor = NodeExecutor(actors, DataGatherer(graph), calls, until)
         return cls(graph, ExecutionPlanner(graph), executor)
 
-    def within(self, calls: Calls) -> "NodeRunner":
-        """The same, in these calls of flows."""
-        if calls == self.calls:
+    def within(self, calls: Calls, until: Deadline | None) -> "NodeRunner":
+        """The same, in these calls of flows, and with this limit."""
+        if calls == self.calls and until is self.until:
             return self
-        executor = NodeExecutor(self.actors, self._executor.gatherer, calls)
+        executor = NodeExecutor(self.actors, self._executor.gatherer, calls, until)
         return NodeRunner(self.graph, self.planner, executor)
 
     @property
     def calls(self) -> Calls:
         """The calls of flows that the nodes are in."""
         return self._executor.calls
+
+    @property
+    def until(self) -> Deadline | None:
+        """The first limit that holds for all of the nodes."""
+        return self._executor.until
 
     @property
     def actors(self) -> Dispatcher:
@@ -85,7 +97,7 @@ class NodeRunner:
         """Runs the nodes of a region's body."""
         if node_id not in self._bodies:
             graph = self.graph["nodes"][node_id]["body"]
-            self._bodies[node_id] = NodeRunner.of_body(graph, self.actors, self.calls)
+            self._bodies[node_id] = NodeRunner.of_body(graph, self.actors, self.calls, self.until)
         return self._bodies[node_id]
 
     def of(self, node_id: str) -> "NodeRunner":
@@ -105,7 +117,8 @@ class NodeRunner:
             spec = self.graph["nodes"][call_id]["region"]["call"]
             call = Call(call_id, call_id, tuple(spec["own"]), spec["shares"])
             graph = self.graph["nodes"][call_id]["body"]
-            self._bodies[call_id] = NodeRunner.of_body(graph, self.actors, (*self.calls, call))
+            calls = (*self.calls, call)
+            self._bodies[call_id] = NodeRunner.of_body(graph, self.actors, calls, self.until)
         return self._bodies[call_id]
 
     async def inputs_of(self, call_id: str, state: ExecutionState) -> dict[str, Any]:
@@ -184,18 +197,25 @@ class NodeRunner:
                 ends = {"break", "continue"}.intersection(result.get("exec_fired", ()))
                 left_by = left_by or next(iter(ends), "")
 
-        loop = FlowLoop(self.graph, machine, tracker, self.run_node, self.actors, note, folders)
+        loop = FlowLoop(
+            self.graph, machine, tracker, self.run_node, self.actors, note, folders, self.until
+        )
         outcome = await loop.run(given)
         iteration.nodes.pop(self.graph["start_node"], None)
         reached = tracker.reached_return()
-        if outcome == "failed":
-            first = errors.get_error_report()["errors"][0]
+        whose = self.calls[-1].node_id if "call" in spec else self.graph["start_node"]
+        failures = errors.get_error_report()["errors"]
+        if outcome in ("failed", "interrupted") and failures:
+            first = failures[0]
             failed = tracker.get_state()["node_states"][first["node_id"]]["result"]
             details = failed.get("details", RunDetails()) if failed is not None else RunDetails()
             previews_of_inputs = details.get("input_previews", {})
             iteration.error = placed(place, first["node_id"], first["error"], previews_of_inputs)
+        elif outcome == "interrupted" and self.until is not None:
+            iteration.error = NodeExecutionError(whose, self.until.cut_off())
+            iteration.error.where = place
         elif reached is None and "call" in spec:
-            iteration.error = NodeExecutionError(self.calls[-1].node_id, machine.no_return_error())
+            iteration.error = NodeExecutionError(whose, machine.no_return_error())
             iteration.error.where = place
         state = tracker.get_state()
         state["data_cache"] |= iteration.stored

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from rayflow_dagster.errors import (
     NodeExecutionError,
+    TimeIsOverError,
     original_of,
     told,
 )
@@ -40,6 +41,7 @@ from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import unpickled
 
 from .computing import all_inputs, inputs_of_call
+from .deadline import Deadline, nearest
 from .executor import Dispatcher, error_result, error_value, success_result
 from .failures import error_of
 from .gatherer import DataGatherer
@@ -79,8 +81,12 @@ class Body(Protocol):
     def calls(self) -> Calls:
         """The calls of flows that it is in."""
 
-    def within(self, calls: Calls) -> "Body":
-        """The same body, in these calls."""
+    @property
+    def until(self) -> Deadline | None:
+        """The first limit that holds for it."""
+
+    def within(self, calls: Calls, until: Deadline | None) -> "Body":
+        """The same body, in these calls, and with this limit."""
 
     async def iterate(
         self, spec: RegionSpec, given: Mapping[str, Any], place: str, store_in: str | None = None
@@ -132,18 +138,26 @@ class Region:
         self._rows: list[IterationRow] = []
         self._failed_rows: list[IterationRow] = []
         self._totals: dict[str, NodeTotals] = {}
+        self._deadline: Deadline | None = None
+        """The limit of this attempt, where the node has a ``timeout``."""
         self._before = len(progress.ended)
         """How many iterations had ended before this attempt."""
         self._told = self._began = time.monotonic()
 
     async def run(self, state: ExecutionState) -> NodeResult:
         """Run the body as often as it is to be run. Never raises for a fault of the flow."""
+        if "timeout" in self._node:
+            self._deadline = Deadline(self._node["timeout"], f"node '{self._id}'")
+            until = nearest(self._deadline, self._body.until)
+            self._body = self._body.within(self._body.calls, until)
         try:
             await self._take(state)
             result = await self._result(await self._run_body())
         except Exception as error:  # a node of the body failed, or an input was lost
-            result = await self._failed(error)
+            result = await self._failed(self._of_own_limit(error))
         finally:
+            if self._deadline is not None:
+                self._deadline.close()
             if self._progress.log is not None:
                 self._progress.log.flush()
         if ALWAYS in self._node["metadata"].get("exec_outputs", ()):
@@ -158,6 +172,23 @@ class Region:
             self._details["has_secrets"] = True
         result["details"] = {**self._details, **self._heard.details, **result.get("details", {})}
         return result
+
+    def _of_own_limit(self, error: Exception) -> Exception:
+        """The error, or that the node has reached its own limit, where that has ended its body."""
+        if self._deadline is None or not self._deadline.is_over or not is_of_limit(error):
+            return error
+        return NodeExecutionError(self._id, self._deadline.exceeded())
+
+    def _check_time(self) -> None:
+        """Raises NodeExecutionError where nothing may begin any more."""
+        until = self._body.until
+        if until is not None and until.is_over:
+            raise NodeExecutionError(self._id, until.cut_off())
+
+    def _wait_at_most(self, seconds: float) -> float:
+        """So long, or until nothing may begin any more."""
+        until = self._body.until
+        return seconds if until is None else min(seconds, max(0.0, until.left))
 
     @property
     def _items_in(self) -> str | None:
@@ -217,8 +248,8 @@ class Region:
             self._body.calls,
         )  # fmt: skip
         try:
-            return await Done(self._actors.run_body(self._id, asked))
-        except Exception as error:  # the worker died, or Ray lost it: with all that it was given
+            return await Done(self._actors.run_body(self._id, asked, self._body.until))
+        except Exception as error:  # its worker died or was ended, with all that it was given
             count = 1 if items is None else len(items)
             places = (place_of(self._spec, first + at) for at in range(count))
             return [Iteration(error=_lost(place, self._id, error)) for place in places]
@@ -365,7 +396,7 @@ class FlowRegion(Region):
     async def _run_body(self) -> tuple[dict[str, Any], list[str]]:
         spec = self._spec["call"]
         call = Call.of(self._id, spec["own"], shares=spec["shares"])
-        self._body = self._body.within((*self._body.calls, call))
+        self._body = self._body.within((*self._body.calls, call), self._body.until)
         try:
             (iteration,) = await self._iterations(0)
         finally:
@@ -375,6 +406,11 @@ class FlowRegion(Region):
             raise iteration.error
         self._previews = iteration.previews
         return iteration.brought, [iteration.ended_by]
+
+
+def is_of_limit(error: BaseException) -> bool:
+    """Whether it ends everything in a region, whatever that does about errors."""
+    return isinstance(original_of(error), TimeIsOverError)
 
 
 def _lost(place: str, node_id: str, error: BaseException) -> NodeExecutionError:

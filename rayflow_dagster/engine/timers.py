@@ -9,6 +9,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
 
+ROOM = 1000
+"""Futures that may wait before those are looked for that were cancelled."""
+
 
 class _Timers:
     """The futures that wait, and the thread that completes them while there are any."""
@@ -18,17 +21,26 @@ class _Timers:
         self._waiting: list[tuple[float, int, Future[None]]] = []
         self._numbers = itertools.count()
         self._is_at_work = False
+        self._room = ROOM
 
     def after(self, seconds: float) -> "Future[None]":
         future: Future[None] = Future()
         with self._changed:
             due = time.monotonic() + seconds
+            if len(self._waiting) >= self._room:
+                self._forget_cancelled()
             heapq.heappush(self._waiting, (due, next(self._numbers), future))
             if not self._is_at_work:
                 self._is_at_work = True
                 threading.Thread(target=self._work, name="rayflow-timers", daemon=True).start()
             self._changed.notify()
         return future
+
+    def _forget_cancelled(self) -> None:
+        """Those are still here whose time is far off: most limits are never reached."""
+        self._waiting = [each for each in self._waiting if not each[2].cancelled()]
+        heapq.heapify(self._waiting)
+        self._room = max(ROOM, 2 * len(self._waiting))
 
     def _work(self) -> None:
         while (future := self._next()) is not None:

@@ -552,6 +552,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         NODES,
     ),
     "node_options": (badly_optioned, NODES),
+    "one_wait": (lambda: each_node("control.wait"), NODES),
     "outline": (lambda: flow([{"id": 1, "type": 1} for _ in range(NODES)], []), 50),
     "partitions": (
         lambda: flow(

@@ -34,6 +34,8 @@ OURS: list[RayflowError] = [
     errors.NodeExecutionError("n1", ValueError("no")),
     errors.OutputError("n1", "no dict"),
     errors.NodeCrashedError("its actor died"),
+    errors.NodeTimeoutError("node 'n1'", 5),
+    errors.TimeIsOverError("the flow", 5),
     errors.VariableError("not declared"),
     errors.SecretError("n1", "input 'token'", "TOKEN", "it is not set"),
     errors.ExpressionError("a / b", "divide by zero"),

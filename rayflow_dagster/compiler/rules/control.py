@@ -9,14 +9,17 @@ from typing import Any
 from rayflow_dagster.compiler.callees import MAX_NODES, SHARED, is_same, size_of
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow_form import MAX_EDGES
-from rayflow_dagster.compiler.ports import constants_of
+from rayflow_dagster.compiler.ports import VARIABLE, constants_of
 from rayflow_dagster.compiler.regions import brought_type
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.port_types import accepts, class_paths, parse_type
 from rayflow_dagster.secrets.references import has_secret, secrets_in
+from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import FLOW_CLASS, SWITCH_CLASS
 from rayflow_dagster.values.preview import preview
+
+WAIT_INPUTS = ("seconds", "until")
 
 
 def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
@@ -27,12 +30,32 @@ def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
         constants = constants_of(node.metadata, node.values)
         if not all(_is_typed(node, name, value) for name, value in constants.items()):
             continue  # the rules of values and of secrets tell
-        for fault in CONTROL_NODES[node.class_path].faults(constants, node.inputs):
+        types = dict(node.inputs)
+        if node.waits:  # its condition is about the variable
+            types["value"] = flow.variables.get(constants[VARIABLE], {}).get("type", "any")
+        for fault in CONTROL_NODES[node.class_path].faults(constants, types):
             yield Finding(
                 fault.rule,
                 f"node {node} constant '{fault.constant}': {fault.text}",
                 node=node.id,
                 port=fault.constant,
+            )
+
+
+def one_wait(flow: ResolvedFlow) -> Iterator[Finding]:
+    """A `control.wait` waits for one thing, and no other."""
+    for node in flow.nodes.values():
+        if not node.waits:
+            continue
+        wired = flow.wired_inputs(node.id)
+        given = [name for name in WAIT_INPUTS if name in wired or node.values.get(name) is not None]
+        given += [VARIABLE] * bool(node.values.get(VARIABLE))
+        if len(given) != 1:
+            yield Finding(
+                "one_wait",
+                f"node {node}: it has {listed(given) if given else 'nothing'} to wait for; set one "
+                "of seconds, until and VARIABLE. What limits it is data.timeout",
+                node=node.id,
             )
 
 
@@ -168,6 +191,8 @@ def sequence_width(flow: ResolvedFlow) -> Iterator[Finding]:
         )
 
 
-CONTROL = (control_constants, impossible_case, control_secret, called_flow, unshared_variables)
+CONTROL = (
+    control_constants, one_wait, impossible_case, control_secret, called_flow, unshared_variables,
+)  # fmt: skip
 SEQUENCES = (sequence_order, sequence_width)
 """They take one level of a flow."""

@@ -103,6 +103,13 @@ class NodeOptions(BaseModel):
         default=None,
         description="Runs the node again when it fails; it may then run more than once.",
     )
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that an attempt may take. Then the process that runs it is ended, "
+        "and the attempt has failed with `NodeTimeoutError`. Of a loop, a group or a call: that "
+        "all of it may take.",
+    )
     ray: Ray | None = Field(default=None, description="What its actor asks of Ray.")
     pool: str | None = Field(
         default=None,
@@ -240,6 +247,12 @@ class Settings(BaseModel):
         description="What ends a run: the first RETURN reached, and nothing starts after it "
         "(first_return, the default); or that all has run that can (all_settled), with the result "
         "of the first RETURN reached.",
+    )
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that a whole run may take. Then what is at work is ended, and the run "
+        "has failed.",
     )
     durable: bool | None = Field(
         default=None,
@@ -474,7 +487,8 @@ def actor_setting(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
         if not (node.is_control or node.is_start or node.is_return):
             continue
-        for key in FOR_AN_ACTOR:
+        has_limit = node.region_kind is not None or node.calls or node.waits
+        for key in (*FOR_AN_ACTOR, *(() if has_limit else ("timeout",))):
             if node.data.get(key) is None:
                 continue
             others = "the nodes of its body" if node.region_kind else "the nodes that do the work"

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rayflow_dagster.compiler.resolved import ResolvedFlow
-from rayflow_dagster.compiler.starts.cron import zone_problem
 from rayflow_dagster.compiler.starts.partitions import Partitions, moment, part_problem
 from rayflow_dagster.port_types import fits, parse_type
 from rayflow_dagster.suggest import did_you_mean, listed
+from rayflow_dagster.zones import zone_problem
 
 
 def partition_problems(partitions: Partitions, flow: ResolvedFlow) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from rayflow_dagster.compiler.findings import Finding, form_problem, place_of
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
-from rayflow_dagster.compiler.starts.cron import cron_problem, zone_problem
+from rayflow_dagster.compiler.starts.cron import cron_problem
 from rayflow_dagster.compiler.starts.partitions import Partitions
 from rayflow_dagster.compiler.starts.templates import (
     lone_template,
@@ -31,6 +31,7 @@ from rayflow_dagster.port_types import accepts, fits, parse_type
 from rayflow_dagster.secrets.references import secrets_in
 from rayflow_dagster.suggest import did_you_mean, listed
 from rayflow_dagster.values.preview import preview, preview_typed
+from rayflow_dagster.zones import zone_problem
 
 from .partitions import partition_problems
 

@@ -243,7 +243,7 @@ def variables_declared(flow: ResolvedFlow) -> Iterator[Finding]:
             f'objects that each have a "name" of their own, not {raw!r:.80}',
         )
     for node in flow.nodes.values():
-        if is_variable_node(node):
+        if is_variable_node(node) or (node.waits and named_variable(node) != ""):
             yield from _check_use(flow, node)
 
 
@@ -281,7 +281,8 @@ def _check_use(flow: ResolvedFlow, node: Node) -> Iterator[Finding]:
     name = named_variable(node)
     if isinstance(name, str) and name in flow.variables:
         spec = flow.variables[name]
-        if spec.get("readonly") and "get_variable" not in node.class_path:
+        writes = not node.waits and "get_variable" not in node.class_path
+        if spec.get("readonly") and writes:
             yield Finding(
                 "variable_readonly",
                 f"node {node}: it writes variable '{name}', which is declared read-only; write "

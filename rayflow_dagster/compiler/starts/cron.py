@@ -1,15 +1,11 @@
-"""A cron string, or the name of a time zone, in; what is wrong with it out.
+"""A cron string in; what is wrong with it out.
 
 A cron string is right that Dagster takes and that ticks. Dagster reads cron strings with a copy of
 croniter 6.0 of its own, which a flow is validated without; the package of that very version reads
 them here, and the tests compare the two.
 """
 
-import zoneinfo
 from datetime import UTC, datetime
-from functools import lru_cache
-
-from rayflow_dagster.suggest import did_you_mean
 
 _LONGEST = 500
 _SOME_DAY = datetime(2000, 1, 1, tzinfo=UTC)
@@ -34,21 +30,3 @@ def cron_problem(text: str) -> str | None:
     except CroniterError:
         return "never comes: none of these months has such a day; change the day or the month"
     return None
-
-
-def zone_problem(name: str) -> str | None:
-    """What is wrong with the name of a time zone; None for one that is known."""
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        hint = did_you_mean(name, _known_zones())
-        return (
-            f"there is no time zone '{name:.80}'; use a name of the IANA database such as "
-            f"Europe/Madrid, or UTC{hint}"
-        )
-    return None
-
-
-@lru_cache(maxsize=1)  # looked up on disk
-def _known_zones() -> list[str]:
-    return sorted(zoneinfo.available_timezones())

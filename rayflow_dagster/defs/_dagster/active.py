@@ -40,6 +40,10 @@ class FlowActiveExecution(ActiveExecution):
         """A step in flight starts now."""
         self._begun.add(step_key)
 
+    def take_back(self, step_key: str) -> None:
+        """A step in flight has not begun after all."""
+        self._begun.discard(step_key)
+
     def skip(self, step_key: str) -> None:
         """Settle a step that has not started as skipped; the caller logs the event."""
         del self._pending[step_key]
