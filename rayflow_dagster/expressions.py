@@ -190,7 +190,7 @@ def _is_call(text: str, at: Problem, name: str) -> bool:
     """Whether an undeclared name is that of a function: its place is the bracket behind it. That
     of ``a.b`` in ``has(a.b)`` is the bracket before it.
     """
-    called = re.search(r"(\w+)\s*$", _until(text, at))
+    called = re.search(r"(?<!\w)(\w+)\s*$", _until(text, at))
     is_has = "." in name and called is not None and called[1] == "has"
     is_name = called is not None and called[1] == name.rpartition(".")[2]
     return _stands_at_bracket(text, at) and is_name and not is_has

@@ -5,7 +5,7 @@ from typing import Any
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.values.preview import preview
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _OTHERS = frozenset({"nan", "inf", "+inf", "-inf"})
 
 
