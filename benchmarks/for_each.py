@@ -71,7 +71,7 @@ def main() -> None:
         before = resident()
         looped(loop(3), many)()
         growth = (resident() - before) / 1e6
-    few, lots = deciding(10), deciding(many)
+    few, lots = deciding(10, of=many), deciding(many, of=many)
     seconds = medians(found)
 
     def each(name: str, count: int) -> float:
@@ -151,8 +151,10 @@ def dynamic(count: int) -> JobDefinition:
     return mapped.to_job(executor_def=in_process_executor, resource_defs=resources)
 
 
-def deciding(count: int) -> float:
-    """Seconds per node of a loop in this process whose nodes do nothing at all."""
+def deciding(count: int, *, of: int) -> float:
+    """Seconds per node of a loop over ``count`` items in this process whose nodes do nothing at
+    all; each time that is taken is of ``of`` items.
+    """
     from rayflow_dagster import FlowOrchestrator
     from rayflow_dagster.engine.fused import Here
     from rayflow_dagster.engine.iteration import SomeIterations
@@ -168,7 +170,7 @@ def deciding(count: int) -> float:
     here = Here(region["body"], nothing)
     asked = SomeIterations(0, list(range(count)), {}, {}, seconds=1e9)
     least = float("inf")
-    repeat = max(1, 10_000 // count)  # each time that is taken is of as many nodes
+    repeat = of // count
     for _ in range(5):
         started = time.process_time()
         for _ in range(repeat):
