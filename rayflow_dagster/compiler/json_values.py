@@ -37,7 +37,7 @@ def json_problems(value: Any) -> list[str]:
             if len(problems) >= MAX_PROBLEMS:
                 return problems
             continue
-        if isinstance(item, (Mapping, list)):
+        if isinstance(item, (dict, list, Mapping)):
             seen += len(item)
             if seen > MAX_VALUES:
                 return [f"it holds more than {MAX_VALUES:,} values; keep data out of the flow"]
@@ -49,12 +49,14 @@ def _doubtful(
     item: Mapping[str, Any] | list[Any], depth: int, trail: _Trail
 ) -> Iterator[tuple[Any, int, _Trail]]:
     """The values in ``item`` that need a look of their own: most are plain texts and numbers."""
-    for key, child in item.items() if isinstance(item, Mapping) else enumerate(item):
+    for key, child in enumerate(item) if isinstance(item, list) else item.items():
         kind = type(child)
         if kind is str:
             is_plain = child.isascii()
+        elif kind is float or kind is int:
+            is_plain = -_USUAL < child < _USUAL
         else:
-            is_plain = (kind is float or kind is int) and -_USUAL < child < _USUAL
+            is_plain = child is None or kind is bool
         if not is_plain or depth > MAX_DEPTH:
             yield child, depth, (trail, key)
 
@@ -68,10 +70,10 @@ def _value_problem(item: Any) -> str | None:
             return None if is_unicode(item) else _HALF
         case int() | float():
             return number_problem(item)
-        case Mapping():
-            return _key_problem(item)
         case list():
             return None
+        case dict() | Mapping():  # whether something is a Mapping takes long to tell
+            return _key_problem(item)
     return f"is a Python {type(item).__name__}, which JSON does not have"
 
 

@@ -375,12 +375,29 @@ def in_body(make: Callable[[int], list[Flow]], **data: Any) -> Flow:
     return body_of_one([edge for at in range(NODES - 10) for edge in make(at)], **data)
 
 
+def wrong_wires_in_body() -> Flow:
+    """Wires into and out of the body that should be none, and options that nodes in it have not."""
+
+    def edges(at: int) -> list[Flow]:
+        return [data_edge("s", "loop", "q", "next.x"), data_edge("loop", "r", "index", f"x{at}")]
+
+    return in_body(edges, asset={"key": "a"}, pool="p")
+
+
 def loops(kind: str = EACH, *, body: str = CONSTANT, **data: Any) -> Flow:
     """As many loops as there can be with a body of one node each."""
     half = NODES // 2
     nodes = [node(f"n{at}", kind, **data) for at in range(half)]
     nodes += [node(f"b{at}", body) for at in range(half)]
     return flow(nodes, [exec_edge(f"n{at}", f"b{at}", "body") for at in range(half)])
+
+
+def wrongly_set_groups() -> Flow:
+    return loops("control.group", parallel=2, ray={"num_cpus": 1})
+
+
+def wrongly_carrying() -> Flow:
+    return loops(carry={"item": "int", "x": "int"}, parallel=2)
 
 
 def between_loops() -> Flow:
@@ -482,7 +499,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "expression_place": (lambda: computing({"value": [{"$expr": "0"}]}), NODES),
     "expression_secret": (lambda: computing({"value": {"$expr": "key + '0'"}}), NODES),
     "called_flow": (calling, NODES),
-    "actor_setting": (lambda: loops("control.group", ray={"num_cpus": 1}), NODES // 2),
+    "actor_setting": (wrongly_set_groups, NODES // 2),
     "unshared_variables": (
         lambda: each_node("flow", flow="called", variables="shared"), NODES,
     ),
@@ -492,22 +509,18 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "control_secret": (lambda: deciding(MATCH={"$env": "NAME"}), NODES),
     "all_nodes_reachable": (lambda: {**each_node(), "edges": []}, NODES),
     "asset": (badly_optioned, NODES),
-    "asset_in_body": (lambda: in_body(lambda _: [], asset={"key": "a"}, pool="p"), NODES - 10),
-    "pool_in_body": (lambda: in_body(lambda _: [], asset={"key": "a"}, pool="p"), NODES - 10),
+    "asset_in_body": (wrong_wires_in_body, NODES - 10),
+    "pool_in_body": (wrong_wires_in_body, NODES - 10),
     "between_bodies": (between_loops, NODES // 5),
-    "carried_name": (lambda: loops(carry={"item": "int"}), NODES // 2),
+    "carried_name": (wrongly_carrying, NODES // 2),
     "circle_through_region": (circles_through_loops, NODES // 3),
     "entered_from_two_sides": (
         lambda: in_body(lambda at: [exec_edge("s", f"n{at}"), exec_edge("loop", f"n{at}", "body")]),
         NODES - 10,
     ),
-    "foreign_setting": (lambda: loops("control.group", parallel=2), NODES // 2),
-    "inner_input": (
-        lambda: in_body(lambda _: [data_edge("s", "loop", "q", "next.x")]), NODES - 10,
-    ),
-    "inner_output": (
-        lambda: in_body(lambda at: [data_edge("loop", "r", "index", f"x{at}")]), NODES - 10,
-    ),
+    "foreign_setting": (wrongly_set_groups, NODES // 2),
+    "inner_input": (wrong_wires_in_body, NODES - 10),
+    "inner_output": (wrong_wires_in_body, NODES - 10),
     "outer_output": (
         lambda: in_body(lambda at: [data_edge("loop", f"n{at}", "count")]), NODES - 10,
     ),
@@ -516,7 +529,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
     "max_iterations": (lambda: loops("control.while"), NODES // 2),
     "nested_too_deep": (lambda: nested(NODES - 10), 1),
     "outside_of_loop": (lambda: each_node("control.break"), NODES),
-    "parallel_carry": (lambda: loops(carry={"x": "int"}, parallel=2), NODES // 2),
+    "parallel_carry": (wrongly_carrying, NODES // 2),
     "parent_and_body": (drawn_elsewhere, NODES // 2 - 1),
     "region_without_body": (lambda: each_node(EACH), NODES),
     "return_in_body": (lambda: loops(body="return", **ONCE), NODES // 2),

@@ -143,22 +143,25 @@ class Conditions:
 
         Without recursion: a condition may be of thousands of choices.
         """
-        open_ones = [(test, then, other)]
-        while True:
+        wanted = (test, then, other)
+        answer = self._answer(wanted)
+        if answer is not None:
+            return answer
+        open_ones = [wanted]
+        while open_ones:
             parts = open_ones[-1]
-            answer = self._answer(parts)
-            if answer is None:
+            if self._answer(parts) is None:
                 self._step(parts, open_ones)
-                continue
-            open_ones.pop()
-            if not open_ones:
-                return answer
+            else:
+                open_ones.pop()
+        return self._known[wanted]
 
     def _step(self, parts: _Parts, open_ones: list[_Parts]) -> None:
         """Answer ``parts``, or open the halves of it that are to be answered before."""
         self._count_step()
         test, then, other = parts
-        top = max(self.latest(test), self.latest(then), self.latest(other))
+        nodes = self._nodes
+        top = max(nodes[test][0], nodes[then][0], nodes[other][0])
         low_test, high_test = self._halves(test, top)
         low_then, high_then = self._halves(then, top)
         low_other, high_other = self._halves(other, top)
@@ -170,6 +173,7 @@ class Conditions:
             open_ones.append(high)
         if below is not None and above is not None:
             self._known[parts] = self._node(top, below, above)
+            open_ones.pop()
 
     def _count_step(self) -> None:
         self._allowed -= 1
