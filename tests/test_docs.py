@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from docs_blocks import (
     with_commands,
 )
 from docs_pictures import pictures
+from forked_pythons import ForkedPythons
 from jsonschema import Draft202012Validator
 from running import execute
 
@@ -77,7 +76,7 @@ print(json.dumps(told))
 
 @pytest.fixture(scope="module")
 def python_of_pages(
-    tmp_path_factory: pytest.TempPathFactory, ray_session: None
+    tmp_path_factory: pytest.TempPathFactory, ray_session: None, pythons: ForkedPythons
 ) -> dict[Path, str | None]:
     """What each page's Python raises. One process runs them all, since most of what a process costs
     is what it imports.
@@ -86,10 +85,7 @@ def python_of_pages(
     scripts = {page: folder / f"{page.stem}.py" for page in WITH_PYTHON}
     for page, script in scripts.items():  # files, since the source of node classes is read
         script.write_text("\n".join(block.text for block in blocks(page, "python")))
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_EACH, *map(str, scripts.values())],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = pythons.run(["-c", RUN_EACH, *map(str, scripts.values())], ROOT)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     return {page: told.get(str(script)) for page, script in scripts.items()}

@@ -1,12 +1,11 @@
 """What is kept of variables between runs, without Dagster: read, written back, in conflict."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.errors import StorageError, VariableError
 from rayflow_dagster.secrets.references import Secret
@@ -293,8 +292,7 @@ for number in range(count):
 """
 
 
-def test_processes_that_write_at_the_same_time_lose_nothing(kept, url):
-    command = [sys.executable, "-c", ADD, url, kept.flow, "20"]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
-    assert [process.communicate()[1] for process in processes] == [b""] * 4
+def test_processes_that_write_at_the_same_time_lose_nothing(kept, url, pythons: ForkedPythons):
+    processes = [pythons.start(["-c", ADD, url, kept.flow, "20"]) for _ in range(4)]
+    assert [process.communicate()[1] for process in processes] == [""] * 4
     assert kept.read()["count"] == Kept(80, True, 80, kept.read()["count"].changed, "run")

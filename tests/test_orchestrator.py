@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 import traceback
 from collections import Counter
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 from drawing import draw, node
+from forked_pythons import ForkedPythons
 from running import ODD, PROJECT, execute, outcomes, result_of
 from shapes import SHAPES, TESTS, load_fixture
 
@@ -95,7 +94,7 @@ def test_an_input_without_a_default_is_required(local):
     assert "is missing" in execute(local, load_fixture("linear"))["error"]
 
 
-def test_a_dead_cluster_address_is_an_outcome():
+def test_a_dead_cluster_address_is_an_outcome(pythons: ForkedPythons):
     source = """
 import asyncio
 from running import PROJECT
@@ -108,9 +107,7 @@ orchestrator = FlowOrchestrator(PROJECT, RaySettings(address="127.0.0.1:1"))
 print(asyncio.run(orchestrator.execute_flow(load_fixture("linear"), {"a": 1})))
 """
     # In a process of its own, as this one may be connected already and would stay so.
-    found = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, cwd=TESTS, check=True
-    )
+    found = pythons.run(["-c", source], TESTS)
     assert "nothing answers at Ray address" in found.stdout
     assert "'success': False" in found.stdout
 

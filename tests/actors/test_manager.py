@@ -13,6 +13,7 @@ import numpy
 import pytest
 import ray
 from drawing import draw, node
+from forked_pythons import ForkedPythons
 from running import ODD, PROJECT
 
 from rayflow_dagster.actors import pool
@@ -218,7 +219,7 @@ def test_a_worker_that_still_starts_is_ended_when_it_is_up(ray_session, tmp_path
     wait_until(lambda: not is_alive(int(path.read_text())))
 
 
-def test_to_end_an_actor_without_a_connection_starts_no_ray():
+def test_to_end_an_actor_without_a_connection_starts_no_ray(pythons: ForkedPythons):
     source = """
 import ray
 from rayflow_dagster.actors.pool import end
@@ -226,9 +227,7 @@ end(object())
 print(ray.is_initialized())
 """
     # In a process of its own, as this one may be connected.
-    found = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, check=True
-    )
+    found = pythons.run(["-c", source])
     assert found.stdout == "False\n"
 
 

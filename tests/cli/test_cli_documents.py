@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from cli_flows import flow_with_inputs, write_flow
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.cli.commands import main
 
@@ -99,14 +98,11 @@ def test_a_fault_of_ours_too(
 
 
 @pytest.mark.parametrize("command", sorted(WITH_JSON))
-def test_stopped_while_something_is_read(project: Path, command):
+def test_stopped_while_something_is_read(project: Path, pythons: ForkedPythons, command):
     pipe = project / ".env"
     os.mkfifo(pipe)
     arguments = [] if command == "nodes" else ["linear"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rayflow_dagster", command, *arguments, "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = pythons.start(["-m", "rayflow_dagster", command, *arguments, "--json"])
     with pipe.open("w"):  # goes on once it is being read
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -99,13 +97,10 @@ def test_a_dead_cluster_is_one_message_and_no_run_is_recorded(
 
 
 @pytest.mark.ray
-def test_a_run_is_shown_as_it_goes_and_recorded(ray_session: None, project: Path):
-    done = subprocess.run(
-        [sys.executable, *RUN, "branch_join", "-i", "flag=yes", "-i", "value=7"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_run_is_shown_as_it_goes_and_recorded(
+    ray_session: None, project: Path, pythons: ForkedPythons
+):
+    done = pythons.run([*RUN, "branch_join", "-i", "flag=yes", "-i", "value=7"])
     lines = done.stdout.splitlines()
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.cli.group import Refused
 from rayflow_dagster.cli.home import use_home
@@ -20,9 +21,8 @@ def files_in(folder: Path) -> set[str]:
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
 
 
-def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def pytest_in(folder: Path, pythons: ForkedPythons) -> subprocess.CompletedProcess[str]:
+    return pythons.run(["-m", "pytest", "-q", "-p", "no:cacheprovider"], folder)
 
 
 def test_a_new_project_has_definitions_settings_one_node_and_one_flow(typed, empty_folder: Path):
@@ -56,16 +56,16 @@ def test_a_new_project_has_the_dagster_settings_of_this_repository(typed, empty_
     assert (home / "dagster.yaml").read_text() == (REPOSITORY / "dagster.yaml").read_text()
 
 
-def test_the_definitions_of_a_new_project_load_from_any_folder(typed, empty_folder: Path):
+def test_the_definitions_of_a_new_project_load_from_any_folder(
+    typed, empty_folder: Path, pythons: ForkedPythons
+):
     typed("init", "mine")
     code = (
         "import runpy\n"
         f"defs = runpy.run_path({str(empty_folder / 'mine' / 'definitions.py')!r})['defs']\n"
         "print([job.name for job in defs.jobs], 'rayflow/broken' in defs.jobs[0].tags)"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True
-    )
+    printed = pythons.run(["-c", code], Path("/"))
 
     assert printed.stdout == "['hello'] False\n"
 
@@ -86,7 +86,9 @@ def test_plain_pytest_finds_the_nodes_of_a_new_project(typed, empty_folder: Path
     assert "2 passed" in done.stdout, done.stdout
 
 
-def test_a_pyproject_and_a_gitignore_that_are_there_are_kept(typed, empty_folder: Path):
+def test_a_pyproject_and_a_gitignore_that_are_there_are_kept(
+    typed, empty_folder: Path, pythons: ForkedPythons
+):
     for name in KEPT:
         (empty_folder / name).write_text("# mine\n")
     result = typed("init", ".")
@@ -94,7 +96,7 @@ def test_a_pyproject_and_a_gitignore_that_are_there_are_kept(typed, empty_folder
     assert result.exit_code == 0
     assert {(empty_folder / name).read_text() for name in KEPT} == {"# mine\n"}
     assert files_in(empty_folder) == {*PROJECT, "pytest.ini"}
-    assert "2 passed" in pytest_in(empty_folder).stdout
+    assert "2 passed" in pytest_in(empty_folder, pythons).stdout
 
 
 def test_init_overwrites_nothing_and_leaves_nothing_half_done(typed, empty_folder: Path):
@@ -125,10 +127,10 @@ def test_what_was_written_is_removed_when_the_rest_cannot_be(empty_folder: Path)
     assert not (empty_folder / "a").exists()
 
 
-def test_a_new_node_and_its_test_pass_at_once(typed, empty_folder: Path):
+def test_a_new_node_and_its_test_pass_at_once(typed, empty_folder: Path, pythons: ForkedPythons):
     typed("init", ".")
     result = typed("new-node", "nodes/text/shout.py")
-    tested = pytest_in(empty_folder)
+    tested = pytest_in(empty_folder, pythons)
 
     assert result.exit_code == 0
     assert "nodes.text.shout.ShoutNode" in result.output
@@ -150,12 +152,14 @@ def test_how_to_install_pytest_is_said_where_it_is_missing(typed, empty_folder: 
     assert test == "  python -m pytest tests/nodes/test_shout.py"
 
 
-def test_two_nodes_of_one_file_name_are_tested_side_by_side(typed, empty_folder: Path):
+def test_two_nodes_of_one_file_name_are_tested_side_by_side(
+    typed, empty_folder: Path, pythons: ForkedPythons
+):
     typed("init", ".")
     typed("new-node", "nodes/text/shout.py")
     typed("new-node", "nodes/sound/shout.py")
 
-    assert "8 passed" in pytest_in(empty_folder).stdout
+    assert "8 passed" in pytest_in(empty_folder, pythons).stdout
 
 
 def test_a_new_node_can_be_used_in_a_flow(typed, empty_folder: Path):

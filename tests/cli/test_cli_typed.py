@@ -1,12 +1,11 @@
 """What was misspelled, or left empty."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from forked_pythons import ForkedPythons
 
 from rayflow_dagster.cli.commands import main
 from rayflow_dagster.cli.typed import Typed
@@ -118,9 +117,8 @@ def test_a_file_given_for_an_input_is_told_where_files_go(typed, project: Path):
     assert "--inputs takes a file" in typed("run", "linear", "-i", "inputs.json").stderr
 
 
-def test_dagsters_own_options_are_left_to_it():
-    dagsters = [sys.executable, "-m", "dagster", "dev", "--help"]
-    told = subprocess.run(dagsters, capture_output=True, text=True, check=True).stdout
+def test_dagsters_own_options_are_left_to_it(pythons: ForkedPythons):
+    told = pythons.run(["-m", "dagster", "dev", "--help"]).stdout
     options = {word.strip(",") for word in told.split() if word.startswith("--")}
     assert "--grpc-port" in options
     command = main.commands["dev"]

@@ -322,9 +322,10 @@ def test_what_is_to_be_watched_must_be_there(typed, project: Path) -> None:
     assert "there is no nowhere; --watch takes" in result.output
 
 
-def test_it_is_dagster_dev_with_its_options_and_its_exit_code(project: Path) -> None:
-    command = [sys.executable, "-m", "rayflow_dagster", "dev", "--log-format", "klingon"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_it_is_dagster_dev_with_its_options_and_its_exit_code(
+    project: Path, pythons: ForkedPythons
+) -> None:
+    done = pythons.run(["-m", "rayflow_dagster", "dev", "--log-format", "klingon"])
 
     assert done.returncode == 2
     assert "'klingon' is not one of 'colored', 'json', 'rich'" in done.stderr

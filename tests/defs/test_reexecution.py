@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ from dagster import (
 )
 from dagster_runs import PROJECT, FlowRun, compile_test_flow, read_run
 from drawing import draw, node
+from forked_pythons import ForkedPythons
 from shapes import TESTS
 
 from rayflow_dagster.defs.build import build_job
@@ -263,15 +262,14 @@ with DagsterInstance.get() as instance:
 
 
 def test_what_a_node_wrote_whose_success_was_not_recorded_does_not_count(
-    instance: DagsterInstance, tmp_path: Path
+    instance: DagsterInstance, tmp_path: Path, pythons: ForkedPythons
 ) -> None:
     marker = tmp_path / "mended"
     flow = _flow(marker)
     marker.touch()
     search = os.pathsep.join(["tests", "tests/defs", os.environ["PYTHONPATH"]])
     environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": search}
-    command = [sys.executable, "-c", KILLED, json.dumps(flow)]
-    killed = subprocess.run(command, cwd=TESTS.parent, env=environment, check=False)
+    killed = pythons.run(["-c", KILLED, json.dumps(flow)], TESTS.parent, environment)
     assert killed.returncode == -signal.SIGKILL
     (run,) = instance.get_runs()
     instance.report_run_failed(run)
