@@ -311,6 +311,8 @@ def _plain_words(told: str) -> str:
     told = _CODE.sub("", _CODE.sub("", told)).removeprefix(_SYNTAX)
     if "recursion" in told:
         return "it is nested too deep"
+    if "non-message type" in told:
+        return "it reads a key, as in a.b or has(a.b), of what is no dict"
     if "Iteration budget" in told:
         return "it takes too many steps: it may go through ten thousand items in all"
     overload = _OVERLOAD.search(told)

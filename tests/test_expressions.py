@@ -303,6 +303,8 @@ def test_an_expression_gives_its_value(text, values, wanted):
         ("n * n", {"n": 2**40}, "integer overflow"),
         ("l[5]", {"l": [1]}, "Index error: index=5 size=1"),
         ("x.foo", {"x": {}}, 'Key not found in map : "foo"'),
+        ("x.foo", {"x": None}, "it reads a key, as in a.b or has(a.b), of what is no dict"),
+        ("has(x.foo)", {"x": 3}, "it reads a key, as in a.b or has(a.b), of what is no dict"),
         ("x > 1", {"x": "a"}, "'>' does not take string, int"),
         ("x + 1", {"x": 1.5}, "'+' does not take double, int; write a whole number that meets a "
                               "float with a point, as 1.0, or use double()"),

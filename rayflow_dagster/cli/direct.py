@@ -23,6 +23,7 @@ from .report import (
     Watcher,
     level_name,
     node_reports,
+    own_frames,
 )
 
 if TYPE_CHECKING:
@@ -117,5 +118,5 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
 
 def _fault(error: BaseException, inputs: Mapping[str, str]) -> Fault:
     original = original_of(error)
-    frames = "".join(traceback.format_tb(original.__traceback__ or error.__traceback__))
-    return Fault(told(error), inputs, frames)
+    frames = traceback.format_tb(original.__traceback__ or error.__traceback__)
+    return Fault(told(error), inputs, own_frames(frames))

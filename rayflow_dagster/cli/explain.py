@@ -80,8 +80,8 @@ def _when(node: Explained, nodes: Mapping[str, Explained]) -> Iterator[str]:
         yield "No exec edge leads to it: it runs as soon as what it waits for has settled."
     elif node.join is not None:
         listed_ways = ", or ".join(_fires(end, node, nodes) for end in node.fired_by)
-        count = "one" if node.join == 1 else str(node.join)
-        yield f"It runs once, as soon as {count} of these has come: {listed_ways}."
+        enough = "one of these has" if node.join == 1 else f"{node.join} of these have"
+        yield f"It runs once, as soon as {enough} come: {listed_ways}."
     elif len(node.fired_by) == 1:
         yield f"It runs when {_fires(node.fired_by[0], node, nodes)}."
     else:

@@ -1,13 +1,11 @@
 """Running a flow as a recorded Dagster run, in this process."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import dagster
 from dagster import (
     DagsterEventType,
     DagsterInstance,
@@ -16,7 +14,6 @@ from dagster import (
     JobDefinition,
 )
 
-import rayflow_dagster
 from rayflow_dagster.defs._dagster import (
     ErrorInfo,
     create_run,
@@ -50,13 +47,11 @@ from .report import (
     Watcher,
     level_name,
     node_reports,
+    own_frames,
 )
 
 RESULT = "result"
 MAX_PRINTED = 200_000
-_OURS = str(Path(rayflow_dagster.__file__).parent)
-_INNER = (_OURS, str(Path(dagster.__file__).parent))
-_NODES = f"{_OURS}/nodes/"
 
 
 class RecordedRunner:
@@ -310,15 +305,6 @@ def fault_of(node_id: str, error: ErrorInfo | None, said: str | None) -> Fault:
     text, note = step_failure(node_id, error, said)
     if text == said:
         return Fault(said)
+    own = own_error(error)
     lines = "\n".join(line.strip() for line in note.strip().splitlines())
-    return Fault(text, lines if lines != "none" else "", _own_frames(own_error(error)))
-
-
-def _own_frames(error: ErrorInfo | None) -> str:
-    """The traceback from the author's first frame on."""
-    frames = list(error.stack) if error else []
-    return "".join(itertools.dropwhile(_is_inner, frames))
-
-
-def _is_inner(frame: str) -> bool:
-    return any(f'File "{folder}' in frame for folder in _INNER) and _NODES not in frame
+    return Fault(text, lines if lines != "none" else "", own_frames(own.stack if own else ()))

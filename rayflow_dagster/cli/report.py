@@ -1,13 +1,21 @@
 """What became of a run and of its nodes, whichever way it ran."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import rayflow_dagster
 from rayflow_dagster.compiler.flat import flat
 from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import ExecutionGraph, is_open
+
+_OURS = str(Path(rayflow_dagster.__file__).parent)
+_INNER = (_OURS, f"{sysconfig.get_path('purelib')}/dagster/")
+_NODES = f"{_OURS}/nodes/"
 
 Status = Literal["completed", "skipped", "failed", "stopped", "pending"]
 """``stopped``: it ran when the run was stopped."""
@@ -119,6 +127,15 @@ class RunReport:
             "run_id": self.run_id,
             "nodes": [node.as_dict() for node in self.nodes],
         }
+
+
+def own_frames(frames: Iterable[str]) -> str:
+    """A traceback from the author's first frame on; "" where there is none."""
+    return "".join(dropwhile(_is_inner, frames))
+
+
+def _is_inner(frame: str) -> bool:
+    return any(f'File "{folder}' in frame for folder in _INNER) and _NODES not in frame
 
 
 class Watcher(Protocol):

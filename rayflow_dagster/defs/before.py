@@ -12,6 +12,7 @@ from rayflow_dagster.engine.planner import skipped_result
 from rayflow_dagster.types import NodeResult
 
 from .compiled import CompiledFlow
+from .session import HANDLED_TAG
 from .session_variables import parent_run, planned_nodes
 
 _TOLD = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED, DagsterEventType.STEP_OUTPUT}
@@ -37,6 +38,14 @@ def results_before(
     for node_id in open_nodes:
         ports = flow.ports[node_id]
         yield success_result(node_id, dict.fromkeys(ports.outputs), [*ports.exec_outputs])
+
+
+def handled_before(flow: CompiledFlow, instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    """The steps whose failures a run before has handled, and that this one does not run again."""
+    before = parent_run(instance, run)
+    told = before.tags.get(HANDLED_TAG, "") if before is not None else ""
+    planned = {flow.steps[node_id] for node_id in planned_nodes(flow, run)}
+    return [step for step in told.split(", ") if step and step not in planned]
 
 
 def _results(

@@ -20,6 +20,7 @@ from rayflow_dagster.errors import (
     ProjectError,
     RayflowError,
     ValidationError,
+    describe,
 )
 from rayflow_dagster.project import Project
 
@@ -226,6 +227,10 @@ def _add(
         found.assets.add(flow)
     except RayflowError as error:
         found.stop(file, name, findings_of(error))
+        return
+    except Exception as error:  # a fault of ours, or what Dagster refuses: it is this flow's alone
+        _log.exception("the job of %s cannot be made", file)
+        found.stop(file, name, [f"no job can be made of it: {describe(error)}"])
         return
     found.triggers.add(flow, built)
     found.flows.append(flow)

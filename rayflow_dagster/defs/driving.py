@@ -49,9 +49,9 @@ from ._dagster import (
     step_events,
 )
 from .apart import Apart
-from .before import results_before
+from .before import handled_before, results_before
 from .hooks import run_hooks
-from .session import RunSession
+from .session import HANDLED_TAG, RunSession
 from .step import StepInFlight
 
 POLL_SECONDS = 0.2
@@ -96,6 +96,10 @@ class Drive:
         yield from self._connect()
         for result in results_before(session.flow, session.instance, session.run):
             session.machine.recall(result)
+        with optional("naming the steps whose failures a run before has handled"):
+            names = ", ".join(handled_before(session.flow, session.instance, session.run))
+            if names:
+                session.instance.add_run_tags(session.run.run_id, {HANDLED_TAG: names})
         deadline = session.orchestrator.deadline
         if deadline is not None:
             deadline.watch(lambda: self._resumable.put(deadline))

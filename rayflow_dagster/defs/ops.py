@@ -25,7 +25,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.spelling import short_name
 from rayflow_dagster.computed import Computed
-from rayflow_dagster.port_types import PortType, parse_type
+from rayflow_dagster.port_types import ANY, PortType, parse_type
 from rayflow_dagster.secrets.references import KEY
 from rayflow_dagster.types import EXEC_OUT, ExecutionGraph, GraphNode, is_open
 
@@ -230,6 +230,12 @@ def _or_secret(scalar: Any) -> ScalarUnion:
     return ScalarUnion(scalar_type=scalar, non_scalar_schema={KEY: str})
 
 
+def _member_type(kind: PortType) -> Any:
+    """The Dagster config type of what stands in a list or a map: there, its ``Any`` is not None."""
+    found = _config_type(kind)
+    return Noneable(found) if found is DagsterAny else found
+
+
 def _config_type(kind: PortType) -> Any:
     """The Dagster config type of a port type; what config cannot say is checked by START."""
     match kind:
@@ -238,11 +244,11 @@ def _config_type(kind: PortType) -> Any:
         case PortType("float" | "str" | "bool" as word):
             return _or_secret({"float": GIVEN_NUMBER, "str": str, "bool": bool}[word])
         case PortType("list", ()):
-            return [DagsterAny]
+            return [_member_type(ANY)]
         case PortType("list", (item,)):
-            return [_config_type(item)]
+            return [_member_type(item)]
         case PortType("dict", (PortType("str"), item)):
-            return Map(str, _config_type(item))  # type: ignore[no-untyped-call]
+            return Map(str, _member_type(item))  # type: ignore[no-untyped-call]
         case PortType("dict"):
             return Permissive()  # type: ignore[no-untyped-call]
         case PortType("union", members):

@@ -209,6 +209,14 @@ def test_an_unknown_input_is_refused_with_the_likely_one(check):
     said(finding, "node 'x' input 'vlaue'", "did you mean 'value'?")
 
 
+def test_a_wire_to_what_an_expression_reads_is_told_to_be_needless(check):
+    add = node("add", values={"x": 1, "y": {"$expr": "a * 2"}})
+    flow = draw({"s": START_A, "add": add, "r": "return"}, "s > add, add > r, s.a - add.a")
+    (finding,) = check(flow)
+    said(finding, "no data input of this name (data inputs: x, y); the expression of 'y' reads 'a' "
+                  "without a wire: delete the edge")  # fmt: skip
+
+
 def test_an_unknown_exec_output_is_refused_with_the_known_ones(check):
     flow = draw(
         {"s": START_FLAG, "b": "logic.branch", "r": "return"},

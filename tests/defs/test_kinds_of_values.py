@@ -4,15 +4,20 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance
+from dagster._config import process_config
 from dagster_runs import TESTS, run_in_dagster, run_job
 from drawing import draw, node
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 from odd_nodes.kinds import KINDS, GiveKindsNode, GiveViewNode, spelled
 from running import execute
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.defs.ops import start_config
 from rayflow_dagster.errors import OutputError, VariableError
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
+from rayflow_dagster.port_types import accepts, parse_type
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process, run_node_locally
 from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
@@ -92,6 +97,31 @@ def test_a_view_of_memory_is_refused_by_variables_and_as_an_input() -> None:
     flow = draw({"start": node("start", inputs={"a": "any"}), "return": "return"}, "start > return")
     outcome = execute(FlowOrchestrator(PROJECT, connect=in_process), flow, a=memoryview(b"abc"))
     assert "input 'a' (any) has a value that has a memoryview" in outcome["error"]
+
+
+CONFIGURED = (
+    "any", "list", "dict", "list[any]", "list[list]", "list[dict]", "list[int | None]",
+    "dict[str, any]", "dict[str, list]", "dict[str, list[list]]", "list | None",
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(CONFIGURED), JSON)
+@example("list", [None, 1])
+@example("list[list]", [[None]])
+@example("dict[str, any]", {"a": None})
+@example("dict[str, list]", {"a": [None]})
+def test_what_an_input_accepts_can_be_given_in_run_config(kind: str, value: Any) -> None:
+    assume(accepts(parse_type(kind), value))
+    field = start_config({"x": kind}, {}, {})["x"]
+    found = process_config(field.config_type, value)
+    assert found.success
+    assert found.value == value
+    start_config({"x": kind}, {"x": value}, {})  # nor does it as a default
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,29 @@ def test_a_rerun_from_failure_reads_stored_outputs_and_restores_variables(
     assert rerun.result == {"value": {"rows": [1, 2]}, "counter": 11}
 
 
+def test_a_rerun_names_the_failures_that_the_run_before_it_has_handled(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    marker = tmp_path / "mended"
+    flow = draw(
+        {
+            "start": node("start", inputs={"value": "any"}),
+            "boom": "boom",
+            "mended": node("flow_nodes.mended.MendedNode", values={"FILE": str(marker)}),
+            "return": "return",
+        },
+        "start > boom, boom.error > mended, start.value - mended.value, mended > return",
+        variables={"counter": {"type": "int", "default": 0}},
+    )
+    failed = _execute(flow, instance, value=1)
+    assert not failed.success
+    marker.touch()
+    rerun = _from_failure(flow, instance, failed)
+    assert rerun.success
+    tags = [instance.get_run_by_id(each.run_id).tags for each in (failed, rerun)]
+    assert [each["rayflow/handled"] for each in tags] == ["boom", "boom"]
+
+
 def test_what_a_run_skipped_fires_nothing_in_its_reruns(
     instance: DagsterInstance, tmp_path: Path
 ) -> None:

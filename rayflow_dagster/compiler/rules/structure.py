@@ -13,6 +13,7 @@ from rayflow_dagster.compiler.dialect import decorations
 from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.regions import Scopes
 from rayflow_dagster.compiler.resolved import Edge, Node, ResolvedFlow
+from rayflow_dagster.expressions import names_in
 from rayflow_dagster.suggest import Hints, listed
 from rayflow_dagster.types import ERROR_PORT, EXEC_IN
 
@@ -143,10 +144,17 @@ def _check_port(
             edge=edge.id,
         )
         return
+    made = {name for each in node.computed.values() for name in each.extra}
+    drawn = [[name for name in group if name not in made] for group in mine]
+    readers = [name for name, each in node.computed.items() if port in names_in(each.text)]
+    if direction == "input" and readers:
+        hint = f"; the expression of '{readers[0]}' reads '{port}' without a wire: delete the edge"
+    else:
+        hint = hints.did_you_mean(port, chain(*drawn))
     yield Finding(
         "unknown_port",
         f"{where}: the node has no {kind} {direction} of this name "
-        f"({kind} {direction}s: {listed(*mine)})" + hints.did_you_mean(port, chain(*mine)),
+        f"({kind} {direction}s: {listed(*drawn)})" + hint,
         node=node.id,
         port=port,
         edge=edge.id,
