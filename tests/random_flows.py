@@ -53,7 +53,8 @@ FAILING = {"fragile", "boom", "raises", "logic.assert"}
 CASES = ["a", "in progress", 0, 1, 2]
 EXPRESSIONS = ["n > 3", "n < 12 && n != 5", "n == 7 || n > 15", "n >= 0"]
 RETRIED = ["crash", "timeout", "Exception", "OSError", "errors.ClusterError", "builtins.ValueError"]
-HANDLED = sorted(name for name in ERRORS if "RunEndedError" not in name)
+ENDING = ("RunEndedError", "TimeIsOverError")
+HANDLED = sorted(name for name in ERRORS if not name.endswith(ENDING))
 """The errors that a wired ``error`` output takes."""
 
 

@@ -71,10 +71,10 @@ ONCE = {
     "FlowAssertionError", "FlowRaisedError", "LimitReachedError", "NodeLoadError",
     "ValidationError",
     "FlowFormatError", "GraphBuildError", "InvalidInputsError", "FlowChangedError",
-    "ProjectError", "NameCollisionError", "RunEndedError",
+    "ProjectError", "NameCollisionError", "RunEndedError", "TimeIsOverError",
 }  # fmt: skip
 """The errors that no attempt mends."""
-UNHANDLED = {"RunEndedError"}
+UNHANDLED = {"RunEndedError", "TimeIsOverError"}
 """The errors that a wired ``error`` output does not take."""
 
 

@@ -80,10 +80,13 @@ class Running:
 
     def _cut(self, call: ActorCall, limit: Deadline, why: Callable[[], BaseException]) -> None:
         def cut() -> None:
-            fail(call.future, NodeExecutionError(call.node_id, why()))
             # What has answered meanwhile may have another call by now.
-            if self.take(call.future) and call.end_place is not None:
-                self._thread.do(call.end_place)
+            is_there = self.take(call.future)
+            if is_there:
+                _end_place(call)  # first: what follows the failure may be sent there
+            fail(call.future, NodeExecutionError(call.node_id, why()))
+            if not is_there and self.take(call.future):  # it has come there meanwhile
+                _end_place(call)
 
         forget = limit.watch(cut)
         call.future.add_done_callback(lambda _: forget())
@@ -105,13 +108,14 @@ class Running:
 
         ``then`` is told the error or None once the actor is free again: on Ray's own thread, where
         it must not wait nor end an actor, or on ``thread`` when the call could not be sent. The
-        call's inputs are let go of, and its refs when it is settled. ``end`` ends the actor, or the
-        call on it whose answer it is given the ref of; on ``thread``, where the call has taken
-        longer than it may.
+        call's inputs are let go of, and its refs when it is settled. ``end`` is called where the
+        call has taken longer than it may: it ends the actor, or the call on it whose answer it is
+        given the ref of, and does not wait for that.
         """
 
         def answered(done: "Future[bytes]") -> None:
             is_wanted = self.take(call.future)
+            call.end_place = None  # it may hold the call
             then(done.exception())
             if is_wanted:
                 self._settle(call, done, outputs)
@@ -131,6 +135,8 @@ class Running:
             return
         *outputs, envelope = refs if call.spec.outputs else [refs]
         call.end_place = partial(end, envelope)
+        if call.future.done() and self.take(call.future):  # it was cut off just now
+            _end_place(call)
         self._limit_itself(call)
         envelope.future().add_done_callback(answered)
 
@@ -154,6 +160,12 @@ class Running:
             succeed(call.future, settled)
         else:  # unpickling an exception runs its author's code, which may call Ray
             self._thread.do(lambda: _settle_failed(call, envelope))
+
+
+def _end_place(call: ActorCall) -> None:
+    end, call.end_place = call.end_place, None
+    if end is not None:
+        end()
 
 
 def _settle_failed(call: ActorCall, envelope: Envelope) -> None:

@@ -106,7 +106,6 @@ class EventLoop:
         to another actor; if it does, the actor is ended.
         """
         self._forget(handle)
-        ray.cancel(answer)
         answered = answer.future()
         answered.add_done_callback(partial(self._take_back, handle))
 
@@ -114,6 +113,7 @@ class EventLoop:
             if not answered.done():
                 self._thread.do(lambda: self._end_blocked(handle, call))
 
+        self._thread.do(lambda: ray.cancel(answer))
         after(CANCEL_SECONDS).add_done_callback(look)
 
     def _end_blocked(self, handle: "ActorHandle[Any]", blocking: ActorCall) -> None:

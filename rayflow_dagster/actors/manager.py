@@ -180,11 +180,15 @@ class ActorManager:
         if self._thread.is_closed:
             fail(call.future, RunEndedError())
         elif actor is not None:
-            self._running.send(actor.run, call, end=lambda _: end(self._actors.pop(node_id, None)))
+            self._running.send(actor.run, call, end=lambda _: self._end_actor(node_id))
         elif not self._control.run_if_control(call):
             runners = {"async": self._loop.run, "resident": self._residents.run}
             runners.get(call.spec.runs_on, self._pool.run)(call)
         return call.future
+
+    def _end_actor(self, node_id: str) -> None:
+        handle = self._actors.pop(node_id, None)
+        self._thread.do(lambda: end(handle))
 
     def needs_worker(self, node_id: str) -> bool:
         """Whether the node waits for a worker: one that all share, or an actor of its own."""

@@ -299,9 +299,10 @@ class WorkerPool:
             else:
                 self._give_up(worker)
 
-        self._running.send(
-            worker.handle.run, call, end=lambda _: self._drop_and_pump(worker), then=then
-        )
+        def end_it(_: object) -> None:
+            self._thread.do(lambda: self._drop_and_pump(worker))
+
+        self._running.send(worker.handle.run, call, end=end_it, then=then)
 
     def _release(self, worker: Worker) -> None:
         with self._lock:

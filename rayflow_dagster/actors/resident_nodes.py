@@ -180,7 +180,7 @@ class ResidentNodes:
 
         def end_it(_: object) -> None:
             self._forget(call.spec, handle)
-            end(handle)
+            threading.Thread(target=end, args=(handle,), daemon=True).start()
 
         self._running.send(handle.run, call, *extra, end=end_it, then=then)
 

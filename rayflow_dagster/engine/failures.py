@@ -53,6 +53,7 @@ TREATMENTS: Mapping[type[BaseException], Treatment] = {
     errors.NameCollisionError: _STAYS,
     # Nothing may start any more.
     errors.RunEndedError: _ENDS,
+    errors.TimeIsOverError: _ENDS,
 }
 """By class of error; what is not in it is treated as its nearest base."""
 

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from random import Random
 from typing import Any
 
+from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.engine.planner import awaited_sources
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
@@ -30,6 +31,7 @@ class AnyOrderActors(InProcessActors):
         inputs: dict[str, Any],
         store_in: str | None = None,
         calls: Calls = (),
+        until: Deadline | None = None,  # noqa: ARG002 - no flow here has a limit
     ) -> "Future[NodeReply]":
         assert self._orchestrator.state_tracker is not None
         assert self._orchestrator.graph is not None

@@ -29,7 +29,7 @@ class WaitNode(ControlNode):
     runs_anywhere = False
 
     VARIABLE = ""
-    CONDITION = VALUE
+    CONDITION = "value"
     TIMEZONE = "UTC"
 
     @classmethod
