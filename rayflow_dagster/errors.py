@@ -201,7 +201,14 @@ class OutputError(NodeExecutionError):
 
 
 class NodeCrashedError(RayflowError, RuntimeError):
-    """The process that ran a node died, or Ray lost it."""
+    """The process that ran a node died, or Ray lost it. ``signal`` is the name of the signal that
+    ended it, and ``code`` its exit code, where they are known.
+    """
+
+    def __init__(self, message: str, *, signal: str | None = None, code: int | None = None) -> None:
+        self.signal = signal
+        self.code = code
+        super().__init__(message)
 
 
 class NodeTimeoutError(RayflowError, TimeoutError):

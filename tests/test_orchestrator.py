@@ -16,7 +16,7 @@ from running import ODD, PROJECT, execute, outcomes, result_of
 from shapes import SHAPES, TESTS, load_fixture
 
 from rayflow_dagster.engine.readers import RELEASED
-from rayflow_dagster.errors import NodeExecutionError, class_names
+from rayflow_dagster.errors import NodeCrashedError, NodeExecutionError, class_names, original_of
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.testing import InProcessActors, in_process
@@ -513,8 +513,17 @@ FAULTS = [
     ("FailNode", "HOW", "recursion", "RecursionError"),
     ("FailNode", "HOW", "exit", "SystemExit: 3"),
     ("FailNode", "HOW", "interrupt", "KeyboardInterrupt"),
-    ("FailNode", "HOW", "death", "its actor died while it ran"),
-    ("FailNode", "HOW", "killed", "its actor died while it ran"),
+    ("FailNode", "HOW", "death", "its process ended itself with code 1"),
+    ("FailNode", "HOW", "gone", "its process ended itself with code 0"),
+    ("FailNode", "HOW", "killed", "its process was killed (SIGKILL)"),
+    (
+        "FailNode",
+        "HOW",
+        "segfault",
+        "its process crashed with SIGSEGV (Segmentation fault), in "
+        "native code below " + str(TESTS / "odd_nodes" / "misbehaving.py"),
+    ),
+    ("FailNode", "HOW", "abort", "its process crashed with SIGABRT (Aborted)"),
     ("GiveNode", "WHAT", "generator", "returned a generator"),
     ("GiveNode", "WHAT", "generator inside", "cannot pickle 'generator' object"),
     ("GiveNode", "WHAT", "lock", "lock' object"),
@@ -549,9 +558,35 @@ def test_a_node_on_ray_may_fail_in_any_way(kind, constant, value, text, faults):
     assert text in result["error"]
 
 
+ENDS = {
+    "death": (None, 1), "gone": (None, 0), "killed": ("SIGKILL", None),
+    "segfault": ("SIGSEGV", None), "abort": ("SIGABRT", None),
+}  # fmt: skip
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("how", ENDS)
+def test_the_error_of_a_death_has_its_signal_or_code(how, faults):
+    error = original_of(result_of(faults, f"HOW_{how}")["exception"])
+    assert isinstance(error, NodeCrashedError)
+    assert (error.signal, error.code) == ENDS[how]
+
+
+@pytest.mark.ray
+def test_the_inputs_of_a_node_that_died_are_previewed(remote):
+    flow = draw(
+        {"start": node("start"), "long": node("constant", values={"VALUE": ["word"] * 1000}),
+         "dies": node(f"{ODD}DyingOnInputsNode", values={"number": 7}), "return": node("return")},
+        "start > long, long > dies, long.value - dies.words, dies > return",
+    )  # fmt: skip
+    execute(remote, flow)
+    details = result_of(remote, "dies")["details"]
+    assert details["input_previews"] == {"number": "7", "words": "(a large value)"}
+
+
 @pytest.mark.ray
 def test_the_run_after_a_death_works(remote):
-    assert "actor died" in execute(remote, one_node("FailNode", HOW="death"))["error"]
+    assert "with code 1" in execute(remote, one_node("FailNode", HOW="death"))["error"]
     assert execute(remote, one_node("GiveNode"))["result"] == {"value": 1}
 
 

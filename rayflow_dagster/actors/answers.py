@@ -10,7 +10,6 @@ import ray
 from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.errors import (
     ClusterError,
-    NodeCrashedError,
     NodeExecutionError,
     RunEndedError,
 )
@@ -19,14 +18,13 @@ from rayflow_dagster.values.crossing import not_read, not_sent
 from rayflow_dagster.values.stored import opened
 
 from .calls import ActorCall
+from .death import crash
 from .sending import receive
 from .serial_thread import SerialThread
 from .worker import Envelope
 
 START_SECONDS = 60.0
 """How long ``create_actor`` waits for an actor to come up."""
-MAX_DEATH = 600
-"""Characters of what Ray says of how a process ended that are passed on."""
 
 T = TypeVar("T")
 Then = Callable[[BaseException | None], None]
@@ -182,7 +180,7 @@ def lost(call: ActorCall, error: BaseException) -> NodeExecutionError:
     """What to say when the answer is not the node's own."""
     node_id = call.node_id
     if isinstance(error, ray.exceptions.RayActorError):
-        return NodeExecutionError(node_id, NodeCrashedError(how_it_died(error)))
+        return NodeExecutionError(node_id, crash(error))
     if isinstance(error, ray.exceptions.RayTaskError):
         text = _not_travelled(call, error.cause)
         return NodeExecutionError(node_id, RuntimeError(text))
@@ -196,25 +194,6 @@ def _not_travelled(call: ActorCall, cause: BaseException) -> str:
     if isinstance(cause, ray.exceptions.RaySystemError):
         return not_read(call.refs, cause)
     return not_sent(call.spec.outputs, cause)
-
-
-def how_it_died(error: BaseException) -> str:
-    if getattr(error, "actor_init_failed", False):
-        return f"its actor could not start: {error}"
-    # Ray's own text tells of actor ids and namespaces; how the process ended is what helps.
-    told = [line.strip() for line in str(error).splitlines() if "exit" in line.lower()]
-    text = "its actor died while it ran (killed, out of memory, or a crash in native code)"
-    return f"{text}: {_whole_sentences(' '.join(told))}" if told else text
-
-
-def _whole_sentences(text: str) -> str:
-    """The first sentences of a text, as many as fit in ``MAX_DEATH`` characters, and no full stop
-    behind the last.
-    """
-    if len(text) <= MAX_DEATH:
-        return text.removesuffix(".")
-    sentences = text[:MAX_DEATH].rpartition(". ")[0]
-    return sentences or f"{text[:MAX_DEATH]}..."
 
 
 def not_started(node_id: str, error: BaseException) -> BaseException:

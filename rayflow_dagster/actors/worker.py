@@ -34,6 +34,7 @@ from rayflow_dagster.variables.store import WriteTracking
 
 from .bodies import FusedBody
 from .capture import Captured, captured_output
+from .death import note_exits
 from .sending import SentError, receive, send
 from .variables import StoreProxy
 
@@ -143,6 +144,7 @@ class NodeHost:
     """What all actors that run nodes share: the project's code, the jobs they know, replies."""
 
     def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
+        note_exits()
         folder, roots = found_here(settings.folder, settings.roots, settings.host)
         settings.apply()
         self._environment = settings.environment if settings.is_here else None

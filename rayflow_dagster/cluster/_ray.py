@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ _RAYLET_SECONDS = 5.0
 _LOG_OF_PROCESS = re.compile(
     r"(python-core-(worker|driver)|worker)-[0-9a-f]+(-[0-9a-f]+)?[-_](?P<pid>\d+)\.(log|out|err)"
 )
+LAST_WRITTEN = 20_000
+"""Bytes of what a worker has written that are looked at."""
 _YEAR_SECONDS = 365 * 86400
 _VITAL = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 _SESSION_KEY = b"session_name"
@@ -135,6 +137,20 @@ def logs_of_processes(folder: Path) -> dict[Path, int]:
     logs = folder / "session_latest" / "logs"
     found = ((file, _LOG_OF_PROCESS.fullmatch(file.name)) for file in logs.glob("*"))
     return {file: int(name["pid"]) for file, name in found if name}
+
+
+def last_written_by(pid: int) -> str | None:
+    """The end of what a worker of this machine has written to its standard error; None where there
+    is none of that process id.
+    """
+    node = worker.global_worker.node
+    if node is None:
+        return None
+    for file in Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err"):
+        with suppress(OSError), file.open("rb") as written:
+            written.seek(max(0, file.stat().st_size - LAST_WRITTEN))
+            return written.read().decode(errors="replace")
+    return None
 
 
 def ask_gcs(address: str, timeout: float) -> None:

@@ -16,6 +16,7 @@ from rayflow_dagster.errors import (
     original_of,
     told,
 )
+from rayflow_dagster.optional import optional
 from rayflow_dagster.port_check import check_inline, check_inputs
 from rayflow_dagster.runner import NodeReply, previews
 from rayflow_dagster.secrets.lookup import shown_error
@@ -29,6 +30,7 @@ from rayflow_dagster.types import (
     GraphNode,
     NodeResult,
 )
+from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .computing import all_inputs
@@ -145,7 +147,11 @@ class NodeExecutor:
             del inputs  # a failure's traceback would keep the objects alive
             reply = await Done(sent)
         except Exception as error:  # its actor died or was ended, or Ray lost it
-            return self._handle_execution_error(node_id, error)
+            failed = self._handle_execution_error(node_id, error)
+            with optional("previewing the inputs of a node whose worker died"):
+                given = await self._inputs(node_id, execution_state)
+                failed["details"] = {"input_previews": _shown(given)}
+            return failed
         if reply.exception is not None:
             result = self._handle_execution_error(node_id, reply.exception)
         else:
@@ -234,6 +240,13 @@ class NodeExecutor:
     def _handle_execution_error(self, node_id: str, error: BaseException) -> NodeResult:
         """The result of a node that failed with ``error``."""
         return error_result(node_id, error)
+
+
+def _shown(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """A text of each input, as far as it is known without opening it."""
+    inline = {name: value for name, value in inputs.items() if is_inline(value)}
+    texts = previews(inline, Mask())
+    return {name: texts.get(name, "(a large value)") for name in inputs}
 
 
 def success_result(node_id: str, outputs: dict[str, Any], fired: list[str]) -> NodeResult:

@@ -119,7 +119,7 @@ def test_variables_work_in_async_nodes(manager):
 
 def test_when_the_shared_actor_dies_what_runs_fails_and_the_next_starts_anew(manager):
     error = manager.dispatch("die", {"value": 1}).exception(PATIENCE)
-    assert "its actor died while it ran" in str(error)
+    assert "its process ended itself with code" in str(error)
     assert manager.dispatch("count", {"value": 1}).result(PATIENCE).exception is None
 
 

@@ -244,7 +244,7 @@ def test_a_resident_that_dies_fails_its_node_and_the_next_use_starts_anew(runs):
     manager = runs.start()
     for _ in range(2):
         error = manager.dispatch("Dying", {}).exception(PATIENCE)
-        assert "its actor died while it ran" in str(error)
+        assert "its process ended itself with code" in str(error)
 
 
 def test_a_resident_that_was_killed_between_runs_starts_anew(runs):

@@ -1,3 +1,4 @@
+import ctypes
 import os
 import pathlib
 import signal
@@ -67,6 +68,24 @@ class FailNode(RayflowNode):
 
     def fail_killed(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def fail_segfault(self) -> None:
+        ctypes.string_at(0)
+
+    def fail_abort(self) -> None:
+        os.abort()
+
+    def fail_gone(self) -> None:
+        os._exit(0)
+
+
+class DyingOnInputsNode(RayflowNode):
+    """Die, whatever comes."""
+
+    inputs = {"number": "int", "words": "list"}
+
+    def process(self, number: int, words: list[Any]) -> dict[str, Any]:
+        os._exit(number + len(words))
 
 
 class DyingNode(RayflowNode):
