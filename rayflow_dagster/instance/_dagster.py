@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster
-from dagster import DagsterInstance, DagsterRun, EventLogEntry
+from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry
 
 # ---------------------------------------------------------------------------------------------
 # Event-log storage
@@ -36,7 +36,7 @@ from dagster._core.storage.event_log.base import EventLogConnection
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, GRPC_INFO_TAG
 from dagster._serdes import (
     ConfigurableClass,
     ConfigurableClassData,
@@ -155,11 +155,35 @@ def execute_run(run_id: str, packed: str, before: Callable[[str], None]) -> bool
         run = instance.get_run_by_id(run_id)
         if run is not None:
             before(run.job_name)
-        _execute_run_command_body(
-            run_id, instance, lambda _event: None, set_exit_code_on_failure=False
-        )
+
+        def seen(event: DagsterEvent) -> None:
+            if event.event_type == DagsterEventType.RUN_START:
+                with capture_interrupts():  # a signal waits: it would break off what is done here
+                    _keep_canceling(instance, run_id)
+
+        _execute_run_command_body(run_id, instance, seen, set_exit_code_on_failure=False)
         run = instance.get_run_by_id(run_id)
         return run is None or run.is_finished
+
+
+def _keep_canceling(instance: DagsterInstance, run_id: str) -> None:
+    """Have a run that was told to terminate while it started be on its way to be cancelled: that it
+    has started overwrites that, and Dagster takes it then to have been interrupted by accident.
+    """
+    run = instance.get_run_by_id(run_id)
+    has_started = run is not None and run.status == DagsterRunStatus.STARTED
+    if run is not None and has_started and _was_told_to_end(instance, run_id):
+        instance.report_run_canceling(run, "The run was told to terminate before it had started")
+
+
+def is_of_server(run: DagsterRun) -> bool:
+    """Whether Dagster's own launcher has launched the run, on a code server."""
+    return GRPC_INFO_TAG in run.tags
+
+
+def _was_told_to_end(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether somebody has asked for the end of a run, whatever its status says."""
+    return bool(instance.all_logs(run_id, of_type=DagsterEventType.RUN_CANCELING))
 
 
 def explain_exit(run_id: str, exit_code: int) -> str:
@@ -177,7 +201,7 @@ def report_lost(instance: DagsterInstance, run_id: str, message: str) -> None:
     if run is None or run.is_finished:
         return
     instance.report_engine_event(message, run)
-    if run.status == DagsterRunStatus.CANCELING:
+    if _was_told_to_end(instance, run_id):
         instance.report_run_canceled(run)
     else:
         instance.report_run_failed(run, message)

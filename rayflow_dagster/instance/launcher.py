@@ -41,6 +41,9 @@ from .workers import Worker, find_worker
 KILL_SECONDS = 60.0
 """How long a run that was told to terminate has to do so before its process is killed."""
 
+START_SECONDS = 5.0
+"""How long a run that is to terminate, and whose worker is not there yet, is waited for."""
+
 _log = logging.getLogger("dagster.rayflow")
 
 
@@ -106,7 +109,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        worker = find_worker(self._workers, run_id)
+        worker = self._worker_told_of(run)
         if worker is None:
             return bool(self._dagsters_own.terminate(run_id))
         if worker.alive and not worker.is_here:
@@ -118,11 +121,25 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
             return False
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
-        if worker.alive:
+        if worker.alive and run.status == DagsterRunStatus.STARTING:
+            # Nothing of it runs yet, and Dagster takes a run for failed that is to end by then.
+            _kill(worker)
+        elif worker.alive:
             self._stop_worker(worker)
         else:
             record_lost(self._instance, run_id)
         return True
+
+    def _worker_told_of(self, run: DagsterRun) -> Worker | None:
+        """The worker of a run; one that is being started is waited for."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            worker = find_worker(self._workers, run.run_id)
+            is_to_come = run.status == DagsterRunStatus.STARTING and not _dagster.is_of_server(run)
+            is_told = worker is not None and worker.pid
+            if is_told or not is_to_come or time.monotonic() > deadline:
+                return worker
+            time.sleep(0.02)
 
     def join(self, timeout: int = 30) -> None:
         """Wait until the runs launched here are finished.
@@ -215,5 +232,9 @@ def _kill_later(workers: Path, worker: Worker) -> None:
             return
         time.sleep(0.5)
     _log.warning("killing the process of run %s, which did not terminate", worker.run_id)
+    _kill(worker)
+
+
+def _kill(worker: Worker) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker.pid, signal.SIGKILL)

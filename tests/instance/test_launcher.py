@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, job
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from instance.launching import (
@@ -23,7 +26,9 @@ from instance.launching import (
 )
 
 from rayflow_dagster.instance import launcher as module
+from rayflow_dagster.instance.executing import record_lost, workers_of
 from rayflow_dagster.instance.launcher import WarmRunLauncher
+from rayflow_dagster.instance.workers import open_worker_file
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,11 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstan
 @pytest.fixture
 def location(tmp_path: Path) -> Path:
     return write_location(tmp_path / "location")
+
+
+@job
+def an_empty_job() -> None:
+    pass
 
 
 def launcher_of(instance: DagsterInstance) -> WarmRunLauncher:
@@ -121,6 +131,34 @@ def test_terminate_cancels_a_run(instance: DagsterInstance, location: Path) -> N
     assert end_of(instance, run_id) == DagsterRunStatus.CANCELED
     wait_until(lambda: is_gone(pid))
     assert not launcher_of(instance).terminate(run_id)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.3])
+def test_a_run_that_only_starts_is_cancelled_by_terminate(
+    instance: DagsterInstance, location: Path, seconds: float
+) -> None:
+    """Whatever moment of its start that is."""
+    run_id = launch(instance, location, "wait")
+    time.sleep(seconds)
+    assert launcher_of(instance).terminate(run_id)
+    assert end_of(instance, run_id) == DagsterRunStatus.CANCELED
+
+
+def test_a_worker_that_is_not_there_yet_is_waited_for(
+    instance: DagsterInstance, location: Path
+) -> None:
+    """As where the webserver terminates what it launches in that moment."""
+    run = instance.create_run_for_job(an_empty_job, status=DagsterRunStatus.STARTING)
+    with subprocess.Popen(["sleep", "600"]) as worker:
+        file = open_worker_file(workers_of(instance), run.run_id)
+        named = threading.Timer(0.3, file.name_process, [worker.pid])
+        named.start()
+        assert launcher_of(instance).terminate(run.run_id)
+        assert worker.wait() == -signal.SIGKILL
+        named.join()
+    file.close()
+    record_lost(instance, run.run_id)
+    assert status(instance, run.run_id) == DagsterRunStatus.CANCELED
 
 
 def test_another_process_can_terminate_a_run(instance: DagsterInstance, location: Path) -> None:
