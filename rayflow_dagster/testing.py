@@ -130,6 +130,10 @@ class InProcessActors:
         self._hand_out()
         return waiting
 
+    def asks_for(self, node_id: str) -> str:  # noqa: ARG002 - the seam's
+        """One of the threads."""
+        return f"one of {self.width} threads"
+
     def give_back(self, node_id: str) -> None:
         """The thread is not needed after all."""
         reserved = self._reserved.pop(node_id, None)

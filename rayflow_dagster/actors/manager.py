@@ -17,6 +17,7 @@ import ray
 from ray.actor import ActorHandle
 
 from rayflow_dagster.cluster import connection
+from rayflow_dagster.cluster.feasible import listed_demand
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.places import is_control, is_of_run
 from rayflow_dagster.engine.deadline import Deadline
@@ -202,6 +203,11 @@ class ActorManager:
         it is there, or when there can be none: ``dispatch`` then tells why.
         """
         return self._pool.reserve(self._specs[node_id])
+
+    def asks_for(self, node_id: str) -> str:
+        """What the worker of a node asks for, as words, and how much of that there is."""
+        asked = listed_demand(self._specs[node_id].resources)
+        return f"{asked}, and the cluster has {self._pool.slots:g} CPU slots"
 
     def give_back(self, node_id: str) -> None:
         """The worker that was reserved for a node is not needed after all."""

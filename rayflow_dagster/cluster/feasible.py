@@ -136,6 +136,11 @@ def _fits(wanted: Mapping[str, float], machine: Mapping[str, float]) -> bool:
     return all(amount <= machine.get(name, 0.0) for name, amount in wanted.items())
 
 
+def listed_demand(demand: Demand) -> str:
+    """What is asked for, as words: ``CPU 1, GPU 1``."""
+    return _listed(_resources(demand))
+
+
 def _listed(resources: Mapping[str, float]) -> str:
     shown = {
         name: amount

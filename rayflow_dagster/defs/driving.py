@@ -7,6 +7,7 @@ their step has ended.
 """
 
 import contextlib
+import math
 import queue
 import time
 from collections.abc import Iterable, Iterator
@@ -56,6 +57,8 @@ from .step import StepInFlight
 
 POLL_SECONDS = 0.2
 """How often an idle executor looks for a termination signal."""
+TELL_SECONDS = 1.5
+"""After how long it is told for what steps wait."""
 HOOKS_AT_ONCE = 16
 """Steps whose hooks run at the same time."""
 
@@ -73,6 +76,8 @@ class Drive:
         self._in_flight: dict[str, StepInFlight] = {}
         self._reserved: dict[str, Future[Any]] = {}
         """Steps that wait for their worker."""
+        self._short_since = time.monotonic()
+        """When every step had a worker that was to have one; infinity once it is told who waits."""
         self._hooks = Apart("rayflow-hooks", HOOKS_AT_ONCE)
         self._hooked: dict[Future[Any], StepInFlight] = {}
         """Steps that have ended and whose hooks run."""
@@ -109,6 +114,7 @@ class Drive:
                 if self._active.check_for_interrupts():
                     yield from self._interrupt()
                 yield from self._start_ready()
+                yield from self._tell_who_waits()
                 yield from self._resume_one()
         finally:
             for key in self._reserved:
@@ -201,6 +207,20 @@ class Drive:
         logs = closing.enter_context(capture_step_logs(self._job, key))
         self._in_flight[key] = StepInFlight(key, context, step_events(context), logs, closing)
         yield from self._drive(self._in_flight[key])
+
+    def _tell_who_waits(self) -> Iterator[DagsterEvent]:
+        """Say for what the steps wait that have no worker, once they have waited for a while."""
+        now = time.monotonic()
+        if not self._reserved:
+            self._short_since = now
+        elif now - self._short_since >= TELL_SECONDS:
+            self._short_since = math.inf
+            keys = list(self._reserved)
+            first = keys[0]
+            steps = f"Step {first} waits" if len(keys) == 1 else f"{len(keys)} steps wait"
+            which = "" if len(keys) == 1 else f", {first} first,"
+            text = f"{steps}{which} for a worker: it asks for {self._session.asks_for(first)}"
+            yield engine_event(self._job, text, keys)
 
     def _resume_one(self) -> Iterator[DagsterEvent]:
         """Resume a step whose actor answered, or close one whose hooks ended, or wait a moment for

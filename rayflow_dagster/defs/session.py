@@ -138,6 +138,10 @@ class RunSession:
         """Get a worker for a step. The future is done when it is there, or when there is none."""
         return self._manager.reserve(self.flow.nodes[step_key])
 
+    def asks_for(self, step_key: str) -> str:
+        """What the worker of a step asks for, as words."""
+        return self._manager.asks_for(self.flow.nodes[step_key])
+
     def give_back(self, step_key: str) -> None:
         """The worker that was reserved for a step is not needed after all."""
         self._manager.give_back(self.flow.nodes[step_key])

@@ -53,6 +53,9 @@ class Dispatcher(Protocol):
         it is there, or when there can be none: ``dispatch`` then tells why.
         """
 
+    def asks_for(self, node_id: str) -> str:
+        """What the worker of a node asks for, as words, and how much of that there is."""
+
     def give_back(self, node_id: str) -> None:
         """The worker that was reserved for a node is not needed after all."""
 

@@ -41,6 +41,9 @@ class Here:
     def reserve(self, node_id: str) -> "Future[Any]":  # noqa: ARG002 - the protocol's
         return _done(None)
 
+    def asks_for(self, node_id: str) -> str:  # noqa: ARG002 - the protocol's
+        return ""
+
     def give_back(self, node_id: str) -> None:
         """None was got."""
 

@@ -353,6 +353,20 @@ def test_a_node_of_higher_priority_goes_before_those_that_wait_for_a_worker(
     assert starts.index("high") < starts.index("c")
 
 
+def test_what_waits_for_a_worker_says_so_once(memory: DagsterInstance) -> None:
+    def one_worker(orchestrator: FlowOrchestrator) -> InProcessActors:
+        assert orchestrator.graph is not None
+        return InProcessActors(orchestrator, orchestrator.graph, workers=1)
+
+    names = ["a", "b", "c"]
+    nodes = {name: node("sleep", values={"SECONDS": 2.5}) for name in names}
+    wires = ", ".join(f"start > {name}, {name} > return" for name in names)
+    flow = draw({"start": "start", **nodes, "return": "return"}, wires)
+    found = run_in_dagster(flow, {}, memory, connect=one_worker)
+    told = [e.message for e in found.events if e.is_engine_event and "for a worker" in e.message]
+    assert told == ["2 steps wait, b first, for a worker: it asks for one of 1 threads"]
+
+
 def test_a_failure_leaves_what_waits_for_a_worker_unstarted(memory: DagsterInstance) -> None:
     nodes: dict[str, Any] = {"start": "start", "boom": "boom", "return": "return"}
     wires = "start > boom, boom > return"
