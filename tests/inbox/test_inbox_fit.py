@@ -75,7 +75,7 @@ def test_broken_settings_are_told_without_their_place(
     for answered in (served.caller.post("order", ORDER), served.caller.get("/flows")):
         assert answered.status == 503
         assert int(answered.headers["retry-after"]) > 0
-        assert "ProjectError: <path>, [tool.rayflow_dagster]: " in answered.body["error"]
+        assert "read: <path>, [tool.rayflow_dagster]: " in answered.body["error"]
         assert str(flows.parent) not in answered.body["error"]
     assert str(flows.parent) in caplog.text
 
