@@ -238,8 +238,8 @@ class _Running:
         self.future: Future[Any] = Future()
         self._node_id = node_id
         self._freed = freed
-        self._is_over = threading.Lock()
-        self._has_begun = self._is_limited = False
+        self._lock = threading.Lock()
+        self._is_over = self._has_begun = self._is_limited = False
         if until is not None:
             self._cut(until, until.cut_off)
 
@@ -253,10 +253,12 @@ class _Running:
         """Begin the work, which may take so long. What can be cut off has a thread of its own,
         which nobody waits for.
         """
-        if self.future.done() or not self.future.set_running_or_notify_cancel():
+        with self._lock:
+            self._is_over = self._is_over or not self.future.set_running_or_notify_cancel()
+            self._has_begun = not self._is_over
+        if not self._has_begun:
             self._freed()
             return
-        self._has_begun = True
         if seconds is not None:
             limit = Deadline(seconds, f"node '{self._node_id}'")
             self._cut(limit, limit.exceeded)
@@ -286,12 +288,13 @@ class _Running:
 
     def _settle(self, settle: Callable[[], None]) -> None:
         """Settle the future, unless it is: its place is free first."""
-        if not self._is_over.acquire(blocking=False):
-            return
+        with self._lock:
+            if self._is_over or self.future.cancelled():
+                return
+            self._is_over = True
         if self._has_begun:
             self._freed()
-        if not self.future.cancelled():
-            settle()
+        settle()
 
 
 def in_process(orchestrator: FlowOrchestrator) -> InProcessActors:

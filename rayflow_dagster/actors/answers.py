@@ -1,5 +1,6 @@
 """What an actor answered, or why it did not: replies, failures, and the futures they settle."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
@@ -11,6 +12,7 @@ from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.errors import (
     ClusterError,
     NodeExecutionError,
+    NodeTimeoutError,
     RunEndedError,
 )
 from rayflow_dagster.runner import NodeReply
@@ -99,7 +101,7 @@ class Running:
         run: Any,
         call: ActorCall,
         *before: Any,
-        end: Callable[[Any], None],
+        end: Callable[[], None] | None = None,
         then: Then = lambda _: None,
     ) -> None:
         """Send a call to an actor's ``run``, with ``before`` ahead of the usual arguments.
@@ -107,8 +109,8 @@ class Running:
         ``then`` is told the error or None once the actor is free again: on Ray's own thread, where
         it must not wait nor end an actor, or on ``thread`` when the call could not be sent. The
         call's inputs are let go of, and its refs when it is settled. ``end`` is called where the
-        call has taken longer than it may: it ends the actor, or the call on it whose answer it is
-        given the ref of, and does not wait for that.
+        call has taken longer than it may: it ends the actor, and does not wait for that. Without
+        it, the actor keeps the limits of its calls itself.
         """
 
         def answered(done: "Future[bytes]") -> None:
@@ -124,6 +126,7 @@ class Running:
         if call.future.done() and self.take(call.future):  # it was cut off on its way here
             self._thread.do(partial(then, RunEndedError()))
             return
+        call.sent = time.monotonic()
         try:
             refs = call.send(run, *before)
         except Exception as error:  # an input that cannot be pickled
@@ -132,10 +135,11 @@ class Running:
             self._thread.do(partial(then, error))
             return
         *outputs, envelope = refs if call.spec.outputs else [refs]
-        call.end_place = partial(end, envelope)
+        if end is not None:
+            call.end_place = end
+            self._limit_itself(call)
         if call.future.done() and self.take(call.future):  # it was cut off just now
             _end_place(call)
-        self._limit_itself(call)
         envelope.future().add_done_callback(answered)
 
     def _limit_itself(self, call: ActorCall) -> None:
@@ -178,8 +182,10 @@ def _settle_failed(call: ActorCall, envelope: Envelope) -> None:
 
 def lost(call: ActorCall, error: BaseException) -> NodeExecutionError:
     """What to say when the answer is not the node's own."""
-    node_id = call.node_id
+    node_id, limit = call.node_id, call.spec.timeout
     if isinstance(error, ray.exceptions.RayActorError):
+        if limit is not None and time.monotonic() - call.sent >= limit:  # it was ended for that
+            return NodeExecutionError(node_id, NodeTimeoutError(f"node '{node_id}'", limit))
         return NodeExecutionError(node_id, crash(error))
     if isinstance(error, ray.exceptions.RayTaskError):
         text = _not_travelled(call, error.cause)

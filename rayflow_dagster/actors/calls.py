@@ -1,5 +1,6 @@
 """What is asked of actors: nodes as the manager knows them, and single executions of them."""
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from rayflow_dagster.types import GraphNode, NodeMetadata
 from rayflow_dagster.values.stored import StoredValue, is_inline
 from rayflow_dagster.variables.calls import Calls
 
-from .worker import CallData, Job
+from .worker import CallData, Job, Limit
 
 DEFAULT_TTL = 600.0
+SLACK_SECONDS = 0.5
+"""What an actor itself keeps ends so much later, for who has sent the call is to end it first."""
 
 
 def demanded(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,6 +98,8 @@ class ActorCall:
     only_reserves: bool = False
     end_place: "Callable[[], None] | None" = None
     """Ends where it runs, once it is there, without waiting."""
+    sent: float = 0.0
+    """When it was sent to its actor, on this machine's monotonic clock."""
 
     @property
     def node_id(self) -> str:
@@ -105,6 +110,14 @@ class ActorCall:
         """Whether sending it costs nothing, so that a thread that must not wait may do it."""
         known = (ray.ObjectRef, StoredValue)
         return all(is_inline(each) or isinstance(each, known) for each in self.inputs.values())
+
+    @property
+    def _limit(self) -> Limit | None:
+        """What the actor itself has to keep, where no other one ends it for that."""
+        if self.spec.runs_on != "async" or (self.spec.timeout is None and self.until is None):
+            return None
+        until = None if self.until is None else time.time() + self.until.left + SLACK_SECONDS
+        return Limit(self.spec.timeout, until)
 
     def begin(self) -> bool:
         """Say that it is on its way to an actor, so that nobody can cancel it any more; False if
@@ -127,7 +140,7 @@ class ActorCall:
         values: dict[str, Any] = {}
         for name, value in self.inputs.items():
             (refs if isinstance(value, ray.ObjectRef) else values)[name] = value
-        data = CallData(self.store_in, values, tuple(refs), self.calls)
+        data = CallData(self.store_in, values, tuple(refs), self.calls, self._limit)
         sent = data.packed() if self.is_light else data
         returned = run.options(num_returns=1 + len(self.spec.outputs)).remote(
             *before, self.spec.packed, sent, *refs.values()

@@ -20,7 +20,7 @@ from rayflow_dagster.values.stored import boxed, is_inline
 from rayflow_dagster.variables.calls import Calls, seen_by
 from rayflow_dagster.variables.store import GlobalVariableStore, WriteTracking
 
-from .answers import Running, fail, succeed
+from .answers import Running, fail, fetched, succeed
 from .calls import ActorCall
 from .serial_thread import SerialThread
 from .variables import StoreProxy
@@ -30,7 +30,8 @@ from .worker import NoVariables
 class ControlNodes:
     """Runs control nodes in this process.
 
-    Variable nodes of a store that is an actor run on a thread of their own, which may wait for it.
+    Variable nodes of a store that is an actor, and those with large values, run on a thread of
+    their own, which may wait.
     """
 
     def __init__(
@@ -47,14 +48,17 @@ class ControlNodes:
         self._process = os.getpid(), os.uname().nodename
 
     def run_if_control(self, call: ActorCall) -> bool:
-        """Run it here, if it is a control node with small inputs; False if not."""
+        """Run it here, if it is a control node with small inputs, or uses variables that are
+        nowhere else; False if not.
+        """
         spec = call.spec
         path = spec.call.class_path
         if not is_control(path, self._loader) or spec.runs_on != "worker":
             return False
-        if not all(map(is_inline, call.inputs.values())):
+        is_light = all(map(is_inline, call.inputs.values()))
+        if not is_light and (self._waits or path not in VARIABLES):
             return False
-        if not (self._waits and path in VARIABLES):
+        if is_light and not (self._waits and path in VARIABLES):
             self._run(call)
         else:
             call.begin()
@@ -103,7 +107,8 @@ class ControlNodes:
         variables = WriteTracking(seen_by(call.calls, self._store))
         path = spec.call.class_path
         metadata = self._loader.get_node_metadata(path)
-        reply = run_node_class(CONTROL[path], metadata, spec.call, call.inputs, variables)
+        inputs = {name: fetched(value) for name, value in call.inputs.items()}
+        reply = run_node_class(CONTROL[path], metadata, spec.call, inputs, variables)
         reply.details["pid"], reply.details["host"] = self._process
         # Only a variable's value can be large; it becomes an object as any node's output.
         for name, value in part_outputs(spec.call, reply, call.store_in).items():

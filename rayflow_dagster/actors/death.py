@@ -4,10 +4,14 @@ Ray tells little of that. What Python and the worker itself have written at the 
 worker's log, which can be read where the worker ran on this machine.
 """
 
+import faulthandler
+import math
 import os
 import re
 import sysconfig
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from rayflow_dagster.cluster import _ray
@@ -27,9 +31,44 @@ _FATAL = {
 _PID = re.compile(r"^\s*pid: (\d+)$", re.MULTILINE)
 _CODE = re.compile(r"exits with an exit code (-?\d+)")
 _FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+) in \S+$', re.MULTILINE)
+BLOCKED_SECONDS = 1.0
+"""How long beyond the limit of a node its event loop may be busy."""
+_LATE = "Timeout ("
+"""What Python writes first where a process was ended for that."""
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+_LONGEST_SECONDS = 1e6
+"""Python's timer takes none that is much longer."""
 _VANISHED = "connection error code 2"
 """What Ray says where the process was gone without a word."""
+
+
+class LoopAlarm:
+    """Ends this process where a node blocks its event loop beyond a limit, as nothing else can. The
+    one timer that Python has for it needs no lock that the node may hold.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[object, float] = {}
+
+    @contextmanager
+    def set(self, seconds: float) -> Iterator[None]:
+        """The block is over in so many seconds, or its loop is blocked."""
+        key = object()
+        self._due[key] = time.monotonic() + seconds
+        self._arm()
+        try:
+            yield
+        finally:
+            del self._due[key]
+            self._arm()
+
+    def _arm(self) -> None:
+        first = min(self._due.values(), default=math.inf)
+        left = first - time.monotonic() + BLOCKED_SECONDS
+        if left < _LONGEST_SECONDS:
+            faulthandler.dump_traceback_later(max(left, 0.01), exit=True, file=2)
+        else:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def note_exits() -> None:
@@ -60,6 +99,7 @@ def crash(error: BaseException) -> NodeCrashedError:
     written = _ray.last_written_by(pid) if found else None
     return (_ended_itself(pid, written or "", told)
             or _crashed(written or "")
+            or _blocked(written or "")
             or _killed(written, told)
             or NodeCrashedError(_as_ray_says(told)))  # fmt: skip
 
@@ -82,10 +122,26 @@ def _crashed(written: str) -> NodeCrashedError | None:
     words = next((words for words in _FATAL if after.startswith(words)), None)
     if not fatal or words is None:
         return None
-    own = (frame for frame in _FRAME.findall(after) if not frame[0].startswith(_LIBRARIES))
-    where = next((f", in native code below {file}, line {line}" for file, line in own), "")
-    signal = _FATAL[words]
+    signal, where = _FATAL[words], _line_at_work(after)
+    where = where and f", in native code below {where}"
     return NodeCrashedError(f"its process crashed with {signal} ({words}){where}", signal=signal)
+
+
+def _blocked(written: str) -> NodeCrashedError | None:
+    _, late, after = written.rpartition(_LATE)
+    if not late:
+        return None
+    where = _line_at_work(after)
+    return NodeCrashedError(
+        "another node blocked the event loop that all async nodes share, beyond its timeout, and "
+        f"had to be ended with it{where and f' (at {where})'}"
+    )
+
+
+def _line_at_work(traces: str) -> str:
+    """The first line in what Python writes of its threads that is an author's; "" without one."""
+    frames = (frame for frame in _FRAME.findall(traces) if not frame[0].startswith(_LIBRARIES))
+    return next((f"{file}, line {line}" for file, line in frames), "")
 
 
 def _killed(written: str | None, told: str) -> NodeCrashedError | None:

@@ -87,7 +87,7 @@ class ActorManager:
         self._running = Running(self._thread)
         self._control = ControlNodes(node_loader, store, self._running)
         self._pool = WorkerPool(self._new_worker, self._thread, self._running)
-        self._loop = EventLoop(self._new_loop, self._thread, self._running)
+        self._loop = EventLoop(self._new_loop, self._running)
         self._residents = ResidentNodes(self._settings, self._store, flow, self._running)
         self._stop_listening = connection.on_lost(self._lost)
 
@@ -181,7 +181,7 @@ class ActorManager:
         if self._thread.is_closed:
             fail(call.future, RunEndedError())
         elif actor is not None:
-            self._running.send(actor.run, call, end=lambda _: self._end_actor(node_id))
+            self._running.send(actor.run, call, end=lambda: self._end_actor(node_id))
         elif not self._control.run_if_control(call):
             runners = {"async": self._loop.run, "resident": self._residents.run}
             runners.get(call.spec.runs_on, self._pool.run)(call)

@@ -299,7 +299,7 @@ class WorkerPool:
             else:
                 self._give_up(worker)
 
-        def end_it(_: object) -> None:
+        def end_it() -> None:
             self._thread.do(lambda: self._drop_and_pump(worker))
 
         self._running.send(worker.handle.run, call, end=end_it, then=then)

@@ -178,7 +178,7 @@ class ResidentNodes:
             execution.is_at_work = True
         extra = (execution.ticket, self._store, self._settings)
 
-        def end_it(_: object) -> None:
+        def end_it() -> None:
             self._forget(call.spec, handle)
             threading.Thread(target=end, args=(handle,), daemon=True).start()
 

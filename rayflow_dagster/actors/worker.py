@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 import os
 import pickle
 import sys
@@ -16,7 +17,7 @@ from ray.actor import ActorHandle
 from rayflow_dagster.cluster.project_here import found_here
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import NodeRegistry, NodeRoot
-from rayflow_dagster.errors import NodeExecutionError, VariableError
+from rayflow_dagster.errors import NodeExecutionError, NodeTimeoutError, VariableError
 from rayflow_dagster.node import RayflowNode
 from rayflow_dagster.runner import (
     NodeCall,
@@ -34,7 +35,7 @@ from rayflow_dagster.variables.store import WriteTracking
 
 from .bodies import FusedBody
 from .capture import Captured, captured_output
-from .death import note_exits
+from .death import LoopAlarm, note_exits
 from .sending import SentError, receive, send
 from .variables import StoreProxy
 
@@ -95,6 +96,7 @@ class CallData(NamedTuple):
     values: Mapping[str, Any]
     ref_names: tuple[str, ...]
     calls: Calls = ()
+    limit: "Limit | None" = None
     arrived: float = 0.0
 
     def packed(self) -> bytes:
@@ -105,6 +107,21 @@ class CallData(NamedTuple):
     def unpacked(cls, sent: "CallData | bytes") -> "CallData":
         data = cls(*pickle.loads(sent)) if isinstance(sent, bytes) else sent
         return data._replace(arrived=time.monotonic())
+
+
+class Limit(NamedTuple):
+    """What a node may take on an actor that others use as well: so many ``seconds`` from when it
+    begins, and ``until`` this time, in seconds since 1970.
+    """
+
+    seconds: float | None
+    until: float | None
+
+    @property
+    def left(self) -> float:
+        """Seconds that a node may take that begins now."""
+        around = math.inf if self.until is None else max(0.0, self.until - time.time())
+        return around if self.seconds is None else min(self.seconds, around)
 
 
 class Envelope(NamedTuple):
@@ -155,6 +172,7 @@ class NodeHost:
         self._has_variables = settings.has_variables
         self._store = self._variables(store)
         self._known: dict[bytes, KnownJob] = {}
+        self._alarm = LoopAlarm()
         self._free = time.monotonic()
 
     def ready(self) -> str:
@@ -195,25 +213,51 @@ class NodeHost:
 
     async def _await_node(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> Any:
         """As ``_run_node``, on an event loop that neither imports nor files hold up."""
-        apart: dict[str, Any] = {}
         with captured_output() as captured:
-            try:
-                if packed not in self._known:
-                    await asyncio.to_thread(self._job, packed)
-                job = self._known[packed]
-                arguments = self._arguments(job, await _opened_apart(data, refs), data.calls)
-                if inspect.iscoroutinefunction(job.node_class.process):
-                    reply = await await_node_class(*arguments)
-                else:  # only its source looked async, and what blocks must not block the loop
-                    reply = await asyncio.to_thread(run_node_class, *arguments)
-            except Exception as error:  # its class cannot be loaded, or a stored input opened
-                reply = NodeReply(exception=error)
-            else:
-                if data.store_in is None:
-                    apart = part_outputs(job.call, reply)
-                else:
-                    apart = await asyncio.to_thread(part_outputs, job.call, reply, data.store_in)
+            reply, apart = await self._awaited_reply(packed, data, refs)
         return self._answer(packed, data, reply, apart, captured)
+
+    async def _awaited_reply(
+        self, packed: bytes, data: CallData, refs: tuple[Any, ...]
+    ) -> tuple[NodeReply, dict[str, Any]]:
+        """The reply, within the limit of the call. A node that is over it is cancelled, and not
+        waited for.
+        """
+        if data.limit is None:
+            return await self._reply(packed, data, refs)
+        seconds = data.limit.left
+        running = asyncio.ensure_future(self._reply(packed, data, refs))
+        with self._alarm.set(seconds):
+            await asyncio.wait([running], timeout=seconds)
+        if running.done():
+            return running.result()
+        running.cancel()
+        node_id = Job(*pickle.loads(packed)).call.node_id
+        error = NodeTimeoutError(f"node '{node_id}'", data.limit.seconds or seconds)
+        return NodeReply(exception=error), {}
+
+    async def _reply(
+        self, packed: bytes, data: CallData, refs: tuple[Any, ...]
+    ) -> tuple[NodeReply, dict[str, Any]]:
+        """The reply, and those of its outputs that do not travel inline."""
+        apart: dict[str, Any] = {}
+        try:
+            if packed not in self._known:
+                await asyncio.to_thread(self._job, packed)
+            job = self._known[packed]
+            arguments = self._arguments(job, await _opened_apart(data, refs), data.calls)
+            if inspect.iscoroutinefunction(job.node_class.process):
+                reply = await await_node_class(*arguments)
+            else:  # only its source looked async, and what blocks must not block the loop
+                reply = await asyncio.to_thread(run_node_class, *arguments)
+        except Exception as error:  # its class cannot be loaded, or a stored input opened
+            reply = NodeReply(exception=error)
+        else:
+            if data.store_in is None:
+                apart = part_outputs(job.call, reply)
+            else:
+                apart = await asyncio.to_thread(part_outputs, job.call, reply, data.store_in)
+        return reply, apart
 
     def _arguments(
         self, job: KnownJob, inputs: Mapping[str, Any], calls: Calls = ()

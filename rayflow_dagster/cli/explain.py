@@ -178,6 +178,10 @@ def _how(node: Explained) -> Iterator[str]:
         )
     else:
         yield f"{step}, and runs {_place(node)}."
+    if node.waits_until:
+        yield f"It waits {node.waits_until}; neither a worker nor a thread waits with it."
+    if node.timeout is not None:
+        yield f"An attempt that takes longer than {node.timeout:g} s is ended, and has failed."
     if (node.region is None and not node.calls) or node.fused_by is not None:
         return
     body = f"flow '{node.calls}'" if node.calls else "its body"
@@ -212,6 +216,8 @@ def _place(node: Explained) -> str:
         return "in the run's process, as it only has its body run"
     if node.calls:
         return f"in the run's process, as it only has flow '{node.calls}' run"
+    if node.waits_until:
+        return "in the run's process"
     return "in the run's process, as what fires follows from its inputs and constants"
 
 

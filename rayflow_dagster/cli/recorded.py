@@ -18,6 +18,7 @@ from rayflow_dagster.defs._dagster import (
     ErrorInfo,
     create_run,
     drive_run,
+    failed_by_itself,
     step_error,
     was_interrupted,
 )
@@ -141,6 +142,8 @@ class _Listener:
         self._watcher = watcher
         self._started: dict[str, float] = {}
         self._run_error: str | None = None
+        self._is_of_run = False
+        """Whether that error is none of a step."""
         self._returned: str | None = None
         self._unread: list[tuple[NodeReport, str]] = []
         self.nodes: dict[str, NodeReport] = node_reports(flow.graph)
@@ -168,14 +171,18 @@ class _Listener:
             for node in self.nodes.values()
             if node.fault
         ]
-        return "; ".join(faults) or self._run_error or f"the run ended as {status.value}"
+        if self._run_error and (self._is_of_run or not faults):
+            faults.insert(0, self._run_error)
+        return "; ".join(faults) or f"the run ended as {status.value}"
 
     def hear(self, entry: EventLogEntry) -> None:
         """Take in one event or log record."""
         self.show_printed()
         event = entry.dagster_event
         if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
-            self._run_error = error_text(step_error(event))
+            error = step_error(event)
+            self._run_error = error_text(error) if error else None
+            self._is_of_run = failed_by_itself(event)
             return
         keys = [entry.step_key or ""]
         if event is not None and event.event_type == DagsterEventType.LOGS_CAPTURED:

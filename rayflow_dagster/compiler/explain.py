@@ -17,6 +17,7 @@ from .graph import GraphBuilder
 from .levels import by_level
 from .loader import NodeLoader
 from .places import RunsOn, is_control, is_of_run, runs_on
+from .ports import VARIABLE
 from .regions import Scopes
 from .resolved import Edge, Node, ResolvedFlow
 from .rules.conditions import FALSE, TRUE
@@ -90,6 +91,10 @@ class Explained:
     """Of a region, or a flow that is called: what keeps its body from being run by one worker,
     after "because".
     """
+    timeout: float | None
+    """Seconds that an attempt may take."""
+    waits_until: str
+    """Of a node that is there to wait: for what, after "it waits"; "" for any other."""
     is_open: bool
     """Whether it is a call whose nodes are steps in Dagster, those of a nested graph."""
     why_not_open: str | None
@@ -211,6 +216,8 @@ class _Explainer:
             why_not_fused=(
                 why_not_fused(compiled["body"], compiled["region"]) if "body" in compiled else None
             ),
+            timeout=compiled.get("timeout"),
+            waits_until=_waits_until(node, wires) if node.waits else "",
             is_open=bool(node.calls) and not bodies and why_not_open(compiled) is None,
             why_not_open=why_not_open(compiled) if node.calls and not bodies else None,
             items_side_by_side=(
@@ -314,6 +321,17 @@ def _before(sources: Mapping[str, list[str]], node_id: str) -> set[str]:
             found.add(source)
             queue += sources[source]
     return found
+
+
+def _waits_until(node: Node, wires: Mapping[str, list[Edge]]) -> str:
+    name = node.values.get(VARIABLE)
+    if name:
+        condition = node.values.get("CONDITION", "value")
+        return f"until '{condition}' holds for the value of variable '{name}'"
+    if "until" in wires or node.values.get("until") is not None:
+        return f"until {node.values.get('until', 'the time that is wired in')}"
+    seconds = node.values.get("seconds")
+    return "as many seconds as are wired in" if seconds is None else f"{seconds} s"
 
 
 def _ends(edges: list[Edge]) -> tuple[End, ...]:

@@ -7,7 +7,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from rayflow_dagster.errors import RayflowError, message_of
 
-from ._dagster import ErrorInfo, is_wrapper, step_error
+from ._dagster import ErrorInfo, failed_by_itself, is_wrapper, step_error
 from .ops import NODE_TAG
 from .results import step_tags
 
@@ -72,7 +72,8 @@ def why_it_failed(instance: DagsterInstance, run: DagsterRun) -> str:
             continue
         if event.event_type == DagsterEventType.RUN_FAILURE:
             error = step_error(event)
-            of_run.append(error_text(error) if error else event.message or "")
+            text = error_text(error) if error else event.message or ""
+            (faults if failed_by_itself(event) else of_run).insert(0, text)
             continue
         node = steps.get(event.step_key or "", {}).get(NODE_TAG, event.step_key or "?")
         data = event.step_failure_data

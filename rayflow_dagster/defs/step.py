@@ -54,9 +54,10 @@ class StepInFlight:
         return self.variables.run(next, self.events, None)
 
     def give_up(self) -> None:
-        """End the step without an event."""
+        """End the step without an event: for Dagster, one that is broken off has failed."""
         generator: Any = self.events
-        with contextlib.suppress(RuntimeError):  # Dagster answers with an event
+        self.context.log.disabled = True
+        with contextlib.suppress(RuntimeError):  # Dagster answers with that event
             self.variables.run(generator.close)
         self.closing.close()
 

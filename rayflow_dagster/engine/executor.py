@@ -12,6 +12,7 @@ from rayflow_dagster.control_nodes import decided, waited_for
 from rayflow_dagster.errors import (
     InvalidInputsError,
     NodeExecutionError,
+    NodeTimeoutError,
     message_of,
     original_of,
     told,
@@ -154,6 +155,9 @@ class NodeExecutor:
             with optional("previewing the inputs of a node whose worker died"):
                 given = await self._inputs(node_id, execution_state)
                 failed["details"] = {"input_previews": _shown(given)}
+                late = original_of(error)
+                if isinstance(late, NodeTimeoutError) and late.seconds is not None:
+                    failed["details"]["seconds"] = late.seconds
             return failed
         if reply.exception is not None:
             result = self._handle_execution_error(node_id, reply.exception)

@@ -175,7 +175,8 @@ class Region:
 
     def _of_own_limit(self, error: Exception) -> Exception:
         """The error, or that the node has reached its own limit, where that has ended its body."""
-        if self._deadline is None or not self._deadline.is_over or not is_of_limit(error):
+        is_own = self._deadline is not None and self._body.until is self._deadline
+        if self._deadline is None or not is_own or not is_of_limit(error):
             return error
         return NodeExecutionError(self._id, self._deadline.exceeded())
 

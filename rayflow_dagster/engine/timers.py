@@ -56,7 +56,7 @@ class _Timers:
                 if seconds <= 0 or future.cancelled():
                     heapq.heappop(self._waiting)
                     return future
-                self._changed.wait(seconds)
+                self._changed.wait(min(seconds, threading.TIMEOUT_MAX))
             self._is_at_work = False
             return None
 

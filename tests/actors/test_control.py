@@ -127,6 +127,21 @@ def test_a_class_that_a_project_puts_in_the_place_of_ours_runs_on_a_worker(ray_s
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("value", [["word"] * 2000, {"$env": "RF_NAME"}], ids=["large", "secret"])
+def test_any_value_goes_into_a_variable_that_only_its_nodes_use(ray_session, value):
+    values = {"VARIABLE": "v"}
+    flow = draw(
+        {"start": "start", "put": node("variables.set_variable", values={**values, "value": value}),
+         "got": node("variables.get_variable", values=values), "return": "return"},
+        "start > put, put > got, got > return, got.value - return.out",
+        variables={"v": {"type": "any", "default": None}},
+    )  # fmt: skip
+    orchestrator = FlowOrchestrator(Project.at(Path(__file__).parent))
+    outcome = asyncio.run(orchestrator.execute_flow(flow, {}))  # type: ignore[arg-type]
+    assert (outcome["error"], outcome["result"]) == (None, {"out": value})
+
+
+@pytest.mark.ray
 def test_a_node_that_decides_reads_a_large_value_here_and_takes_no_worker(ray_session):
     flow = draw(
         {"start": node("start", inputs={"text": "str"}), "split": node("text.split"),

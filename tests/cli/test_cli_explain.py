@@ -72,6 +72,26 @@ BREAKS = draw(
 )
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"seconds": 2.5}, "It waits 2.5 s;"),
+        ({"until": "06:30"}, "It waits until 06:30;"),
+        ({"VARIABLE": "n", "CONDITION": "value > 3"},
+         "It waits until 'value > 3' holds for the value of variable 'n';"),
+    ],
+)  # fmt: skip
+def test_what_a_node_waits_for_and_its_limit_are_told(facts, values, text):
+    flow = draw(
+        {"start": "start", "it": node("control.wait", timeout=60, values=values), "end": "return"},
+        "start > it, it > end",
+        variables={"n": {"type": "int", "default": 0}},
+    )
+    told = text_of(facts(flow)["it"])
+    assert f"{text} neither a worker nor a thread waits with it." in told
+    assert "An attempt that takes longer than 60 s is ended, and has failed." in told
+
+
 def test_when_a_node_runs_and_when_it_is_skipped(facts):
     nodes = facts(BRANCH)
 

@@ -614,6 +614,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         lambda: with_snapshot(lambda at: data_edge("wide", "wide", f"op{at}", f"pp{at}")),
         MANY,
     ),
+    "wait_time": (lambda: each_node("control.wait", constantValues={"until": "6"}), NODES),
     "variable_declaration": (lambda: {**flow([], []), "variables": ports(MANY)}, MANY),
     "variable_declared": (
         lambda: flow(values_of("w"), [], variables=ports(MANY, kind={"type": "int"})),

@@ -74,10 +74,10 @@ def test_a_timeout_fails_a_node_by_name_and_keeps_none_that_is_in_time(connect) 
     assert outcome["result"] == {"out": 7}
 
 
-def test_a_node_that_was_too_late_is_tried_again(connect, tmp_path: Path) -> None:
+def test_a_node_that_was_too_late_is_tried_again(connect, limit: float, tmp_path: Path) -> None:
     values = {"TIMES": 1, "FILE": str(tmp_path / "noted")}
     retry = {"max": 2, "retry_on": ["timeout"]}
-    outcome = execute(orchestrator(connect), one(timeout=SHORT, retry=retry, values=values))
+    outcome = execute(orchestrator(connect), one(timeout=limit, retry=retry, values=values))
     assert outcome["result"] == {"out": 7}
     assert (tmp_path / "noted").read_text() == "it\n" * 2
 
@@ -129,23 +129,53 @@ def test_other_async_nodes_go_on_where_one_is_cancelled(ray_session: None, tmp_p
 @pytest.mark.parametrize("data", [{"ray": {"num_cpus": 0.5}}, {"resident": True}], ids=str)
 def test_an_actor_of_its_own_and_a_resident_end_too(ray_session, data, tmp_path: Path) -> None:
     values = {"TIMES": 1, "FILE": str(tmp_path / "noted")}
-    flow = one(timeout=SHORT, retry={"max": 1}, values=values, **data)
+    flow = one(timeout=5, retry={"max": 1}, values=values, **data)
     assert execute(orchestrator(None), flow)["result"] == {"out": 7}
 
 
 @pytest.mark.ray
 def test_what_shares_the_event_loop_with_one_that_blocks_it_hears_why(ray_session: None) -> None:
     late = stuck(ASYNC, timeout=1.0, values={"HOW": "loop"})
-    end = node("return", values={"why": None})
+    end = node("return", values={"why": None, "late": None})
     flow = draw(
         {"start": "start", "late": late, "other": stuck(ASYNC), "end": end},
-        "start > other, start > late, late.error > end, other.error > end, other.error - end.why",
+        "start > other, start > late, late.error > end, other.error > end, other.error - end.why, "
+        "late.error - end.late",
     )
     outcome = execute(orchestrator(None), flow)
     assert outcome["error"] is None
+    assert outcome["result"]["late"]["type"] == "NodeTimeoutError"
     why = outcome["result"]["why"]
     assert why["type"] == "NodeCrashedError"
-    assert why["message"].startswith("node 'late' blocked the event loop that all async nodes")
+    assert why["message"].startswith("another node blocked the event loop that all async nodes")
+    assert "stuck.py, line " in why["message"]
+
+
+@pytest.mark.ray
+def test_a_cancelled_node_that_takes_its_time_to_end_harms_no_other(ray_session: None) -> None:
+    """Though it refuses to end: the event loop is free."""
+    late = stuck(ASYNC, timeout=SHORT, values={"HOW": "refusal"})
+    slow = {f"slow_{at}": node("odd_nodes.stuck.SlowAsyncNode") for at in range(3)}
+    end = node("return", values={"out": None})
+    flow = draw(
+        {"start": "start", "late": late, **slow, "end": end},
+        "start > late, late.error > slow_0, start > slow_1, slow_0 > slow_2, slow_2 > end, "
+        "slow_1 > end, slow_2.value - end.out",
+    )
+    outcome = execute(orchestrator(None), flow)
+    assert (outcome["error"], outcome["result"]) == (None, {"out": 1})
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300])
+def test_a_limit_that_is_far_away_keeps_no_other_from_being_kept(seconds: float) -> None:
+    nodes = {"far": node("constant", timeout=seconds), "near": stuck(timeout=SHORT)}
+    flow = draw(
+        {"start": "start", **nodes, "end": "return"},
+        "start > far, far > near, near > end",
+        settings={"timeout": seconds},
+    )
+    error = execute(orchestrator(in_process), flow)["error"]
+    assert error == f"Node near failed: node 'near' {IN_TIME} 0.3 s"
 
 
 LOOP = "start > loop, loop.body > it, loop.done > end, "
@@ -261,21 +291,21 @@ def recorded(flow: dict[str, Any], memory: DagsterInstance, connect: Connect | N
 
 
 def test_a_step_that_takes_too_long_fails_and_is_tried_again(
-    connect, memory: DagsterInstance, tmp_path: Path
+    connect, limit: float, memory: DagsterInstance, tmp_path: Path
 ) -> None:
     values = {"TIMES": 1, "FILE": str(tmp_path / "noted")}
-    found = recorded(one(timeout=SHORT, retry={"max": 1}, values=values), memory, connect)
+    found = recorded(one(timeout=limit, retry={"max": 1}, values=values), memory, connect)
     assert found.result == {"out": 7}
     kinds = found.of_step("it")
     assert [kinds.count(each) for each in ("STEP_UP_FOR_RETRY", "STEP_SUCCESS")] == [1, 1]
 
 
-def test_a_run_that_takes_too_long_has_failed(connect, memory: DagsterInstance) -> None:
-    found = recorded({**one(), "settings": TOO_LATE}, memory, connect)
+def test_a_run_that_takes_too_long_has_failed(connect, limit, memory: DagsterInstance) -> None:
+    found = recorded({**one(), "settings": {"timeout": limit}}, memory, connect)
     assert not found.success
     assert found.statuses == {"start": "completed", "it": "failed", "end": "pending"}
     (failure,) = [event for event in found.events if event.event_type_value == "PIPELINE_FAILURE"]
-    assert f"the flow {IN_TIME} 0.3 s" in failure.event_specific_data.error.message
+    assert f"the flow {IN_TIME} {limit:g} s" in failure.event_specific_data.error.message
 
 
 def test_another_executor_cannot_end_a_run() -> None:

@@ -77,7 +77,8 @@ def test_a_time_of_day_is_the_next_one_and_a_date_is_of_its_zone(until, zone, ex
 
 @pytest.mark.parametrize("until", ["", "noon", "0630", "06", "2027-01-01", "25:00", "06:30 or so"])
 def test_what_is_no_time_fails_the_node_with_what_to_write(until: str) -> None:
-    outcome, _ = run({"wait": wait(until=until)}, ONE)
+    given = node("constant", values={"VALUE": until})
+    outcome, _ = run({"given": given, "wait": wait()}, ONE + ", given.value - wait.until")
     assert f"{until!r} is no time; write one as 06:30 or 2027-01-01T06:30" in outcome["error"]
 
 
@@ -169,6 +170,8 @@ def test_in_a_loop_each_iteration_waits_by_itself(way: str) -> None:
         ({"VARIABLE": "m"}, "variable_declared", "variable 'm' is not declared"),
         ({"VARIABLE": "n", "CONDITION": "value >"}, "expression", "constant 'CONDITION'"),
         ({"VARIABLE": "n"}, "expression", "bool"),
+        ({"until": "6:30"}, "wait_time", "'6:30' is no time; write one as 06:30"),
+        ({"until": "2027-02-30T06:30"}, "wait_time", "is no time"),
         ({"seconds": 1, "TIMEZONE": "Europe/Madri"}, "timezone", "did you mean 'Europe/Madrid'?"),
     ],
 )
@@ -194,3 +197,17 @@ def test_in_dagster_it_is_a_step_that_is_given_up_where_a_return_comes_first(
     found = run_in_dagster(draw(nodes, wires), {}, memory, connect=in_process)
     assert found.success
     assert found.statuses["wait"] == ("completed" if first == "wait" else "skipped")
+    assert "STEP_FAILURE" not in found.of_step("wait")
+
+
+def test_in_dagster_a_failure_beside_it_leaves_it_without_an_end(memory: DagsterInstance) -> None:
+    """So that a re-execution from failure waits again."""
+    nodes = {"start": "start", "wait": wait(seconds=LONG), "pause": wait(seconds=0.3)}
+    drawn = draw(
+        {**nodes, "boom": "boom", "end": "return"},
+        "start > wait, wait > end, start > pause, pause > boom, boom > end",
+    )
+    found = run_in_dagster(drawn, {}, memory, connect=in_process)
+    failed = {name for name, status in found.statuses.items() if status == "failed"}
+    assert failed == {"boom"}
+    assert "STEP_FAILURE" not in found.of_step("wait")

@@ -74,7 +74,7 @@ class StuckAsyncNode(_Counting):
 class SlowAsyncNode(RayflowNode):
     """Pass a value on after a second."""
 
-    inputs = {"value": "any"}
+    inputs = {"value": {"type": "any", "default": 1}}
     outputs = {"value": "any"}
 
     async def process(self, value: Any) -> dict[str, Any]:

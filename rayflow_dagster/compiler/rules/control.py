@@ -4,6 +4,7 @@ flows that they call.
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from rayflow_dagster.compiler.callees import MAX_NODES, SHARED, is_same, size_of
@@ -18,6 +19,7 @@ from rayflow_dagster.secrets.references import has_secret, secrets_in
 from rayflow_dagster.suggest import listed
 from rayflow_dagster.types import FLOW_CLASS, SWITCH_CLASS
 from rayflow_dagster.values.preview import preview
+from rayflow_dagster.zones import moment
 
 WAIT_INPUTS = ("seconds", "until")
 
@@ -56,6 +58,20 @@ def one_wait(flow: ResolvedFlow) -> Iterator[Finding]:
                 f"node {node}: it has {listed(given) if given else 'nothing'} to wait for; set one "
                 "of seconds, until and VARIABLE. What limits it is data.timeout",
                 node=node.id,
+            )
+
+
+def wait_time(flow: ResolvedFlow) -> Iterator[Finding]:
+    """The time that a `control.wait` has as a constant is one."""
+    for node in flow.nodes.values():
+        until = node.values.get("until") if node.waits else None
+        if not isinstance(until, str):
+            continue
+        try:
+            moment(until, "UTC", datetime.now(UTC))
+        except ValueError as error:
+            yield Finding(
+                "wait_time", f"node {node} input 'until': {error}", node=node.id, port="until"
             )
 
 
@@ -192,7 +208,8 @@ def sequence_width(flow: ResolvedFlow) -> Iterator[Finding]:
 
 
 CONTROL = (
-    control_constants, one_wait, impossible_case, control_secret, called_flow, unshared_variables,
+    control_constants, one_wait, wait_time, impossible_case, control_secret, called_flow,
+    unshared_variables,
 )  # fmt: skip
 SEQUENCES = (sequence_order, sequence_width)
 """They take one level of a flow."""

@@ -492,10 +492,14 @@ def actor_setting(flow: ResolvedFlow) -> Iterator[Finding]:
             if node.data.get(key) is None:
                 continue
             others = "the nodes of its body" if node.region_kind else "the nodes that do the work"
+            what = (
+                "nothing that it does takes time" if key == "timeout" else
+                "it is a setting of a node that runs on a Ray actor, and this one runs in the "
+                "run's own process"
+            )  # fmt: skip
             yield Finding(
                 "actor_setting",
-                f"node {node} data.{key}: it is a setting of a node that runs on a Ray actor, and "
-                f"this one runs in the run's own process; delete it, or give it to {others}",
+                f"node {node} data.{key}: {what}; delete it, or give it to {others}",
                 "warning",
                 node=node.id,
             )

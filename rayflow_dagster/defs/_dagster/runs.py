@@ -24,7 +24,7 @@ from dagster._core.definitions.definitions_load_context import (
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import EngineEventData
+from dagster._core.events import EngineEventData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -168,6 +168,12 @@ def step_error(event: DagsterEvent) -> ErrorInfo | None:
     """The error that a failed step or run carries."""
     data: Any = event.event_specific_data
     return getattr(data, "error", None)
+
+
+def failed_by_itself(event: DagsterEvent) -> bool:
+    """Whether a run has failed for more than that steps of it have: its error is then its own."""
+    data: Any = event.event_specific_data
+    return getattr(data, "failure_reason", None) == RunFailureReason.RUN_EXCEPTION
 
 
 def is_tick(context: SensorEvaluationContext) -> bool:
