@@ -26,6 +26,10 @@ class Fault(NamedTuple):
     text: str
 
 
+VALUE = "value"
+"""What the condition of a wait calls the value of the variable."""
+
+
 class Wait(NamedTuple):
     """What a node waits for: that so many ``seconds`` pass, or that a condition holds for the value
     of a ``variable``.

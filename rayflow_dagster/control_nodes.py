@@ -36,8 +36,11 @@ REGION_KINDS: Mapping[str, RegionKind] = {
 """The control nodes that run other nodes, their body."""
 
 
-WAITS = f"{WaitNode.__module__}.{WaitNode.__qualname__}"
-"""The class path of the control node that waits."""
+def refuse_secrets(inputs: Mapping[str, Any]) -> None:
+    """Raises SecretError where an input of a control node has a secret."""
+    for name, value in inputs.items():
+        if has_secret(value):
+            raise SecretError(f"input '{name}' has a secret, and a control node takes none")
 
 
 def waited_for(node: GraphNode, inputs: Mapping[str, Any]) -> Wait | None:
@@ -46,9 +49,6 @@ def waited_for(node: GraphNode, inputs: Mapping[str, Any]) -> Wait | None:
     Raises:
         Exception: the node fails.
     """
-    for name, value in inputs.items():
-        if has_secret(value):
-            raise SecretError(f"input '{name}' has a secret, and a control node takes none")
     return CONTROL_NODES[node["class_path"]].wait(node["constants"], inputs)
 
 

@@ -23,13 +23,20 @@ from .engine.gatherer import DataGatherer
 from .engine.inputs import checked_inputs
 from .engine.iteration import Progress
 from .engine.loop import FlowLoop
-from .engine.machine import FlowMachine
+from .engine.machine import FlowMachine, Outcome
 from .engine.node_runner import NodeRunner
 from .engine.planner import ExecutionPlanner
 from .engine.region import Tell
 from .engine.stepping import stepped
 from .engine.tracker import StateTracker
-from .errors import FlowFailedError, RayflowError, describe
+from .errors import (
+    FlowFailedError,
+    NodeTimeoutError,
+    RayflowError,
+    TimeIsOverError,
+    describe,
+    original_of,
+)
 from .optional import optional
 from .project import Project
 from .types import ExecutionGraph, ExecutionInputs, ExecutionState, FlowData, NodeResult
@@ -322,8 +329,9 @@ class FlowOrchestrator:
         )
         outcome = await stepped(loop.run(start_inputs))
         reached = tracker.reached_return()
-        if outcome == "interrupted" and self.deadline is not None:
-            return {"result": {}, "error": self._too_long(self.deadline, machine)}
+        too_long = self.too_long(outcome)
+        if too_long is not None:
+            return {"result": {}, "error": "; ".join([str(too_long), *machine.errors])}
         if reached is None:
             errors = machine.errors or [str(machine.no_return_error())]
             return {"result": {}, "error": "; ".join(errors)}
@@ -332,9 +340,16 @@ class FlowOrchestrator:
         result = tracker.get_cached_output(reached, "result")
         return {"result": result, "error": "; ".join(machine.errors) or None}
 
-    @staticmethod
-    def _too_long(deadline: Deadline, machine: FlowMachine) -> str:
-        return "; ".join([str(deadline.exceeded()), *machine.errors])
+    def too_long(self, outcome: Outcome) -> NodeTimeoutError | None:
+        """What a run has failed with that has ended so, if its limit has ended it: a node may have
+        failed with that before the machine was told.
+        """
+        if self.deadline is None or outcome not in ("failed", "interrupted"):
+            return None
+        errors = [each["error"] for each in self.error_handler.get_error_report()["errors"]]
+        was_cut = any(isinstance(original_of(each), TimeIsOverError) for each in errors)
+        is_late = outcome == "interrupted" or (self.deadline.is_over and was_cut)
+        return self.deadline.exceeded() if is_late else None
 
     def _finalize(self) -> None:
         """End the actors and the variable store."""

@@ -259,8 +259,8 @@ class _Running:
         if not self._has_begun:
             self._freed()
             return
-        if seconds is not None:
-            limit = Deadline(seconds, f"node '{self._node_id}'")
+        limit = Deadline.of_node(self._node_id, seconds)
+        if limit is not None:
             self._cut(limit, limit.exceeded)
             self.future.add_done_callback(lambda _: limit.close())
         if self._is_limited:
@@ -283,8 +283,7 @@ class _Running:
             self._settle(lambda: self.future.set_exception(error))
 
         self._is_limited = True
-        forget = limit.watch(cut)
-        self.future.add_done_callback(lambda _: forget())
+        limit.hold(self.future, cut)
 
     def _settle(self, settle: Callable[[], None]) -> None:
         """Settle the future, unless it is: its place is free first."""

@@ -53,6 +53,7 @@ GET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.get_variable.GetVariableNo
 SEQUENCE_CLASS = "rayflow_dagster.nodes.control.sequence.SequenceNode"
 SET_VARIABLE_CLASS = "rayflow_dagster.nodes.variables.set_variable.SetVariableNode"
 SWITCH_CLASS = "rayflow_dagster.nodes.logic.switch.SwitchNode"
+WAIT_CLASS = "rayflow_dagster.nodes.control.wait.WaitNode"
 
 IDLE_OPTION = "max_concurrency"
 """An option of Ray's that a node may name and nothing follows."""

@@ -88,8 +88,7 @@ class Running:
             if not is_there and self.take(call.future):  # it has come there meanwhile
                 _end_place(call)
 
-        forget = limit.watch(cut)
-        call.future.add_done_callback(lambda _: forget())
+        limit.hold(call.future, cut)
 
     def fail_all(self, error: BaseException) -> None:
         for future in list(self._futures):
@@ -143,8 +142,8 @@ class Running:
         envelope.future().add_done_callback(answered)
 
     def _limit_itself(self, call: ActorCall) -> None:
-        if call.spec.timeout is not None:
-            limit = Deadline(call.spec.timeout, f"node '{call.node_id}'")
+        limit = Deadline.of_node(call.node_id, call.spec.timeout)
+        if limit is not None:
             self._cut(call, limit, limit.exceeded)
             call.future.add_done_callback(lambda _: limit.close())
 

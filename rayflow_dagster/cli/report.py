@@ -1,9 +1,9 @@
 """What became of a run and of its nodes, whichever way it ran."""
 
 import logging
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,7 +14,8 @@ from rayflow_dagster.timing import WORDS
 from rayflow_dagster.types import ExecutionGraph, is_open
 
 _OURS = str(Path(rayflow_dagster.__file__).parent)
-_INNER = (_OURS, f"{sysconfig.get_path('purelib')}/dagster/")
+_DAGSTER = find_spec("dagster")  # which a direct run does not import
+_INNER = (_OURS, *(_DAGSTER.submodule_search_locations or () if _DAGSTER else ()))
 _NODES = f"{_OURS}/nodes/"
 
 Status = Literal["completed", "skipped", "failed", "stopped", "pending"]

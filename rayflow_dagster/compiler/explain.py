@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from rayflow_dagster.control_node import VALUE
 from rayflow_dagster.types import GraphNode, RegionKind, every_node
 
 from .callees import levelled
@@ -17,9 +18,8 @@ from .graph import GraphBuilder
 from .levels import by_level
 from .loader import NodeLoader
 from .places import RunsOn, is_control, is_of_run, runs_on
-from .ports import VARIABLE
 from .regions import Scopes
-from .resolved import Edge, Node, ResolvedFlow
+from .resolved import Edge, Node, ResolvedFlow, named_variable
 from .rules.conditions import FALSE, TRUE
 from .rules.runs import Judge, uncertain_inputs
 
@@ -324,9 +324,9 @@ def _before(sources: Mapping[str, list[str]], node_id: str) -> set[str]:
 
 
 def _waits_until(node: Node, wires: Mapping[str, list[Edge]]) -> str:
-    name = node.values.get(VARIABLE)
+    name = named_variable(node)
     if name:
-        condition = node.values.get("CONDITION", "value")
+        condition = node.values.get("CONDITION", VALUE)
         return f"until '{condition}' holds for the value of variable '{name}'"
     if "until" in wires or node.values.get("until") is not None:
         return f"until {node.values.get('until', 'the time that is wired in')}"

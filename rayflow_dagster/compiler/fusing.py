@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from rayflow_dagster.computed import Computed
-from rayflow_dagster.control_nodes import CONTROL_NODES, WAITS
-from rayflow_dagster.types import ExecutionGraph, GraphNode, RegionSpec
+from rayflow_dagster.control_nodes import CONTROL_NODES
+from rayflow_dagster.types import WAIT_CLASS, ExecutionGraph, GraphNode, RegionSpec
 
 from .places import LOGIC
 from .ports import VARIABLE_CLASSES_PACKAGE
@@ -102,7 +102,7 @@ def _why_not(node: GraphNode) -> str | None:
     if node["metadata"].get("is_async"):
         return "is async, so it runs on the event loop that all async nodes share"
     if control is not None and not control.runs_anywhere:
-        is_wait = node["class_path"] == WAITS
+        is_wait = node["class_path"] == WAIT_CLASS
         return "waits, which would keep the worker from other work" if is_wait else _HAS_EXPRESSION
     return None
 

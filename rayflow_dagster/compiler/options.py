@@ -24,7 +24,7 @@ def node_options(node: Node, settings: Mapping[str, Any]) -> GraphNode:
         if retry and retry.get("max"):
             options["retry"] = {"delay": 0.0, **retry}
         options |= {} if node.is_control else _residence(node)
-        if data.get("timeout") is not None and (runs_others or node.waits or not node.is_control):
+        if data.get("timeout") is not None and node.takes_timeout:
             options["timeout"] = float(data["timeout"])
     options |= {key: data[key] for key in ("pool", "priority") if data.get(key) is not None}
     return cast(GraphNode, options)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
 from rayflow_dagster.computed import Computed
-from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS, WAITS
+from rayflow_dagster.control_nodes import CONTROL_NODES, REGION_KINDS
 from rayflow_dagster.suggest import Hints
 from rayflow_dagster.types import (
     BREAK_CLASS,
@@ -19,6 +19,7 @@ from rayflow_dagster.types import (
     FLOW_CLASS,
     RETURN_CLASS,
     START_CLASS,
+    WAIT_CLASS,
     ConstantSpec,
     EdgeKind,
     ExecFires,
@@ -95,7 +96,14 @@ class Node:
     @property
     def waits(self) -> bool:
         """Whether it is there to wait."""
-        return self.class_path == WAITS
+        return self.class_path == WAIT_CLASS
+
+    @property
+    def takes_timeout(self) -> bool:
+        """Whether it may take long: it runs an author's code or other nodes, or waits."""
+        if self.is_start or self.is_return:
+            return False
+        return not self.is_control or self.region_kind is not None or bool(self.calls) or self.waits
 
     @property
     def is_control(self) -> bool:

@@ -44,8 +44,10 @@ def handled_before(flow: CompiledFlow, instance: DagsterInstance, run: DagsterRu
     """The steps whose failures a run before has handled, and that this one does not run again."""
     before = parent_run(instance, run)
     told = before.tags.get(HANDLED_TAG, "") if before is not None else ""
+    if not told:
+        return []
     planned = {flow.steps[node_id] for node_id in planned_nodes(flow, run)}
-    return [step for step in told.split(", ") if step and step not in planned]
+    return [step for step in told.split(", ") if step not in planned]
 
 
 def _results(

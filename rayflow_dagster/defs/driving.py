@@ -17,7 +17,6 @@ from typing import Any
 
 from dagster import DagsterEvent
 
-from rayflow_dagster.control_nodes import WAITS
 from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.engine.executor import error_result
 from rayflow_dagster.engine.machine import (
@@ -35,7 +34,7 @@ from rayflow_dagster.engine.machine import (
 )
 from rayflow_dagster.optional import optional
 from rayflow_dagster.orchestrator import ACTOR_SECONDS
-from rayflow_dagster.types import NodeResult
+from rayflow_dagster.types import WAIT_CLASS, NodeResult
 
 from ._dagster import (
     DagsterExecutionInterruptedError,
@@ -87,8 +86,6 @@ class Drive:
         """
         self._unwanted: list[str] = []
         """Steps that the machine wants dropped."""
-        self._is_late = False
-        """Whether the run has taken longer than its flow allows."""
         self._outcome: Outcome | None = None
         """How the run has ended, once it has."""
 
@@ -179,8 +176,8 @@ class Drive:
         for key in unwanted:
             if self._reserved.pop(key, None) is not None:
                 self._session.give_back(key)
-            waits = self._session.flow.flat["nodes"][self._nodes[key]]["class_path"] == WAITS
-            if waits and key in self._in_flight:
+            node = self._session.flow.flat["nodes"][self._nodes[key]]
+            if node["class_path"] == WAIT_CLASS and key in self._in_flight:
                 self._give_up(self._in_flight.pop(key))
             if self._active.drop(key):
                 yield from self._tell(Dropped(self._nodes[key]))
@@ -236,7 +233,6 @@ class Drive:
             events = key.result()
             yield from self._close(self._hooked.pop(key), events)
         elif isinstance(key, Deadline):
-            self._is_late = True
             yield from self._tell(Interrupted())
         elif key in self._in_flight:
             yield from self._drive(self._in_flight[key])
@@ -325,10 +321,10 @@ class Drive:
 
     def _end(self) -> Iterator[DagsterEvent]:
         """Fail a run that reached no RETURN, and keep the variables of one that has succeeded."""
-        deadline = self._session.orchestrator.deadline
-        if self._is_late and deadline is not None:
+        too_long = self._outcome and self._session.orchestrator.too_long(self._outcome)
+        if too_long:
             self._active.abandon_unstarted()
-            raise deadline.exceeded()
+            raise too_long
         if self._outcome == "failed":
             self._active.abandon_unstarted()
             return

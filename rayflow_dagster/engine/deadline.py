@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from rayflow_dagster.errors import NodeTimeoutError, TimeIsOverError
 
@@ -27,6 +28,11 @@ class Deadline:
         self._timer = after(seconds)
         self._timer.add_done_callback(self._timer_ended)
 
+    @classmethod
+    def of_node(cls, node_id: str, seconds: float | None) -> "Deadline | None":
+        """The limit of an attempt of a node, if it has one."""
+        return None if seconds is None else cls(seconds, f"node '{node_id}'")
+
     @property
     def left(self) -> float:
         """The seconds until it is over; not more than 0 once it is."""
@@ -46,6 +52,11 @@ class Deadline:
         if self.is_over:  # whoever was told of it may have been told before
             self._tell()
         return lambda: self._forget(key)
+
+    def hold(self, future: "Future[Any]", cut: Callable[[], None]) -> None:
+        """Have ``cut`` done when it is over, unless ``future`` is done before."""
+        forget = self.watch(cut)
+        future.add_done_callback(lambda _: forget())
 
     def close(self) -> None:
         """Nobody waits for it any more."""

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from rayflow_dagster.control_node import Wait
-from rayflow_dagster.control_nodes import decided, waited_for
+from rayflow_dagster.control_nodes import decided, refuse_secrets, waited_for
 from rayflow_dagster.errors import (
     InvalidInputsError,
     NodeExecutionError,
@@ -30,6 +30,7 @@ from rayflow_dagster.types import (
     ExecutionState,
     GraphNode,
     NodeResult,
+    RunDetails,
 )
 from rayflow_dagster.values.stored import is_inline
 from rayflow_dagster.variables.calls import Call, Calls
@@ -152,12 +153,12 @@ class NodeExecutor:
             reply = await Done(sent)
         except Exception as error:  # its actor died or was ended, or Ray lost it
             failed = self._handle_execution_error(node_id, error)
+            failed["details"] = details = RunDetails()
+            late = original_of(error)
+            if isinstance(late, NodeTimeoutError) and late.seconds is not None:
+                details["seconds"] = late.seconds
             with optional("previewing the inputs of a node whose worker died"):
-                given = await self._inputs(node_id, execution_state)
-                failed["details"] = {"input_previews": _shown(given)}
-                late = original_of(error)
-                if isinstance(late, NodeTimeoutError) and late.seconds is not None:
-                    failed["details"]["seconds"] = late.seconds
+                details["input_previews"] = _shown(await self._inputs(node_id, execution_state))
             return failed
         if reply.exception is not None:
             result = self._handle_execution_error(node_id, reply.exception)
@@ -208,6 +209,7 @@ class NodeExecutor:
         try:
             inputs = await self._inputs(node_id, execution_state)
             inputs = await Done(self.actors.fetch(inputs))
+            refuse_secrets(inputs)
             wait = waited_for(node, inputs)
             if wait is not None:
                 await self._wait(node, wait)
@@ -223,9 +225,7 @@ class NodeExecutor:
         Raises:
             Exception: it has failed meanwhile, or a limit of it or of what it is in is over.
         """
-        own = None
-        if "timeout" in node:
-            own = Deadline(node["timeout"], f"node '{node['id']}'")
+        own = Deadline.of_node(node["id"], node.get("timeout"))
         limits = [each for each in (own, self.until) if each is not None]
         try:
             await waited(wait, lambda name: self.actors.read_variable(name, self.calls), limits)

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from rayflow_dagster.control_nodes import WAITS
-from rayflow_dagster.types import ExecutionGraph, ExecutionState, NodeResult
+from rayflow_dagster.types import WAIT_CLASS, ExecutionGraph, ExecutionState, NodeResult
 
 from .coroutines import Coroutines
 from .deadline import Deadline
@@ -123,7 +122,7 @@ class FlowLoop:
         """
 
         def drop() -> None:
-            waits = self.graph["nodes"][node_id]["class_path"] == WAITS
+            waits = self.graph["nodes"][node_id]["class_path"] == WAIT_CLASS
             if (waits or self.actors.needs_worker(node_id)) and self._nodes.drop(node_id):
                 self._tell(Dropped(node_id))
 

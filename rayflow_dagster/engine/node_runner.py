@@ -204,17 +204,12 @@ class NodeRunner:
         iteration.nodes.pop(self.graph["start_node"], None)
         reached = tracker.reached_return()
         whose = self.calls[-1].node_id if "call" in spec else self.graph["start_node"]
-        failures = errors.get_error_report()["errors"]
-        if outcome in ("failed", "interrupted") and failures:
-            first = failures[0]
-            failed = tracker.get_state()["node_states"][first["node_id"]]["result"]
-            details = failed.get("details", RunDetails()) if failed is not None else RunDetails()
-            previews_of_inputs = details.get("input_previews", {})
-            iteration.error = placed(place, first["node_id"], first["error"], previews_of_inputs)
-        elif outcome == "interrupted" and self.until is not None:
+        if outcome in ("failed", "interrupted"):
+            iteration.error = self._first_failure(place, errors, tracker)
+        if outcome == "interrupted" and self.until is not None and iteration.error is None:
             iteration.error = NodeExecutionError(whose, self.until.cut_off())
             iteration.error.where = place
-        elif reached is None and "call" in spec:
+        elif reached is None and "call" in spec and iteration.error is None:
             iteration.error = NodeExecutionError(whose, machine.no_return_error())
             iteration.error.where = place
         state = tracker.get_state()
@@ -231,6 +226,20 @@ class NodeRunner:
             iteration.ended_by = left_by or ("break" if breaks else "continue")
         iteration.seconds = time.monotonic() - began
         return iteration
+
+    @staticmethod
+    def _first_failure(
+        place: str, errors: ErrorHandler, tracker: StateTracker
+    ) -> NodeExecutionError | None:
+        """The error of the node of an iteration that has failed first; None where none has."""
+        failures = errors.get_error_report()["errors"]
+        if not failures:
+            return None
+        first = failures[0]
+        failed = tracker.get_state()["node_states"][first["node_id"]]["result"]
+        details = failed.get("details", RunDetails()) if failed is not None else RunDetails()
+        previews = details.get("input_previews", {})
+        return placed(place, first["node_id"], first["error"], previews)
 
     def _mistyped(self, place: str, iteration: Iteration) -> NodeExecutionError | None:
         """What is wrong with a value that was wired into an inner input of the loop, as far as that

@@ -146,8 +146,8 @@ class Region:
 
     async def run(self, state: ExecutionState) -> NodeResult:
         """Run the body as often as it is to be run. Never raises for a fault of the flow."""
-        if "timeout" in self._node:
-            self._deadline = Deadline(self._node["timeout"], f"node '{self._id}'")
+        self._deadline = Deadline.of_node(self._id, self._node.get("timeout"))
+        if self._deadline is not None:
             until = nearest(self._deadline, self._body.until)
             self._body = self._body.within(self._body.calls, until)
         try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from rayflow_dagster.control_node import Wait
+from rayflow_dagster.control_node import VALUE, Wait
 from rayflow_dagster.errors import SecretError
 from rayflow_dagster.expressions import holds
 from rayflow_dagster.secrets.references import has_secret
@@ -38,7 +38,7 @@ async def waited(
             value = await Done(read(wait.variable))
             if has_secret(value):
                 raise SecretError(f"variable '{wait.variable}' has a secret, for which none waits")
-            if holds(wait.condition, {"value": "any"}, {"value": value}):
+            if holds(wait.condition, {VALUE: "any"}, {VALUE: value}):
                 return
         seconds = LOOK_SECONDS if wait.variable else wait.seconds
         timer = after(max(0.0, min([seconds, *(each.left for each in limits)])))

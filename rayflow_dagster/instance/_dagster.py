@@ -170,9 +170,8 @@ def _keep_canceling(instance: DagsterInstance, run_id: str) -> None:
     """Have a run that was told to terminate while it started be on its way to be cancelled: that it
     has started overwrites that, and Dagster takes it then to have been interrupted by accident.
     """
-    run = instance.get_run_by_id(run_id)
-    has_started = run is not None and run.status == DagsterRunStatus.STARTED
-    if run is not None and has_started and _was_told_to_end(instance, run_id):
+    run = instance.get_run_by_id(run_id) if _was_told_to_end(instance, run_id) else None
+    if run is not None and run.status == DagsterRunStatus.STARTED:
         instance.report_run_canceling(run, "The run was told to terminate before it had started")
 
 

@@ -11,7 +11,7 @@ from running import PROJECT, execute, outcomes, project_of
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
-from rayflow_dagster.errors import ValidationError
+from rayflow_dagster.errors import TimeIsOverError, ValidationError
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.project import Project
 from rayflow_dagster.testing import in_process
@@ -283,6 +283,20 @@ def test_a_flow_that_waits_to_try_again_is_over_in_time() -> None:
         variables={"attempts": {"type": "int", "default": 0}},
     )  # fmt: skip
     assert execute(orchestrator(in_process), flow)["error"] == f"the flow {IN_TIME} 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_late"), [(TimeIsOverError("the flow", 1), True), (ValueError("no"), False)]
+)
+def test_a_node_may_fail_with_the_limit_before_the_run_hears_of_it(error, is_late) -> None:
+    run = orchestrator(in_process)
+    run.load({**one(), "settings": {"timeout": 1e-6}})  # type: ignore[arg-type]
+    run.connect()
+    assert run.too_long("failed") is None
+    run.error_handler.handle_node_error("it", error, run.require_tracker().get_state())
+    assert (run.too_long("failed") is not None) == is_late
+    assert run.too_long("returned") is None
+    run.close()
 
 
 def recorded(flow: dict[str, Any], memory: DagsterInstance, connect: Connect | None) -> FlowRun:

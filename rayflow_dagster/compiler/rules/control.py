@@ -12,7 +12,8 @@ from rayflow_dagster.compiler.findings import Finding
 from rayflow_dagster.compiler.flow_form import MAX_EDGES
 from rayflow_dagster.compiler.ports import VARIABLE, constants_of
 from rayflow_dagster.compiler.regions import brought_type
-from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
+from rayflow_dagster.compiler.resolved import Node, ResolvedFlow, named_variable
+from rayflow_dagster.control_node import VALUE
 from rayflow_dagster.control_nodes import CONTROL_NODES
 from rayflow_dagster.port_types import accepts, class_paths, parse_type
 from rayflow_dagster.secrets.references import has_secret, secrets_in
@@ -34,7 +35,7 @@ def control_constants(flow: ResolvedFlow) -> Iterator[Finding]:
             continue  # the rules of values and of secrets tell
         types = dict(node.inputs)
         if node.waits:  # its condition is about the variable
-            types["value"] = flow.variables.get(constants[VARIABLE], {}).get("type", "any")
+            types[VALUE] = flow.variables.get(constants[VARIABLE], {}).get("type", "any")
         for fault in CONTROL_NODES[node.class_path].faults(constants, types):
             yield Finding(
                 fault.rule,
@@ -51,7 +52,7 @@ def one_wait(flow: ResolvedFlow) -> Iterator[Finding]:
             continue
         wired = flow.wired_inputs(node.id)
         given = [name for name in WAIT_INPUTS if name in wired or node.values.get(name) is not None]
-        given += [VARIABLE] * bool(node.values.get(VARIABLE))
+        given += [VARIABLE] * bool(named_variable(node))
         if len(given) != 1:
             yield Finding(
                 "one_wait",

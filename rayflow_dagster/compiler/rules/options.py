@@ -487,8 +487,7 @@ def actor_setting(flow: ResolvedFlow) -> Iterator[Finding]:
     for node in flow.nodes.values():
         if not (node.is_control or node.is_start or node.is_return):
             continue
-        has_limit = node.region_kind is not None or node.calls or node.waits
-        for key in (*FOR_AN_ACTOR, *(() if has_limit else ("timeout",))):
+        for key in (*FOR_AN_ACTOR, *(() if node.takes_timeout else ("timeout",))):
             if node.data.get(key) is None:
                 continue
             others = "the nodes of its body" if node.region_kind else "the nodes that do the work"

@@ -3,12 +3,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rayflow_dagster.control_node import Constants, ControlNode, Fault, Types, Wait
+from rayflow_dagster.control_node import VALUE, Constants, ControlNode, Fault, Types, Wait
 from rayflow_dagster.expressions import expression_problems
 from rayflow_dagster.types import EXEC_OUT
 from rayflow_dagster.zones import moment, zone_problem
-
-VALUE = "value"
 
 
 class WaitNode(ControlNode):
