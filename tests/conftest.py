@@ -129,6 +129,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             return groups.get(file, file)
 
+        def remove_node(self, node: Any) -> str | None:
+            """A test that ended its process is not run again, and again. Its name, for the report."""
+            units = self.assigned_work[node].values()
+            left = ((unit, test) for unit in units for test, done in unit.items() if not done)
+            unit, test = next(left, ({}, None))
+            if test is not None:
+                unit[test] = True
+            super().remove_node(node)
+            return test
+
     config.option.loadscopereorder = False
     return ByGroup(config, log)
 

@@ -20,11 +20,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 _LONGEST = 1 << 17  # bytes of a command with its variables
 
@@ -75,10 +75,18 @@ class ForkedProcess:
 
     def communicate(self) -> tuple[str, str]:
         """All that it still prints, once it has ended."""
-        files = (self.stdout, self.stderr)
-        with self, ThreadPoolExecutor() as pool:
-            out, err = pool.map(lambda file: "" if file.closed else file.read(), files)
-        return out, err
+        printed: dict[TextIO, str] = {}
+
+        def read(file: TextIO) -> None:
+            printed[file] = "" if file.closed else file.read()
+
+        # Not a pool, which would wait for a process that hangs when the test has given it up.
+        beside = threading.Thread(target=read, args=(self.stderr,), daemon=True)
+        beside.start()
+        read(self.stdout)
+        beside.join()
+        with self:
+            return printed[self.stdout], printed[self.stderr]
 
 
 class ForkedPythons:
