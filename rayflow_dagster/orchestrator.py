@@ -7,8 +7,9 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ from .engine.deadline import Deadline
 from .engine.error_handler import ErrorHandler
 from .engine.executor import Dispatcher, NodeExecutor
 from .engine.gatherer import DataGatherer
+from .engine.heard import HearNode
 from .engine.inputs import checked_inputs
 from .engine.iteration import Progress
 from .engine.loop import FlowLoop
 from .engine.machine import FlowMachine, Outcome
 from .engine.node_runner import NodeRunner
 from .engine.planner import ExecutionPlanner
-from .engine.region import Tell
 from .engine.stepping import stepped
 from .engine.tracker import StateTracker
 from .errors import (
@@ -39,7 +40,16 @@ from .errors import (
 )
 from .optional import optional
 from .project import Project
-from .types import ExecutionGraph, ExecutionInputs, ExecutionState, FlowData, NodeResult
+from .types import (
+    UNHEARD,
+    ExecutionGraph,
+    ExecutionInputs,
+    ExecutionState,
+    FlowData,
+    NodeResult,
+    OnTheWay,
+    RunDetails,
+)
 from .variables.store import Snapshot, kept_declarations, unpickled
 
 if TYPE_CHECKING:
@@ -69,6 +79,8 @@ class FlowOrchestrator:
         ray_settings: which cluster to use; by default ``RAY_ADDRESS``, else the embedded Ray.
         connect: what to run nodes on instead of Ray actors (see ``testing.in_process``).
         on_settled: called with every node's result as it settles.
+        on_said: called with a node's id and what it logs and prints, while ``execute_flow`` runs
+            it: as ``logs``, ``stdout`` and ``stderr``. Its result then has the rest.
         kept_variables: where this flow's variables of ``"scope": "flow"`` are kept. Without it,
             they live for one run as all others do.
     """
@@ -80,6 +92,7 @@ class FlowOrchestrator:
         connect: Connect | None = None,
         on_settled: Listener | None = None,
         kept_variables: "KeptVariables | None" = None,
+        on_said: HearNode | None = None,
     ) -> None:
         self.project = project if project is not None else Project.around(Path.cwd())
         self.validator: FlowValidator = self.project.validator()
@@ -99,6 +112,7 @@ class FlowOrchestrator:
         self._ray_settings = ray_settings
         self._connect: Connect = connect or _connect_to_ray
         self._on_settled: Listener = on_settled or (lambda _: None)
+        self._on_said = on_said
         self._kept_variables = kept_variables
         self._run_variables: RunVariables | None = None
         self._runner: NodeRunner | None = None
@@ -258,7 +272,7 @@ class FlowOrchestrator:
         attempt: int = 0,
         start_inputs: Mapping[str, Any] | None = None,
         store_in: str | None = None,
-        tell: Tell | None = None,
+        on_the_way: OnTheWay = UNHEARD,
         progress: Progress | None = None,
     ) -> NodeResult:
         """Run one node once: the one definition of it, for the loop and for Dagster's ops.
@@ -270,7 +284,8 @@ class FlowOrchestrator:
                 failure that is not tried again.
             start_inputs: the flow's inputs, for START.
             store_in: a folder to write the outputs to, for re-execution.
-            tell: is told how far a region has come, and of iterations that fail.
+            on_the_way: is told how far a region has come and of iterations that fail, and what the
+                node logs and prints while it runs; the details of the result then have the rest.
             progress: how far the attempts before this one have brought a region.
         """
         return (
@@ -282,10 +297,26 @@ class FlowOrchestrator:
                 attempt=attempt,
                 start_inputs=start_inputs,
                 store_in=store_in,
-                tell=tell,
+                on_the_way=on_the_way,
                 progress=progress,
             )
         )
+
+    def _run_heard(
+        self, on_said: HearNode, node_id: str, state: ExecutionState, **given: Any
+    ) -> Coroutine[Any, Any, NodeResult]:
+        """``run_node``, and tell the listener what the node says, on the thread of the loop."""
+        loop = asyncio.get_running_loop()
+
+        def hear(details: RunDetails) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, details)
+
+        def tell(details: RunDetails) -> None:
+            with optional("telling a listener what a node says"):
+                on_said(node_id, details)
+
+        return self.run_node(node_id, state, on_the_way=OnTheWay(hear=hear), **given)
 
     async def inputs_of_call(self, node_id: str, state: ExecutionState) -> dict[str, Any]:
         """What a node that calls a flow hands to its START; arguments as of ``run_node``.
@@ -322,7 +353,7 @@ class FlowOrchestrator:
             runner.graph,
             machine,
             tracker,
-            self.run_node,
+            self.run_node if self._on_said is None else partial(self._run_heard, self._on_said),
             runner.actors,
             self._settled,
             until=self.deadline,

@@ -68,15 +68,16 @@ def run_node_class(
     inputs: Mapping[str, Any],
     variables: WriteTracking,
     environment: Mapping[str, str] | None = None,
+    reply: NodeReply | None = None,
 ) -> NodeReply:
     """Run ``process`` of the object that ``make`` gives. Never raises for a fault of the node.
 
     ``make`` is the node class, or what hands out a resident object of it. An ``async`` process
     runs in an event loop of its own. Secrets are looked up in ``environment``; None for this
-    process's.
+    process's. ``reply`` is the one that is filled, for who looks at it while the node runs.
     """
     execution = _Execution(
-        metadata, call, inputs, variables, SecretLookup(call.node_id, environment)
+        metadata, call, inputs, variables, SecretLookup(call.node_id, environment), reply
     )
     with execution:
         returned = execution.process(make)
@@ -93,10 +94,11 @@ async def await_node_class(
     inputs: Mapping[str, Any],
     variables: WriteTracking,
     environment: Mapping[str, str] | None = None,
+    reply: NodeReply | None = None,
 ) -> NodeReply:
     """As ``run_node_class``, with an ``async`` process on the event loop that runs already."""
     execution = _Execution(
-        metadata, call, inputs, variables, SecretLookup(call.node_id, environment)
+        metadata, call, inputs, variables, SecretLookup(call.node_id, environment), reply
     )
     with execution:
         returned = execution.process(make)
@@ -116,6 +118,7 @@ class _Execution:
         inputs: Mapping[str, Any],
         variables: WriteTracking,
         secrets: SecretLookup,
+        reply: NodeReply | None,
     ) -> None:
         self._metadata = metadata
         self._call = call
@@ -126,7 +129,9 @@ class _Execution:
         self._fingerprints = {
             name: found for name, value in inputs.items() if (found := fingerprint(value))
         }
-        self.reply = NodeReply(mask=secrets.mask)
+        self.reply = NodeReply() if reply is None else reply
+        self.reply.mask = secrets.mask
+        self.reply.details["logs"] = self._log.records
 
     def __enter__(self) -> None:
         self._started = self.reply.details["started"] = time.monotonic()
@@ -178,8 +183,8 @@ class _Execution:
             self.reply.exception = shown_error(shown, mask) if mask else shown
             details["input_previews"] = previews(self._inputs, mask)
         details["seconds"] = time.monotonic() - self._started
-        if self._log.records:
-            details["logs"] = self._log.records
+        if not self._log.records:
+            del details["logs"]
         if self._log.left_out:
             details["logs_left_out"] = self._log.left_out
         if self._variables.written:
@@ -326,7 +331,7 @@ def log_of(details: RunDetails) -> list[LogRecord]:
     logs, left_out = [*details.get("logs", ())], details.get("logs_left_out", 0)
     if left_out:
         text = f"a step shows {MAX_LOG_RECORDS} log records; it has left out {left_out} more"
-        logs.append({"level": logging.WARNING, "message": text})
+        logs.append({"level": logging.WARNING, "message": text, "time": time.time()})
     return logs
 
 
@@ -346,7 +351,7 @@ class _RecordingLogger(logging.Logger):
             message = f"{message_of(record.msg)} (its arguments do not fit: {describe(error)})"
         message = self._mask.hide(message)
         if len(self.records) < MAX_LOG_RECORDS:
-            entry: LogRecord = {"level": record.levelno, "message": message[:MAX_LOG_LENGTH]}
-            self.records.append(entry)
+            text = message[:MAX_LOG_LENGTH]
+            self.records.append({"level": record.levelno, "message": text, "time": record.created})
         else:
             self.left_out += 1

@@ -28,7 +28,7 @@ from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
 from .runner import NodeCall, NodeReply, opened_here, run_apart
 from .timing import leaving
-from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, every_node, variables_of_calls
+from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, Hear, every_node, variables_of_calls
 from .values.crossing import Sent, crossed
 from .variables.calls import Call, Calls, seen_by
 from .variables.store import GlobalVariableStore, WriteTracking
@@ -147,6 +147,7 @@ class InProcessActors:
         store_in: str | None = None,
         calls: Calls = (),
         until: Deadline | None = None,
+        hear: Hear | None = None,  # noqa: ARG002 - all comes with the reply
     ) -> "Future[NodeReply]":
         """A thread cannot be ended: at a limit the call fails, and its thread goes on unheard."""
         if self._closed:

@@ -12,6 +12,7 @@ The five shapes that modules exchange are plain dicts, described here as ``Typed
 Their documented keys are public API; keys marked ``NotRequired`` are additions of this project.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
 from .errors import NodeExecutionError
@@ -350,10 +351,13 @@ class NodeResult(TypedDict):
 
 
 class LogRecord(TypedDict):
-    """One record of ``self.log``: the standard library's level number and the text."""
+    """One record of ``self.log``: the standard library's level number, the text, and when it was
+    written, in seconds since 1970.
+    """
 
     level: int
     message: str
+    time: float
 
 
 class Times(TypedDict, total=False):
@@ -427,6 +431,7 @@ class RunDetails(TypedDict, total=False):
     stdout: str
     stderr: str
     logs: list[LogRecord]
+    """With ``stdout`` and ``stderr`` what was not told while the node ran, see ``Hear``."""
     logs_left_out: int
     """How many log records there were beside these."""
     variables: bytes
@@ -439,6 +444,25 @@ class RunDetails(TypedDict, total=False):
     """Of a region: the nodes of its body, and of the bodies in it."""
     handled: list[HandledFailure]
     """Of a region: what failed in its body and was handled there, the first hundred of it."""
+
+
+Hear = Callable[[RunDetails], None]
+"""Is told what a node has logged and printed since it was told last, while the node runs: as
+``logs``, ``stdout`` and ``stderr``. It is called on any thread and must not wait.
+"""
+Tell = Callable[[str, NodeExecutionError | None], None]
+"""Takes a line about how far a region has come, or about a failure that was handled, and its error.
+"""
+
+
+class OnTheWay(NamedTuple):
+    """Who is told of a node while it runs."""
+
+    tell: Tell | None = None
+    hear: Hear | None = None
+
+
+UNHEARD = OnTheWay()
 
 
 class NodeState(TypedDict):

@@ -130,7 +130,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return groups.get(file, file)
 
         def remove_node(self, node: Any) -> str | None:
-            """A test that ended its process is not run again, and again. Its name, for the report."""
+            """A test that ended its process is not run again and again. Returns its name."""
             units = self.assigned_work[node].values()
             left = ((unit, test) for unit in units for test, done in unit.items() if not done)
             unit, test = next(left, ({}, None))

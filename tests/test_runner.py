@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import pickle
+import time
 from typing import Any
 
 import pytest
@@ -122,10 +123,12 @@ def test_log_records_are_kept_and_wrong_arguments_do_not_fail_the_node():
             except ValueError:
                 self.log.exception("caught")
 
+    before = time.time()
     reply = run(Talking)
     assert reply.exception is None
     first, second, third = reply.details["logs"]
-    assert first == {"level": logging.INFO, "message": "3 items"}
+    assert (first["level"], first["message"]) == (logging.INFO, "3 items")
+    assert before <= first["time"] <= second["time"] <= time.time()
     assert second["message"].startswith("%d items (its arguments do not fit: TypeError")
     assert "ValueError: seen" in third["message"]
 

@@ -21,6 +21,7 @@ from rayflow_dagster.values.stored import opened
 
 from .calls import ActorCall
 from .death import crash
+from .live import Listening
 from .sending import receive
 from .serial_thread import SerialThread
 from .worker import Envelope
@@ -56,10 +57,12 @@ class Running:
 
     Args:
         thread: the thread for what must not be done on Ray's own.
+        listening: hears what nodes say while they run.
     """
 
-    def __init__(self, thread: SerialThread) -> None:
+    def __init__(self, thread: SerialThread, listening: Listening) -> None:
         self._thread = thread
+        self._listening = listening
         self._futures: set[Future[NodeReply]] = set()
 
     def add(self, future: "Future[NodeReply]") -> None:
@@ -120,12 +123,15 @@ class Running:
                 self._settle(call, done, outputs)
             else:  # it was cut off
                 call.refs = {}
+                self._listening.drop(call.heard)
 
         self.add(call.future)
         if call.future.done() and self.take(call.future):  # it was cut off on its way here
             self._thread.do(partial(then, RunEndedError()))
             return
         call.sent = time.monotonic()
+        if call.hear is not None:
+            call.heard = self._listening.key(call.hear)
         try:
             refs = call.send(run, *before)
         except Exception as error:  # an input that cannot be pickled
@@ -152,15 +158,23 @@ class Running:
         if error := done.exception():
             why = lost(call, error)
             call.refs = {}
-            fail(call.future, why)
+            if not call.heard or not self._thread.do(partial(self._fail_heard, call, why)):
+                fail(call.future, why)
             return
         envelope = Envelope.unpacked(done.result())
+        if call.heard:
+            self._listening.rest(call.heard, envelope.details)
         if envelope.error is None:
             settled = reply(call, envelope, outputs)
             call.refs = {}
             succeed(call.future, settled)
         else:  # unpickling an exception runs its author's code, which may call Ray
             self._thread.do(lambda: _settle_failed(call, envelope))
+
+    def _fail_heard(self, call: ActorCall, why: BaseException) -> None:
+        """Fail a call once all is told that its node has said."""
+        self._listening.last(call.heard)
+        fail(call.future, why)
 
 
 def _end_place(call: ActorCall) -> None:

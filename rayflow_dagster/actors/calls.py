@@ -12,7 +12,7 @@ import ray
 from rayflow_dagster.compiler.places import RunsOn, runs_on
 from rayflow_dagster.engine.deadline import Deadline
 from rayflow_dagster.runner import NodeCall
-from rayflow_dagster.types import GraphNode, NodeMetadata
+from rayflow_dagster.types import GraphNode, Hear, NodeMetadata
 from rayflow_dagster.values.stored import StoredValue, is_inline
 from rayflow_dagster.variables.calls import Calls
 
@@ -98,6 +98,10 @@ class ActorCall:
     only_reserves: bool = False
     end_place: "Callable[[], None] | None" = None
     """Ends where it runs, once it is there, without waiting."""
+    hear: Hear | None = None
+    """Is told what its node says on the way."""
+    heard: bytes = b""
+    """The key under which that is heard, once it is sent, if somebody listens."""
     sent: float = 0.0
     """When it was sent to its actor, on this machine's monotonic clock."""
 
@@ -140,7 +144,7 @@ class ActorCall:
         values: dict[str, Any] = {}
         for name, value in self.inputs.items():
             (refs if isinstance(value, ray.ObjectRef) else values)[name] = value
-        data = CallData(self.store_in, values, tuple(refs), self.calls, self._limit)
+        data = CallData(self.store_in, values, tuple(refs), self.calls, self._limit, self.heard)
         sent = data.packed() if self.is_light else data
         returned = run.options(num_returns=1 + len(self.spec.outputs)).remote(
             *before, self.spec.packed, sent, *refs.values()

@@ -17,6 +17,8 @@ from typing import NoReturn
 from rayflow_dagster.cluster import _ray
 from rayflow_dagster.errors import NodeCrashedError
 
+from .capture import own_descriptors
+
 MAX_DEATH = 600
 """Characters of what Ray says of how a process ended that are passed on."""
 _FATAL = {
@@ -66,18 +68,22 @@ class LoopAlarm:
         first = min(self._due.values(), default=math.inf)
         left = first - time.monotonic() + BLOCKED_SECONDS
         if left < _LONGEST_SECONDS:
-            faulthandler.dump_traceback_later(max(left, 0.01), exit=True, file=2)
+            faulthandler.dump_traceback_later(max(left, 0.01), exit=True, file=own_descriptors()[1])
         else:
             faulthandler.cancel_dump_traceback_later()
 
 
 def note_exits() -> None:
-    """Have this process write down its exit code where it ends itself at once."""
+    """Have this process write down its exit code where it ends itself at once, and where its
+    threads were where a signal ends it: in its own log, whatever its descriptors stand for.
+    """
     end = os._exit
+    _, errors = own_descriptors()
+    faulthandler.enable(errors)
 
     def noted(status: int) -> NoReturn:
         with suppress(OSError):  # the node may have closed it
-            os.write(2, f"\n{_note(os.getpid())}{status}\n".encode())
+            os.write(errors, f"\n{_note(os.getpid())}{status}\n".encode())
         end(status)
 
     os._exit = noted

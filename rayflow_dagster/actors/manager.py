@@ -25,7 +25,7 @@ from rayflow_dagster.engine.iteration import Iteration, SomeIterations
 from rayflow_dagster.errors import ClusterError, RunEndedError
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
+from rayflow_dagster.types import ExecutionGraph, GraphNode, Hear, every_node
 from rayflow_dagster.values.stored import StoredValue, boxed
 from rayflow_dagster.variables.calls import Call, Calls
 from rayflow_dagster.variables.store import GlobalVariableStore
@@ -36,6 +36,7 @@ from .calls import ActorCall, NodeSpec, demanded
 from .control import ControlNodes
 from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
+from .live import Listening
 from .pool import WorkerPool, end
 from .resident_nodes import ResidentNodes
 from .serial_thread import SerialThread
@@ -84,7 +85,8 @@ class ActorManager:
         self._actors: dict[str, Handle] = {}
         self._coming_up: list[Future[Any]] = []
         self._thread = SerialThread("rayflow-actors")
-        self._running = Running(self._thread)
+        self._listening = Listening(ray.get_runtime_context().get_job_id())
+        self._running = Running(self._thread, self._listening)
         self._control = ControlNodes(node_loader, store, self._running)
         self._pool = WorkerPool(self._new_worker, self._thread, self._running)
         self._loop = EventLoop(self._new_loop, self._running)
@@ -165,15 +167,16 @@ class ActorManager:
         store_in: str | None = None,
         calls: Calls = (),
         until: Deadline | None = None,
+        hear: Hear | None = None,
     ) -> "Future[NodeReply]":
         """Start one execution of a node; never waits for it.
 
         ``inputs`` are values, object refs or stored values by name; ``store_in`` is a folder or
         URL that the actor writes outputs to, or None. A small plain output comes back as it is
         and is not written; any other as an object ref. At the node's own ``timeout``, and at
-        ``until``, its actor is ended.
+        ``until``, its actor is ended. ``hear`` is told what a node says that runs for a second.
         """
-        call = ActorCall(self._specs[node_id], inputs, store_in, calls, until)
+        call = ActorCall(self._specs[node_id], inputs, store_in, calls, until, hear=hear)
         self._running.limit(call)
         actor = self._actors.get(node_id)
         if actor is not None or call.spec.runs_on in ("async", "resident"):
@@ -342,6 +345,7 @@ class ActorManager:
         for handle in handles:
             end(handle)
         self._control.close()
+        self._listening.close()
 
     def _new_worker(self, options: Mapping[str, Any]) -> Handle:
         handle: Handle = _WORKER.options(**{**options, **_OPTIONS}).remote(

@@ -36,6 +36,7 @@ from rayflow_dagster.variables.store import WriteTracking
 from .bodies import FusedBody
 from .capture import Captured, captured_output
 from .death import LoopAlarm, note_exits
+from .live import Speech
 from .sending import SentError, receive, send
 from .variables import StoreProxy
 
@@ -89,7 +90,8 @@ class CallData(NamedTuple):
 
     ``store_in`` is where outputs are written to, or None; ``values`` are inputs by name;
     ``ref_names`` are the inputs that the refs stand for; ``calls`` are the calls of flows that it
-    is in; ``arrived`` is when it came.
+    is in; ``heard`` is the key under which what the node says on the way is heard, if it is;
+    ``arrived`` is when it came.
     """
 
     store_in: str | None
@@ -97,6 +99,7 @@ class CallData(NamedTuple):
     ref_names: tuple[str, ...]
     calls: Calls = ()
     limit: "Limit | None" = None
+    heard: bytes = b""
     arrived: float = 0.0
 
     def packed(self) -> bytes:
@@ -173,6 +176,7 @@ class NodeHost:
         self._store = self._variables(store)
         self._known: dict[bytes, KnownJob] = {}
         self._alarm = LoopAlarm()
+        self._speech = Speech()
         self._free = time.monotonic()
 
     def ready(self) -> str:
@@ -201,10 +205,15 @@ class NodeHost:
     def _run_node(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> Any:
         """Run the node once on this thread; returns what ``_answer`` does."""
         apart: dict[str, Any] = {}
-        with captured_output() as captured:
+        reply = NodeReply()
+        with (
+            captured_output(descriptors=True) as captured,
+            self._speech.of(data.heard, captured, reply),
+        ):
             try:
                 job = self._job(packed)
-                reply = run_node_class(*self._arguments(job, opened_inputs(data, refs), data.calls))
+                inputs = opened_inputs(data, refs)
+                run_node_class(*self._arguments(job, inputs, data.calls, reply))
             except Exception as error:  # its class cannot be loaded, or a stored input opened
                 reply = NodeReply(exception=error)
             else:
@@ -213,20 +222,21 @@ class NodeHost:
 
     async def _await_node(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> Any:
         """As ``_run_node``, on an event loop that neither imports nor files hold up."""
-        with captured_output() as captured:
-            reply, apart = await self._awaited_reply(packed, data, refs)
+        running = NodeReply()
+        with captured_output() as captured, self._speech.of(data.heard, captured, running):
+            reply, apart = await self._awaited_reply(packed, data, refs, running)
         return self._answer(packed, data, reply, apart, captured)
 
     async def _awaited_reply(
-        self, packed: bytes, data: CallData, refs: tuple[Any, ...]
+        self, packed: bytes, data: CallData, refs: tuple[Any, ...], reply: NodeReply
     ) -> tuple[NodeReply, dict[str, Any]]:
         """The reply, within the limit of the call. A node that is over it is cancelled, and not
         waited for.
         """
         if data.limit is None:
-            return await self._reply(packed, data, refs)
+            return await self._reply(packed, data, refs, reply)
         seconds = data.limit.left
-        running = asyncio.ensure_future(self._reply(packed, data, refs))
+        running = asyncio.ensure_future(self._reply(packed, data, refs, reply))
         with self._alarm.set(seconds):
             await asyncio.wait([running], timeout=seconds)
         if running.done():
@@ -237,7 +247,7 @@ class NodeHost:
         return NodeReply(exception=error), {}
 
     async def _reply(
-        self, packed: bytes, data: CallData, refs: tuple[Any, ...]
+        self, packed: bytes, data: CallData, refs: tuple[Any, ...], reply: NodeReply
     ) -> tuple[NodeReply, dict[str, Any]]:
         """The reply, and those of its outputs that do not travel inline."""
         apart: dict[str, Any] = {}
@@ -245,11 +255,12 @@ class NodeHost:
             if packed not in self._known:
                 await asyncio.to_thread(self._job, packed)
             job = self._known[packed]
-            arguments = self._arguments(job, await _opened_apart(data, refs), data.calls)
+            inputs = await _opened_apart(data, refs)
+            arguments = self._arguments(job, inputs, data.calls, reply)
             if inspect.iscoroutinefunction(job.node_class.process):
-                reply = await await_node_class(*arguments)
+                await await_node_class(*arguments)
             else:  # only its source looked async, and what blocks must not block the loop
-                reply = await asyncio.to_thread(run_node_class, *arguments)
+                await asyncio.to_thread(run_node_class, *arguments)
         except Exception as error:  # its class cannot be loaded, or a stored input opened
             reply = NodeReply(exception=error)
         else:
@@ -260,14 +271,18 @@ class NodeHost:
         return reply, apart
 
     def _arguments(
-        self, job: KnownJob, inputs: Mapping[str, Any], calls: Calls = ()
+        self,
+        job: KnownJob,
+        inputs: Mapping[str, Any],
+        calls: Calls = (),
+        reply: NodeReply | None = None,
     ) -> tuple[Any, ...]:
         """What ``run_node_class`` takes. Relative paths now mean the project's files."""
         if self._folder:
             os.chdir(self._folder)
         variables = WriteTracking(seen_by(calls, self._store))
         make = self._maker(job)
-        return make, job.metadata, job.call, inputs, variables, self._environment
+        return make, job.metadata, job.call, inputs, variables, self._environment, reply
 
     def _maker(self, job: KnownJob) -> Callable[[], RayflowNode]:
         """What gives the node's object: a new one for each execution."""
@@ -347,7 +362,7 @@ class NodeWorker(NodeHost):
         if self._assigned is None:
             raise NodeExecutionError("?", RuntimeError("the actor has no node assigned"))
         node_id = self._assigned.node_id
-        with captured_output():
+        with captured_output(descriptors=True):
             reply = run_node_class(*self._arguments(self._loaded(self._assigned, ()), inputs))
         if reply.exception is not None:
             raise NodeExecutionError(node_id, receive(node_id, send(reply.exception)))
@@ -386,11 +401,11 @@ class NodeWorker(NodeHost):
         self, node: GraphNode, inputs: dict[str, Any], store_in: str | None, calls: Calls
     ) -> NodeReply:
         """Run one node of a body, as far from the others as on an actor of its own."""
-        with captured_output() as captured:
+        with captured_output(descriptors=True) as captured:
             try:
                 job = self._body_job(node)
                 arguments = self._arguments(job, inputs, calls)
-                make, metadata, call, own, variables, environment = arguments
+                make, metadata, call, own, variables, environment, _ = arguments
                 reply = run_apart(
                     make, metadata, call, own, variables, environment=environment, store_in=store_in
                 )

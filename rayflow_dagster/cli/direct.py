@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rayflow_dagster.errors import original_of, told
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
 from rayflow_dagster.runner import log_of
-from rayflow_dagster.types import FlowData, NodeResult
+from rayflow_dagster.types import FlowData, NodeResult, RunDetails
 from rayflow_dagster.variables.store import kept_declarations
 
 from .flows import FlowFile
@@ -60,11 +60,20 @@ class DirectRunner:
             note_result(nodes[result["node_id"]], result)
             watcher.settled(nodes[result["node_id"]])
 
+        def said(node_id: str, details: RunDetails) -> None:
+            note_said(nodes[node_id], details)
+            watcher.logged(nodes[node_id])
+            watcher.printed(nodes[node_id], nodes[node_id].printed)
+
         started = time.perf_counter()
         try:
             with self._kept_variables() as kept:
                 orchestrator = FlowOrchestrator(
-                    self._project, connect=self._connect, on_settled=settled, kept_variables=kept
+                    self._project,
+                    connect=self._connect,
+                    on_settled=settled,
+                    kept_variables=kept,
+                    on_said=said,
                 )
                 outcome = asyncio.run(orchestrator.execute_flow(self._flow, dict(inputs)))
         except KeyboardInterrupt:
@@ -104,8 +113,7 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
         times = cast(Mapping[str, float], details.get("times", {}))
         node.times = {name: round(seconds, 6) for name, seconds in times.items()}
         node.duration = round(sum(times.values()), 6)
-    node.logs = [(level_name(log["level"]), log["message"]) for log in log_of(details)]
-    node.printed = details.get("stdout", "") + details.get("stderr", "")
+    note_said(node, details)
     inputs = details.get("input_previews", {})
     if node.status == "failed":
         error = result.get("exception")
@@ -114,6 +122,12 @@ def note_result(node: NodeReport, result: NodeResult) -> None:
         node.handled = _fault(failure.error, failure.error.previews)
     if "handled" in result:
         node.handled = _fault(result["handled"], inputs)
+
+
+def note_said(node: NodeReport, details: RunDetails) -> None:
+    """Take over what a node has said since that was noted last."""
+    node.logs += [(level_name(log["level"]), log["message"]) for log in log_of(details)]
+    node.printed = details.get("stdout", "") + details.get("stderr", "")
 
 
 def _fault(error: BaseException, inputs: Mapping[str, str]) -> Fault:

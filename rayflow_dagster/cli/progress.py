@@ -30,6 +30,7 @@ class Progress:
         self._width = min(40, max(widths, default=0))
         self._running: dict[str, str] = {}
         self._lines: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
         self._last: str | None = None
         self._status: Status = console.status("")
 
@@ -57,13 +58,17 @@ class Progress:
         about = [] if node.seconds is None else [duration(node.seconds)]
         about += [f"\u2192 {', '.join(node.fired)}"] if node.fired != ["exec_out"] else []
         self._line(word, style, node, "  ".join(part for part in about if part != "\u2192 "))
-        for level, message in node.logs:
-            self._beneath(node, message if level == "INFO" else f"{level} {message}", level)
+        self.logged(node)
         self.printed(node, node.printed)
         if node.handled is not None:
             frames = f"\n{node.handled.traceback}" if self._verbose else ""
             self._beneath(node, f"handled: {node.handled.text}{frames}", "WARNING")
         self._show_running()
+
+    def logged(self, node: NodeReport) -> None:
+        for level, message in node.logs[self._logged.get(node.id, 0) :]:
+            self._beneath(node, message if level == "INFO" else f"{level} {message}", level)
+        self._logged[node.id] = len(node.logs)
 
     def printed(self, node: NodeReport, text: str) -> None:
         if text.strip():
@@ -110,6 +115,9 @@ class NoProgress:
         """Say nothing."""
 
     def settled(self, node: NodeReport) -> None:
+        """Say nothing."""
+
+    def logged(self, node: NodeReport) -> None:
         """Say nothing."""
 
     def printed(self, node: NodeReport, text: str) -> None:

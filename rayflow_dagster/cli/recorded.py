@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rayflow_dagster.defs.partitions import part_tags
 from rayflow_dagster.defs.prestart import end_unused, start_early
 from rayflow_dagster.defs.side_by_side import refused_beside
 from rayflow_dagster.defs.storage import StoredOutputs
+from rayflow_dagster.engine.heard import FIRST_SECONDS
 from rayflow_dagster.errors import RayflowError, ValidationError
 from rayflow_dagster.instance.executing import executing, record_dead
 from rayflow_dagster.optional import optional
@@ -130,6 +132,14 @@ def _location(root: Path, flow: Path) -> str | None:
     return LOCATION if has_job else None
 
 
+@dataclass(slots=True)
+class _Printing:
+    """What a node prints to a file, and how far that was read."""
+
+    node: NodeReport
+    cursor: str | None = None
+
+
 class _Listener:
     """Turns the events of a run into reports of its nodes."""
 
@@ -145,7 +155,8 @@ class _Listener:
         self._is_of_run = False
         """Whether that error is none of a step."""
         self._returned: str | None = None
-        self._unread: list[tuple[NodeReport, str]] = []
+        self._printing: dict[str, _Printing] = {}
+        """What nodes print, by the key of its file."""
         self.nodes: dict[str, NodeReport] = node_reports(flow.graph)
         self._handlers: Mapping[str, Callable[[NodeReport, EventLogEntry], None]] = {
             DagsterEventType.STEP_START.value: self._start,
@@ -197,6 +208,8 @@ class _Listener:
             # Dagster itself also logs, of steps that it skips.
             if node.id in self._started and node.status == "pending":
                 node.logs.append((level_name(int(entry.level)), entry.user_message))
+                if time.time() - self._started[node.id] >= FIRST_SECONDS:
+                    self._watcher.logged(node)
         elif event.event_type_value in self._handlers:
             self._handlers[event.event_type_value](node, entry)
 
@@ -273,19 +286,23 @@ class _Listener:
             self._note_times(node, data.metadata)
 
     def _note_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
-        # What was printed can be read once its stream is closed: just after this event.
         if entry.dagster_event is not None:
-            self._unread.append((node, entry.dagster_event.logs_captured_data.file_key))
+            file_key = entry.dagster_event.logs_captured_data.file_key
+            self._printing.setdefault(file_key, _Printing(node))
 
     def show_printed(self) -> None:
-        """Tell the watcher what nodes printed, of whose prints the events so far speak."""
-        unread, self._unread = self._unread, []
-        for node, file_key in unread:
+        """Tell the watcher what nodes have printed since, as far as the events speak of it."""
+        for file_key, printing in list(self._printing.items()):
+            if printing.node.status != "pending":
+                del self._printing[file_key]
             with optional("showing what nodes printed"):
                 key = [self._run_id, "compute_logs", file_key]
-                data = self._instance.compute_log_manager.get_log_data(key, max_bytes=MAX_PRINTED)
+                data = self._instance.compute_log_manager.get_log_data(
+                    key, printing.cursor, MAX_PRINTED
+                )
+                printing.cursor = data.cursor
                 printed = b"".join(part for part in (data.stdout, data.stderr) if part)
-                self._watcher.printed(node, printed.decode(errors="replace"))
+                self._watcher.printed(printing.node, printed.decode(errors="replace"))
 
     def _settle(self, node: NodeReport, entry: EventLogEntry) -> None:
         lasted = entry.timestamp - self._started.get(node.id, entry.timestamp)

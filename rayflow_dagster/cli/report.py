@@ -151,8 +151,11 @@ class Watcher(Protocol):
     def settled(self, node: NodeReport) -> None:
         """A node completed, failed or was skipped."""
 
+    def logged(self, node: NodeReport) -> None:
+        """A node that runs on has more log records."""
+
     def printed(self, node: NodeReport, text: str) -> None:
-        """What a node printed became known after it had settled."""
+        """What a node printed became known, while it runs on or after it had settled."""
 
 
 class Runner(Protocol):

@@ -26,6 +26,9 @@ from ray._raylet import (  # type: ignore[attr-defined]  # Ray's stub leaves the
 )
 
 _RAYLET_SECONDS = 5.0
+_GCS_SECONDS = 5.0
+_OURS = b"rayflow"
+"""The namespace of our own keys."""
 # python-core-driver-<job>_<pid>.log, python-core-worker-<id>_<pid>.log, worker-<id>-<job>-<pid>.out
 _LOG_OF_PROCESS = re.compile(
     r"(python-core-(worker|driver)|worker)-[0-9a-f]+(-[0-9a-f]+)?[-_](?P<pid>\d+)\.(log|out|err)"
@@ -151,6 +154,40 @@ def last_written_by(pid: int) -> str | None:
             written.seek(max(0, file.stat().st_size - LAST_WRITTEN))
             return written.read().decode(errors="replace")
     return None
+
+
+def lay_down(key: bytes, value: bytes) -> bool:
+    """Keep a value in the connected cluster; False, and nothing is done, if its key has one."""
+    return bool(_gcs().internal_kv_put(key, value, False, _OURS, timeout=_GCS_SECONDS))
+
+
+def laid_down(prefix: bytes) -> list[bytes]:
+    """The keys with a value that begin so."""
+    return list(_gcs().internal_kv_keys(prefix, _OURS, timeout=_GCS_SECONDS))
+
+
+def take(key: bytes) -> bytes | None:
+    """The value of a key, which has none from now on."""
+    value: bytes | None = _gcs().internal_kv_get(key, _OURS, timeout=_GCS_SECONDS)
+    if value is not None:
+        _gcs().internal_kv_del(key, False, _OURS, timeout=_GCS_SECONDS)
+    return value
+
+
+def forget(prefix: bytes) -> None:
+    """Forget the values of all keys that begin so."""
+    _gcs().internal_kv_del(prefix, True, _OURS, timeout=_GCS_SECONDS)
+
+
+def _gcs() -> Any:
+    connected: Any = worker.global_worker
+    return connected.gcs_client
+
+
+def dead_jobs() -> list[str]:
+    """The jobs of drivers that the connected cluster has seen end."""
+    table = state.job_table()  # type: ignore[no-untyped-call]
+    return [str(job["JobID"]) for job in table if job["IsDead"]]
 
 
 def ask_gcs(address: str, timeout: float) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from dagster import (
@@ -31,7 +32,7 @@ from rayflow_dagster.errors import (
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import log_of
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.types import GraphNode, NodeResult
+from rayflow_dagster.types import GraphNode, NodeResult, OnTheWay, RunDetails
 from rayflow_dagster.values.jsonable import json_within
 from rayflow_dagster.values.preview import preview
 from rayflow_dagster.values.stored import is_inline
@@ -44,7 +45,7 @@ from .hooks import show_values_to_hooks
 from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .open_calls import Arrived, begun_call, ended_call, returned
-from .parking import print_output, wait_for
+from .parking import PARKING, Parking, print_output, wait_for
 from .partitions import with_part
 from .session import (
     FAILED_RUN_TAG,
@@ -72,7 +73,7 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
         yield from wait_for(storing, context.job_name)
         storing.result()
     with optional("showing what a node logged and printed"):
-        _report_output(context, result)
+        _report_output(context, result.get("details", {}))
     if result["status"] == "error":
         with optional("telling where the time of a failed node went"):
             _tell_about(context, result)
@@ -106,6 +107,8 @@ def _run(
     if node_id in session.flow.calls.values():
         return ended_call(session, node_id, arrived)
     running: Any
+    said: SimpleQueue[RunDetails] = SimpleQueue()
+    report = partial(_report_said, context, said)
     if node_id in session.flow.calls:
         running = begun_call(session, node_id, arrived)
     else:
@@ -115,7 +118,9 @@ def _run(
             attempt=context.retry_number,
             start_inputs=given,
             store_in=_store_in(session, node_id),
-            tell=partial(_tell_on_the_way, context, node_id),
+            on_the_way=OnTheWay(
+                partial(_tell_on_the_way, context, node_id), partial(_hear, said, PARKING.get())
+            ),
             progress=session.progress_of(node_id) if is_region else None,
         )
     stepping = steps(running)
@@ -125,8 +130,22 @@ def _run(
         except StopIteration as finished:
             result: NodeResult = finished.value
             break
-        yield from wait_for(future, context.job_name)
+        yield from wait_for(future, context.job_name, report)
+    report()
     return returned(session, result, arrived) if RETURNED in ports.outputs else result
+
+
+def _hear(said: "SimpleQueue[RunDetails]", parking: Parking | None, details: RunDetails) -> None:
+    """Have it reported at the step, on the thread that drives it, what its node says."""
+    said.put(details)
+    if parking is not None:
+        parking.wake()
+
+
+def _report_said(context: OpExecutionContext, said: "SimpleQueue[RunDetails]") -> None:
+    with optional("showing what a node logs and prints while it runs"):
+        while not said.empty():
+            _report_output(context, said.get(), is_all=False)
 
 
 def _tell_on_the_way(
@@ -188,14 +207,20 @@ def _arrived(flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]) -> Arr
     return arrived
 
 
-def _report_output(context: OpExecutionContext, result: NodeResult) -> None:
-    """The node's own log records and prints, at its step."""
-    details = result.get("details", {})
-    for record in log_of(details):
-        level = record["level"] if logging.getLevelName(record["level"]).isupper() else 20
-        context.log.log(level, record["message"])
-    print_output(details.get("stdout", ""))
-    print_output(details.get("stderr", ""), error=True)
+def _report_output(
+    context: OpExecutionContext, details: RunDetails, *, is_all: bool = True
+) -> None:
+    """The node's own log records, with their own times, and its prints, at its step. ``is_all``:
+    nothing follows them there.
+    """
+    for each in log_of(details):
+        level = each["level"] if logging.getLevelName(each["level"]).isupper() else 20
+        record = context.log.makeRecord(context.log.name, level, "", 0, each["message"], (), None)
+        record.created = each["time"]
+        context.log.handle(record)
+    for text, is_error in ((details.get("stdout"), False), (details.get("stderr"), True)):
+        if text:
+            print_output(text if text.endswith("\n") or not is_all else f"{text}\n", error=is_error)
 
 
 def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException:

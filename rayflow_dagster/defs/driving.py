@@ -202,7 +202,8 @@ class Drive:
         context = self._job.for_step(step, self._active.get_known_state())
         closing = contextlib.ExitStack()
         logs = closing.enter_context(capture_step_logs(self._job, key))
-        self._in_flight[key] = StepInFlight(key, context, step_events(context), logs, closing)
+        wake = partial(self._resumable.put, key)
+        self._in_flight[key] = StepInFlight(key, context, step_events(context), logs, closing, wake)
         yield from self._drive(self._in_flight[key])
 
     def _tell_who_waits(self) -> Iterator[DagsterEvent]:
@@ -257,7 +258,10 @@ class Drive:
                 return
             future, step.parking.future = step.parking.future, None
             if future is not None:
-                self._resume_when_done(step.key, future)
+                yield from step.logs.announce()
+                if future is not step.waits_for:
+                    step.waits_for = future
+                    self._resume_when_done(step.key, future)
                 return
             yield from self._handle(step, event)
 

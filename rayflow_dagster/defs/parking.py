@@ -6,7 +6,7 @@ resume it, so the op blocks.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ class Parking:
     """Where one step says which future it waits for, and where its prints go."""
 
     output: Output
+    wake: Callable[[], None]
+    """Has the step looked after before its future is done; called on any thread."""
     future: "Future[Any] | None" = None
 
 
@@ -41,10 +43,15 @@ PARKING: ContextVar[Parking | None] = ContextVar("rayflow_parking", default=None
 """Set by our executor in the context of every step that it drives."""
 
 
-def wait_for(future: "Future[Any]", job_name: str) -> Iterator[DagsterEvent]:
-    """Wait until ``future`` is done: parked under our executor, blocking under any other."""
+def wait_for(
+    future: "Future[Any]", job_name: str, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[DagsterEvent]:
+    """Wait until ``future`` is done: parked under our executor, blocking under any other.
+    ``meanwhile`` is called whenever the step is looked after.
+    """
     parking = PARKING.get()
     while not future.done():
+        meanwhile()
         if parking is not None:
             parking.future = future
             yield parked_event(job_name)
@@ -59,13 +66,13 @@ def print_output(text: str, *, error: bool = False) -> None:
     """
     if not text:
         return
-    line = text if text.endswith("\n") else text + "\n"
     parking = PARKING.get()
     if parking is not None:
-        parking.output.write(line, error=error)
+        parking.output.write(text, error=error)
     else:
         stream = sys.stderr if error else sys.stdout
-        stream.write(encodable(line, stream.encoding))
+        stream.write(encodable(text, stream.encoding))
+        stream.flush()
 
 
 def _block(future: "Future[Any]") -> None:

@@ -2,7 +2,8 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,19 +20,21 @@ from .parking import PARKING, Parking
 
 @dataclass
 class StepInFlight:
-    """One step in flight."""
+    """One step in flight. ``wake`` has it resumed soon; it is called on any thread."""
 
     key: str
     context: StepExecutionContext
     events: Iterator[DagsterEvent]
     logs: StepLogs
     closing: contextlib.ExitStack
+    wake: Callable[[], None]
+    waits_for: "Future[Any] | None" = None
     parking: Parking = field(init=False)
     variables: contextvars.Context = field(default_factory=contextvars.copy_context)
     seen: list[DagsterEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.parking = Parking(self.logs)
+        self.parking = Parking(self.logs, self.wake)
         self.variables.run(PARKING.set, self.parking)
 
     @property

@@ -29,6 +29,7 @@ from rayflow_dagster.types import (
     ErrorValue,
     ExecutionState,
     GraphNode,
+    Hear,
     NodeResult,
     RunDetails,
 )
@@ -71,9 +72,10 @@ class Dispatcher(Protocol):
         store_in: str | None = None,
         calls: Calls = (),
         until: Deadline | None = None,
+        hear: Hear | None = None,
     ) -> "Future[NodeReply]":
         """Start one execution of a node; with ``store_in``, write its outputs to that folder.
-        ``calls`` say whose variables it sees.
+        ``calls`` say whose variables it sees. ``hear`` may be told what it says while it runs.
 
         The future fails only if the place that the node ran in did, or if the node has reached its
         own ``timeout`` or ``until``, at which that place is ended. It can be cancelled while the
@@ -123,13 +125,17 @@ class NodeExecutor:
         self._host = os.uname().nodename
 
     async def execute_node(
-        self, node_id: str, execution_state: ExecutionState, store_in: str | None = None
+        self,
+        node_id: str,
+        execution_state: ExecutionState,
+        store_in: str | None = None,
+        hear: Hear | None = None,
     ) -> NodeResult:
         """Run one node once. A node's fault is a result with status ``error``, never raised.
 
         START gives the flow's inputs that ``StateTracker.cache_output`` was told as its outputs,
         and its defaults. ``store_in`` names a folder that the node's outputs are written to, for
-        re-execution.
+        re-execution. ``hear`` is told what the node says while it runs.
         """
         graph = self.gatherer.graph
         if self.until is not None and self.until.is_over:
@@ -147,7 +153,7 @@ class NodeExecutor:
             return self._handle_execution_error(node_id, error.with_traceback(None))
         try:
             asked, answered = time.monotonic(), list[float]()
-            sent = self.actors.dispatch(node_id, inputs, store_in, self.calls, self.until)
+            sent = self.actors.dispatch(node_id, inputs, store_in, self.calls, self.until, hear)
             sent.add_done_callback(lambda _: answered.append(time.monotonic()))
             del inputs  # a failure's traceback would keep the objects alive
             reply = await Done(sent)

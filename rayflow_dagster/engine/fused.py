@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from rayflow_dagster.runner import NodeReply, opened_here
-from rayflow_dagster.types import ExecutionGraph, GraphNode, every_node
+from rayflow_dagster.types import ExecutionGraph, GraphNode, Hear, every_node
 from rayflow_dagster.variables.calls import Call, Calls
 
 from .deadline import Deadline
@@ -57,6 +57,7 @@ class Here:
         store_in: str | None = None,
         calls: Calls = (),
         until: Deadline | None = None,  # noqa: ARG002 - what runs here has none of its own
+        hear: Hear | None = None,  # noqa: ARG002 - what runs here is over soon
     ) -> "Future[NodeReply]":
         return _done(self._run(self._nodes[node_id], inputs, store_in, calls))
 

@@ -2,30 +2,60 @@
 that it comes from, out.
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
 from rayflow_dagster.runner import MAX_LOG_LENGTH, MAX_LOG_RECORDS
-from rayflow_dagster.types import LogRecord, RunDetails
+from rayflow_dagster.types import Hear, LogRecord, RunDetails
 
+from .timers import after
+
+FIRST_SECONDS = 1.0
+"""How long a node, or an iteration, runs before what it says is passed on while it runs."""
+PASS_ON_SECONDS = 0.25
 MAX_PRINTED = 100_000
-"""Characters of each stream that a region passes on, the last ones."""
+"""Characters of each stream that a region passes on at its end, the last ones."""
+MAX_PASSED_ON = 1_000_000
+"""Characters of each stream that it passes on while it runs, the first ones."""
+
+HearNode = Callable[[str, RunDetails], None]
+"""As ``Hear``, of the node with an id."""
 
 
 class Heard:
-    """What the nodes of one region's body have said so far."""
+    """What the nodes of one region's body have said and was not passed on yet. On any thread.
 
-    def __init__(self) -> None:
+    ``hear`` is who it is passed on to while the region runs, now and then.
+    """
+
+    def __init__(self, hear: Hear | None = None) -> None:
+        self._hear = hear
+        self._passing_on: Future[None] | None = None
         self._logs: list[LogRecord] = []
+        self._logs_passed_on = 0
         self._left_out = 0
         self._stdout = _Printed()
         self._stderr = _Printed()
+        self._lock = threading.Lock()
 
     def add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
         """Take over what nodes said in an iteration that is called ``place`` ("" in a group)."""
+        with self._lock:
+            self._add(place, told)
+            if self._hear is not None and self._passing_on is None and self._has_new:
+                self._passing_on = after(PASS_ON_SECONDS)
+                self._passing_on.add_done_callback(self._pass_on)
+
+    @property
+    def _has_new(self) -> bool:
+        return bool(self._logs) or self._stdout.is_new or self._stderr.is_new
+
+    def _add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
         for node_id, details in told:
             where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
             records = details.get("logs", [])
-            kept = records[: MAX_LOG_RECORDS - len(self._logs)]
+            kept = records[: MAX_LOG_RECORDS - self._logs_passed_on - len(self._logs)]
             self._left_out += len(records) - len(kept) + details.get("logs_left_out", 0)
             for record in kept:
                 message = (where + record["message"])[:MAX_LOG_LENGTH]
@@ -33,9 +63,30 @@ class Heard:
             self._stdout.add(where, details.get("stdout", ""))
             self._stderr.add(where, details.get("stderr", ""))
 
-    @property
-    def details(self) -> RunDetails:
-        """All of it, and how much is left out."""
+    def _pass_on(self, timer: "Future[None]") -> None:
+        if timer.cancelled():
+            return
+        with self._lock:
+            if self._hear is None:
+                return
+            self._passing_on = None
+            passed_on = RunDetails()
+            if self._logs:
+                passed_on["logs"], self._logs = self._logs, []
+                self._logs_passed_on += len(passed_on["logs"])
+            if stdout := self._stdout.passed_on():
+                passed_on["stdout"] = stdout
+            if stderr := self._stderr.passed_on():
+                passed_on["stderr"] = stderr
+            if passed_on:
+                self._hear(passed_on)
+
+    def rest(self) -> RunDetails:
+        """All of it, and how much is left out; nothing is passed on any more."""
+        with self._lock:
+            self._hear = None
+        if self._passing_on is not None:
+            self._passing_on.cancel()
         found = RunDetails()
         if self._logs:
             found["logs"] = [*self._logs]
@@ -54,6 +105,21 @@ class _Printed:
     def __init__(self) -> None:
         self._lines = ""
         self._left_out = 0
+        self._passed_on = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something is kept that can be passed on."""
+        is_much = self._left_out or self._passed_on + len(self._lines) > MAX_PASSED_ON
+        return bool(self._lines) and not is_much
+
+    def passed_on(self) -> str:
+        """What is kept, which then is passed on; nothing once that was much."""
+        if not self.is_new:
+            return ""
+        lines, self._lines = self._lines, ""
+        self._passed_on += len(lines)
+        return lines
 
     def add(self, where: str, text: str) -> None:
         """Take over what a node printed, each line behind ``where``."""

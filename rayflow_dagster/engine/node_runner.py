@@ -1,17 +1,19 @@
 """``NodeRunner``: one node of a graph in, what became of it out; a region node runs its body."""
 
 import time
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Coroutine, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 from rayflow_dagster.errors import NodeExecutionError
 from rayflow_dagster.port_check import check_inline
 from rayflow_dagster.types import (
     BREAK_CLASS,
+    UNHEARD,
     ExecutionGraph,
     ExecutionState,
     NodeResult,
+    OnTheWay,
     RegionKind,
     RegionSpec,
     RunDetails,
@@ -25,12 +27,13 @@ from .error_handler import ErrorHandler
 from .executor import Dispatcher, NodeExecutor, handled_result, success_result
 from .failures import error_of, is_handled
 from .gatherer import DataGatherer
+from .heard import FIRST_SECONDS, HearNode
 from .iteration import AGAIN, NEXT, Iteration, Progress, placed
 from .loop import FlowLoop
 from .loops import ForEachRegion, WhileRegion
 from .machine import FlowMachine
 from .planner import ExecutionPlanner, skipped_result
-from .region import FlowRegion, GroupRegion, Region, Tell
+from .region import FlowRegion, GroupRegion, Region
 from .tracker import StateTracker
 
 REGIONS: Mapping[RegionKind, type[Region]] = {
@@ -139,7 +142,7 @@ class NodeRunner:
         attempt: int = 0,
         start_inputs: Mapping[str, Any] | None = None,
         store_in: str | None = None,
-        tell: Tell | None = None,
+        on_the_way: OnTheWay = UNHEARD,
         progress: Progress | None = None,
     ) -> NodeResult:
         """Run one node once; the arguments are those of ``FlowOrchestrator.run_node``."""
@@ -152,10 +155,11 @@ class NodeRunner:
         if "body" in node:
             kind, gatherer = REGIONS[node["region"]["kind"]], self._executor.gatherer
             so_far = progress if progress is not None else Progress()
-            region = kind(node, self._body(node_id), gatherer, so_far, store_in=store_in, tell=tell)
+            body = self._body(node_id)
+            region = kind(node, body, gatherer, so_far, store_in=store_in, on_the_way=on_the_way)
             result = await region.run(state)
         else:
-            result = await self._executor.execute_node(node_id, state, store_in)
+            result = await self._executor.execute_node(node_id, state, store_in, on_the_way.hear)
         result.setdefault("details", {})["attempts"] = attempt + 1
         if result["status"] != "error":
             return result
@@ -165,7 +169,12 @@ class NodeRunner:
         return handled_result(result, error, node["metadata"]["outputs"])
 
     async def iterate(
-        self, spec: RegionSpec, given: Mapping[str, Any], place: str, store_in: str | None = None
+        self,
+        spec: RegionSpec,
+        given: Mapping[str, Any],
+        place: str,
+        store_in: str | None = None,
+        hear: HearNode | None = None,
     ) -> Iteration:
         """Run the whole graph once, as the body of a region: by the loop and the machine that run a
         flow. A ``control.break`` or ``control.continue`` ends it as a RETURN ends a flow.
@@ -176,6 +185,8 @@ class NodeRunner:
             place: what the iteration is called in the texts of errors.
             store_in: what the folders begin with that large values are stored in which are read
                 when it has ended.
+            hear: is told what its nodes say, where it runs for a while; what it has not been told
+                is in the iteration.
         """
         began = time.monotonic()
         iteration = Iteration()
@@ -189,6 +200,7 @@ class NodeRunner:
         def note(result: NodeResult) -> None:
             nonlocal left_by
             iteration.note(result)
+            _pass_on(iteration, began, hear)
             for output, text in result.get("details", {}).get("previews", {}).items():
                 previews[result["node_id"], output] = text
             node = self.graph["nodes"][result["node_id"]]
@@ -197,8 +209,9 @@ class NodeRunner:
                 ends = {"break", "continue"}.intersection(result.get("exec_fired", ()))
                 left_by = left_by or next(iter(ends), "")
 
+        run_node = self.run_node if hear is None else partial(self._run_heard, hear)
         loop = FlowLoop(
-            self.graph, machine, tracker, self.run_node, self.actors, note, folders, self.until
+            self.graph, machine, tracker, run_node, self.actors, note, folders, self.until
         )
         outcome = await loop.run(given)
         iteration.nodes.pop(self.graph["start_node"], None)
@@ -226,6 +239,13 @@ class NodeRunner:
             iteration.ended_by = left_by or ("break" if breaks else "continue")
         iteration.seconds = time.monotonic() - began
         return iteration
+
+    def _run_heard(
+        self, hear: HearNode, node_id: str, state: ExecutionState, **given: Any
+    ) -> Coroutine[Any, Any, NodeResult]:
+        """``run_node``, and tell what the node says while it runs."""
+        on_the_way = OnTheWay(hear=partial(hear, node_id))
+        return self.run_node(node_id, state, on_the_way=on_the_way, **given)
 
     @staticmethod
     def _first_failure(
@@ -283,6 +303,14 @@ class NodeRunner:
         read = {node_id for node_id, _ in self.graph["kept"]} - {self.graph["start_node"]}
         numbered = enumerate(self.graph["nodes"])
         return {node_id: position for position, node_id in numbered if node_id in read}
+
+
+def _pass_on(iteration: Iteration, began: float, hear: HearNode | None) -> None:
+    """Tell what the nodes of an iteration have said that takes a while."""
+    if hear is not None and time.monotonic() - began >= FIRST_SECONDS:
+        for node_id, details in iteration.told:
+            hear(node_id, details)
+        iteration.told.clear()
 
 
 def _take_values(

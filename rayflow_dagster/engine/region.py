@@ -7,6 +7,7 @@ by one call where they are short.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -27,12 +28,14 @@ from rayflow_dagster.secrets.references import HIDDEN, Mask, MaskOfAll
 from rayflow_dagster.types import (
     ALWAYS,
     ERROR_PORT,
+    UNHEARD,
     ExecutionState,
     GraphNode,
     HandledFailure,
     IterationRow,
     NodeResult,
     NodeTotals,
+    OnTheWay,
     RegionSpec,
     RunDetails,
 )
@@ -45,7 +48,7 @@ from .deadline import Deadline, nearest
 from .executor import Dispatcher, error_result, error_value, success_result
 from .failures import error_of
 from .gatherer import DataGatherer
-from .heard import Heard
+from .heard import Heard, HearNode
 from .iteration import (
     MAX_TOLD,
     Iteration,
@@ -64,10 +67,6 @@ CALL_SECONDS = 0.1
 """How long one call of a fused body goes on with further iterations."""
 MAX_ROWS = 1000
 """Iterations that a region's table has."""
-
-Tell = Callable[[str, NodeExecutionError | None], None]
-"""Takes a line about how far a region has come, or about a failure that was handled, and its error.
-"""
 
 
 class Body(Protocol):
@@ -89,7 +88,12 @@ class Body(Protocol):
         """The same body, in these calls, and with this limit."""
 
     async def iterate(
-        self, spec: RegionSpec, given: Mapping[str, Any], place: str, store_in: str | None = None
+        self,
+        spec: RegionSpec,
+        given: Mapping[str, Any],
+        place: str,
+        store_in: str | None = None,
+        hear: HearNode | None = None,
     ) -> Iteration:
         """Run it once."""
 
@@ -102,7 +106,7 @@ class Region:
         gatherer: finds the inputs of the region node.
         progress: how far the attempts before this one have come.
         store_in: a folder to write large outputs to.
-        tell: is told now and then how far it has come.
+        on_the_way: is told now and then how far it has come, and what its nodes say.
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class Region:
         progress: Progress,
         *,
         store_in: str | None = None,
-        tell: Tell | None = None,
+        on_the_way: OnTheWay = UNHEARD,
     ) -> None:
         self._id = node["id"]
         self._node = node
@@ -122,9 +126,9 @@ class Region:
         self._actors: Dispatcher = body.actors
         self._body = body
         self._store_in = store_in
-        self._tell = tell
+        self._tell, self._hear = on_the_way
         self._details = RunDetails()
-        self._heard = Heard()
+        self._heard = Heard(on_the_way.hear)
         self._handled: list[HandledFailure] = []
         self._inputs: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}
@@ -170,7 +174,7 @@ class Region:
             self._details["handled"] = self._handled
         if self._has_secrets:
             self._details["has_secrets"] = True
-        result["details"] = {**self._details, **self._heard.details, **result.get("details", {})}
+        result["details"] = {**self._details, **self._heard.rest(), **result.get("details", {})}
         return result
 
     def _of_own_limit(self, error: Exception) -> Exception:
@@ -225,7 +229,8 @@ class Region:
             given = given_to(self._spec, outside, first, items[0] if items else None)
             place = place_of(self._spec, first)
             folders = None if self._items_in is None else f"{self._items_in}.{first}"
-            found = [await self._body.iterate(self._spec, given, place, folders)]
+            hear = None if self._hear is None else partial(self._hear_node, place)
+            found = [await self._body.iterate(self._spec, given, place, folders, hear)]
         for number, iteration in enumerate(found, first):
             self._note_for_table(number, iteration)
             self._keep_told(place_of(self._spec, number), iteration)
@@ -267,6 +272,10 @@ class Region:
                     error.previews = dict.fromkeys(error.previews, HIDDEN)
         for error, how in iteration.handled:
             self._keep_handled(placed(place, self._id, error, {}), how)
+
+    def _hear_node(self, place: str, node_id: str, details: RunDetails) -> None:
+        """Take over what a node says before its iteration has ended. On any thread."""
+        self._heard.add(place, [(node_id, details)])
 
     def _keep_handled(self, error: NodeExecutionError, how: str) -> None:
         """Keep a failure that was handled, and tell of it, unless there were many before."""

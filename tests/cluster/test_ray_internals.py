@@ -219,3 +219,16 @@ def test_the_warning_of_signals_comes_from_the_logger_that_is_silenced() -> None
         assert not worker.logger.filter(record)
 
     assert worker.logger.filter(record)
+
+
+@pytest.mark.ray
+def test_values_lie_in_the_cluster_until_they_are_taken_or_forgotten(ray_session: None) -> None:
+    assert _ray.lay_down(b"test-one", b"first")
+    assert not _ray.lay_down(b"test-one", b"second")
+    assert _ray.lay_down(b"test-two", b"")
+    assert sorted(_ray.laid_down(b"test-")) == [b"test-one", b"test-two"]
+    assert _ray.take(b"test-one") == b"first"
+    assert _ray.take(b"test-one") is None
+    _ray.forget(b"test-")
+    assert _ray.laid_down(b"test-") == []
+    assert ray.get_runtime_context().get_job_id() not in _ray.dead_jobs()

@@ -11,6 +11,7 @@ from rayflow_dagster.engine.planner import awaited_sources
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.testing import InProcessActors
+from rayflow_dagster.types import Hear
 from rayflow_dagster.variables.calls import Calls
 
 
@@ -32,6 +33,7 @@ class AnyOrderActors(InProcessActors):
         store_in: str | None = None,
         calls: Calls = (),
         until: Deadline | None = None,  # noqa: ARG002 - no flow here has a limit
+        hear: Hear | None = None,  # noqa: ARG002 - all comes with the reply
     ) -> "Future[NodeReply]":
         assert self._orchestrator.state_tracker is not None
         assert self._orchestrator.graph is not None

@@ -46,6 +46,7 @@ class StepLogs:
         self._step_key = step_key
         self._stack = stack
         self._streams: dict[ComputeIOType, Any] = {}
+        self._is_announced = False
 
     def write(self, text: str, *, error: bool = False) -> None:
         io_type = ComputeIOType.STDERR if error else ComputeIOType.STDOUT
@@ -55,10 +56,12 @@ class StepLogs:
         stream = self._streams[io_type]
         if stream is not None:
             stream.write(text)
+            stream.flush()
 
     def announce(self) -> Iterator[DagsterEvent]:
-        """The event that tells the UI of the captured output, if anything was printed."""
-        if self._streams:
+        """The event that tells the UI of the captured output, once anything was printed."""
+        if self._streams and not self._is_announced:
+            self._is_announced = True
             yield DagsterEvent.capture_logs(
                 self._context, [self._step_key], self._key, CapturedLogContext(self._key)
             )

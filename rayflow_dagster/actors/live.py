@@ -1,0 +1,225 @@
+"""What nodes log and print in, on their workers; told in the run's process while they run, out.
+
+A node that runs for less than a second tells of it with its reply. What is said before is laid down
+in the cluster's own store of keys, under the key of the execution: the worker lays down what is new
+when nothing lies there, and the run's process takes it away.
+"""
+
+import itertools
+import pickle
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rayflow_dagster.cluster import _ray
+from rayflow_dagster.engine.heard import FIRST_SECONDS
+from rayflow_dagster.optional import optional
+from rayflow_dagster.runner import NodeReply
+from rayflow_dagster.types import Hear, RunDetails
+
+from .capture import Captured
+
+SEND_SECONDS = 0.5
+TAKE_SECONDS = 0.25
+_PREFIX = "rayflow-said:"
+_ENDS_OF_LINES = ("\n", "\r")
+
+
+class Position(NamedTuple):
+    """How much of what a node says was told: log records, characters printed."""
+
+    logs: int = 0
+    stdout: int = 0
+    stderr: int = 0
+
+    def behind(self, details: RunDetails) -> RunDetails:
+        """What ``details`` have beyond this."""
+        rest = RunDetails()
+        if logs := details.get("logs", [])[self.logs :]:
+            rest["logs"] = logs
+        if out := details.get("stdout", "")[self.stdout :]:
+            rest["stdout"] = out
+        if err := details.get("stderr", "")[self.stderr :]:
+            rest["stderr"] = err
+        return rest
+
+    def beyond(self, details: RunDetails) -> "Position":
+        """The position when ``details`` are told as well, which begin here."""
+        logs, out, err = details.get("logs", []), details.get("stdout", ""), details.get("stderr")
+        return Position(self.logs + len(logs), self.stdout + len(out), self.stderr + len(err or ""))
+
+
+NOTHING = Position()
+
+
+@dataclass(slots=True, eq=False)
+class Speaking:
+    """One execution on a worker. ``key`` is what its caller listens to, b"" where none does;
+    ``seen`` are the lengths of what was printed when last looked at.
+    """
+
+    key: bytes
+    captured: Captured
+    reply: NodeReply
+    began: float = field(default_factory=time.monotonic)
+    sent: Position = NOTHING
+    seen: tuple[int, int] = (0, 0)
+
+    def said(self) -> RunDetails:
+        """What can be told of what it has said up to now: of secrets nothing, and an unfinished
+        line only where it stays as it is.
+        """
+        so_far = self.captured.so_far()
+        if so_far is None:
+            return RunDetails()
+        mask = self.reply.mask
+        details = RunDetails()
+        logs = self.reply.details.get("logs")
+        if logs:
+            details["logs"] = logs[:]
+        stays, self.seen = self.seen, (len(so_far[0]), len(so_far[1]))
+        shown = []
+        for text, before in zip(so_far, stays, strict=True):
+            end = max(text.rfind(each) for each in _ENDS_OF_LINES) + 1
+            if not mask and len(text) == before:
+                end = len(text)
+            hidden = mask.hide(text[:end])
+            # A secret of several lines may be only half in it.
+            shown.append(hidden if mask.hide(text).startswith(hidden) else "")
+        details["stdout"], details["stderr"] = shown
+        return details
+
+    def lay_down_new(self) -> None:
+        """Lay down what is new, where what was laid down before is taken."""
+        new = self.sent.behind(self.said())
+        if self.key and new and _ray.lay_down(self.key, pickle.dumps((self.sent, new))):
+            self.sent = self.sent.beyond(new)
+
+
+class Speech:
+    """Sends what the nodes of this process say while they run."""
+
+    def __init__(self) -> None:
+        self._speaking: set[Speaking] = set()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def of(self, key: bytes, captured: Captured, reply: NodeReply) -> Iterator[None]:
+        """An execution runs in this block."""
+        speaking = Speaking(key, captured, reply)
+        self._speaking.add(speaking)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._send, name="rayflow-live", daemon=True)
+            self._thread.start()
+        try:
+            yield
+        finally:
+            self._speaking.discard(speaking)
+
+    def _send(self) -> None:
+        while True:
+            time.sleep(SEND_SECONDS)
+            long_ago = time.monotonic() - FIRST_SECONDS
+            for speaking in list(self._speaking):
+                if speaking.began <= long_ago:
+                    with optional("telling what a node says while it runs"):
+                        speaking.lay_down_new()
+
+
+@dataclass(slots=True, eq=False)
+class Heard:
+    """One execution that somebody listens to."""
+
+    hear: Hear
+    began: float = field(default_factory=time.monotonic)
+    told: Position = NOTHING
+
+
+class Listening:
+    """Tells what the nodes of one run say while they run. ``job`` is the run's, as Ray names it."""
+
+    def __init__(self, job: str) -> None:
+        self._prefix = f"{_PREFIX}{job}:{uuid.uuid4().hex}:".encode()
+        self._is_used = False
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._heard: dict[bytes, Heard] = {}
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def key(self, hear: Hear) -> bytes:
+        """The key for an execution that is sent now."""
+        key = self._prefix + str(next(self._numbers)).encode()
+        self._heard[key] = Heard(hear)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._take, name="rayflow-heard", daemon=True)
+            self._thread.start()
+        return key
+
+    def rest(self, key: bytes, details: RunDetails) -> None:
+        """The execution is over; leave in its details only what was not told yet."""
+        with self._lock:
+            heard = self._heard.pop(key, None)
+        if heard is None or heard.told == NOTHING:
+            return
+        rest = heard.told.behind(details)
+        details.pop("logs", None)
+        details.pop("stdout", None)
+        details.pop("stderr", None)
+        details.update(rest)
+
+    def last(self, key: bytes) -> None:
+        """The execution is over without a reply; tell what still lies there."""
+        heard = self._heard.get(key)
+        if heard is not None and time.monotonic() - heard.began >= FIRST_SECONDS:
+            with optional("telling what a node said before it ended"):
+                self._take_one(key)
+        self.drop(key)
+
+    def drop(self, key: bytes) -> None:
+        """Nobody listens to the execution any more."""
+        with self._lock:
+            self._heard.pop(key, None)
+
+    def close(self) -> None:
+        """Nothing is told any more."""
+        self._closed.set()
+        if self._is_used:
+            with optional("forgetting what nodes said"):
+                _ray.forget(self._prefix)
+
+    def _take(self) -> None:
+        while not self._closed.wait(TAKE_SECONDS):
+            long_ago = time.monotonic() - FIRST_SECONDS
+            if any(heard.began <= long_ago for heard in list(self._heard.values())):
+                with optional("hearing what a node says while it runs"):
+                    self._begin()
+                    for key in _ray.laid_down(self._prefix):
+                        self._take_one(key)
+
+    def _begin(self) -> None:
+        """Forget what nobody has taken of runs whose processes have died."""
+        if not self._is_used:
+            self._is_used = True
+            for job in _ray.dead_jobs():
+                _ray.forget(f"{_PREFIX}{job}:".encode())
+
+    def _take_one(self, key: bytes) -> None:
+        laid = _ray.take(key)
+        if laid is None:
+            return
+        at, said = pickle.loads(laid)
+        with self._lock:
+            heard = self._heard.get(key)
+            if heard is None:
+                return
+            # What was not known to be laid down is laid down once more.
+            known = Position(*(told - begun for told, begun in zip(heard.told, at, strict=True)))
+            new = known.behind(said)
+            if min(known) >= 0 and new:
+                heard.told = heard.told.beyond(new)
+                heard.hear(new)
