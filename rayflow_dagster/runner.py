@@ -232,24 +232,19 @@ def part_outputs(call: NodeCall, reply: NodeReply, store_in: str | None = None) 
 
 
 def run_apart(
-    make: Callable[[], RayflowNode],
-    metadata: NodeMetadata,
     call: NodeCall,
     inputs: Mapping[str, Any],
-    variables: WriteTracking,
-    *,
-    environment: Mapping[str, str] | None = None,
+    run: Callable[[Mapping[str, Any]], NodeReply],
     store_in: str | None = None,
 ) -> NodeReply:
-    """``run_node_class`` with the node as far from others as on an actor of its own, in a process
-    that runs several: on copies of its inputs. Those of its outputs that do not travel inline come
-    as ``Sent``; an output that cannot be sent is the node's failure.
+    """Run a node as far from others as on an actor of its own, in a process that runs several: on
+    copies of its inputs, with which ``run`` runs it. Those of its outputs that do not travel inline
+    come as ``Sent``; an output that cannot be sent is the node's failure.
 
     Raises:
         Exception: an input cannot cross.
     """
-    own = {name: _own(name, value) for name, value in inputs.items()}
-    reply = run_node_class(make, metadata, call, own, variables, environment)
+    reply = run({name: _own(name, value) for name, value in inputs.items()})
     declared = list(reply.outputs)
     apart = part_outputs(call, reply, store_in)
     if reply.exception is not None:

@@ -26,7 +26,7 @@ from .errors import NodeExecutionError
 from .metadata import inspect_class
 from .node import RayflowNode
 from .orchestrator import FlowOrchestrator
-from .runner import NodeCall, NodeReply, opened_here, run_apart
+from .runner import NodeCall, NodeReply, opened_here, run_apart, run_node_class
 from .timing import leaving
 from .types import EXEC_NEXT, EXEC_OUT, ExecutionGraph, Hear, every_node, variables_of_calls
 from .values.crossing import Sent, crossed
@@ -68,7 +68,10 @@ def run_node_locally(
     store = store or GlobalVariableStore(variables if isinstance(variables, Mapping) else {})
     declared = {name: spec["value"] for name, spec in metadata["constants"].items()}
     call = NodeCall("local", metadata["path"], declared | dict(constants or {}))
-    reply = run_apart(node_class, metadata, call, given, WriteTracking(store))
+    written = WriteTracking(store)
+    reply = run_apart(
+        call, given, lambda own: run_node_class(node_class, metadata, call, own, written)
+    )
     if reply.exception is not None:
         error = reply.exception
         is_plain = isinstance(error, NodeExecutionError) and type(error) is NodeExecutionError
@@ -177,7 +180,11 @@ class InProcessActors:
             reserved.set_result(None)
 
     def run_body(
-        self, node_id: str, asked: SomeIterations, until: Deadline | None = None
+        self,
+        node_id: str,
+        asked: SomeIterations,
+        until: Deadline | None = None,
+        hear: Hear | None = None,  # noqa: ARG002 - as of `dispatch`
     ) -> "Future[list[Iteration]]":
         """Run iterations on one of the threads."""
         running = _Running(node_id, self._freed, until)
@@ -227,7 +234,12 @@ class InProcessActors:
         node_class = self._loader.load_node_class(node["class_path"])
         metadata = self._loader.get_node_metadata(node["class_path"])
         variables = WriteTracking(seen_by(calls, self.store))
-        reply = run_apart(node_class, metadata, call, inputs, variables, store_in=store_in)
+        reply = run_apart(
+            call,
+            inputs,
+            lambda own: run_node_class(node_class, metadata, call, own, variables),
+            store_in,
+        )
         leaving(reply.details, arrived, free=arrived)
         return reply
 

@@ -119,11 +119,14 @@ class Running:
             is_wanted = self.take(call.future)
             call.end_place = None  # it may hold the call
             then(done.exception())
-            if is_wanted:
-                self._settle(call, done, outputs)
-            else:  # it was cut off
+            if not is_wanted:  # it was cut off
                 call.refs = {}
                 self._listening.drop(call.heard)
+                return
+            settle = partial(self._settle, call, done, outputs)
+            asks = self._listening.may_lie(call.heard)
+            if not asks or not self._thread.do(partial(self._hear_first, call, settle)):
+                settle()
 
         self.add(call.future)
         if call.future.done() and self.take(call.future):  # it was cut off on its way here
@@ -153,13 +156,18 @@ class Running:
             self._cut(call, limit, limit.exceeded)
             call.future.add_done_callback(lambda _: limit.close())
 
+    def _hear_first(self, call: ActorCall, settle: Callable[[], None]) -> None:
+        """Settle a call once all is told that its node has said on the way."""
+        self._listening.take(call.heard)
+        settle()
+
     def _settle(self, call: ActorCall, done: "Future[bytes]", outputs: Sequence[Any]) -> None:
         """Settle a call with its answer: at once, if no author's code is in it."""
         if error := done.exception():
             why = lost(call, error)
             call.refs = {}
-            if not call.heard or not self._thread.do(partial(self._fail_heard, call, why)):
-                fail(call.future, why)
+            self._listening.drop(call.heard)
+            fail(call.future, why)
             return
         envelope = Envelope.unpacked(done.result())
         if call.heard:
@@ -170,11 +178,6 @@ class Running:
             succeed(call.future, settled)
         else:  # unpickling an exception runs its author's code, which may call Ray
             self._thread.do(lambda: _settle_failed(call, envelope))
-
-    def _fail_heard(self, call: ActorCall, why: BaseException) -> None:
-        """Fail a call once all is told that its node has said."""
-        self._listening.last(call.heard)
-        fail(call.future, why)
 
 
 def _end_place(call: ActorCall) -> None:

@@ -44,6 +44,12 @@ class FusedBody:
         self._region = region
         self._here = Here(region["body"], run)
 
+    @property
+    def place(self) -> str | None:
+        """What the iteration is called that runs; None in a region within the body."""
+        place, *inner = self._here.places
+        return None if inner else place
+
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What came of the iterations that are asked for: an output that has them.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rayflow_dagster.cluster import _ray
-from rayflow_dagster.engine.heard import FIRST_SECONDS
+from rayflow_dagster.engine.heard import FIRST_SECONDS, placed
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import Hear, RunDetails
@@ -47,6 +47,16 @@ class Position(NamedTuple):
             rest["stderr"] = err
         return rest
 
+    def trim(self, details: RunDetails) -> None:
+        """Leave only what is beyond this in ``details``."""
+        if self == NOTHING:
+            return
+        rest = self.behind(details)
+        details.pop("logs", None)
+        details.pop("stdout", None)
+        details.pop("stderr", None)
+        details.update(rest)
+
     def beyond(self, details: RunDetails) -> "Position":
         """The position when ``details`` are told as well, which begin here."""
         logs, out, err = details.get("logs", []), details.get("stdout", ""), details.get("stderr")
@@ -59,15 +69,18 @@ NOTHING = Position()
 @dataclass(slots=True, eq=False)
 class Speaking:
     """One execution on a worker. ``key`` is what its caller listens to, b"" where none does;
-    ``seen`` are the lengths of what was printed when last looked at.
+    ``place`` is where in a body it is; ``seen`` are the lengths of what was printed when last
+    looked at.
     """
 
     key: bytes
     captured: Captured
     reply: NodeReply
+    place: tuple[str, str] | None = None
     began: float = field(default_factory=time.monotonic)
     sent: Position = NOTHING
     seen: tuple[int, int] = (0, 0)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def said(self) -> RunDetails:
         """What can be told of what it has said up to now: of secrets nothing, and an unfinished
@@ -95,9 +108,13 @@ class Speaking:
 
     def lay_down_new(self) -> None:
         """Lay down what is new, where what was laid down before is taken."""
-        new = self.sent.behind(self.said())
-        if self.key and new and _ray.lay_down(self.key, pickle.dumps((self.sent, new))):
-            self.sent = self.sent.beyond(new)
+        with self.lock:
+            new = self.sent.behind(self.said())
+            if not self.key or not new:
+                return
+            told = new if self.place is None else placed(*self.place, new)
+            if _ray.lay_down(self.key, pickle.dumps((self.sent, told))):
+                self.sent = self.sent.beyond(new)
 
 
 class Speech:
@@ -108,17 +125,25 @@ class Speech:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def of(self, key: bytes, captured: Captured, reply: NodeReply) -> Iterator[None]:
-        """An execution runs in this block."""
-        speaking = Speaking(key, captured, reply)
+    def of(
+        self,
+        key: bytes,
+        captured: Captured,
+        reply: NodeReply,
+        place: tuple[str, str] | None = None,
+    ) -> Iterator[Speaking]:
+        """An execution runs in this block; at its end all is sent that is sent on the way."""
+        speaking = Speaking(key, captured, reply, place)
         self._speaking.add(speaking)
         if self._thread is None:
             self._thread = threading.Thread(target=self._send, name="rayflow-live", daemon=True)
             self._thread.start()
         try:
-            yield
+            yield speaking
         finally:
             self._speaking.discard(speaking)
+            with speaking.lock:
+                speaking.key = b""
 
     def _send(self) -> None:
         while True:
@@ -152,8 +177,10 @@ class Listening:
         self._thread: threading.Thread | None = None
 
     def key(self, hear: Hear) -> bytes:
-        """The key for an execution that is sent now."""
-        key = self._prefix + str(next(self._numbers)).encode()
+        """The key for an execution that is sent now. What is said in a body lies under keys that
+        begin so.
+        """
+        key = self._prefix + b"%d#" % next(self._numbers)
         self._heard[key] = Heard(hear)
         if self._thread is None:
             self._thread = threading.Thread(target=self._take, name="rayflow-heard", daemon=True)
@@ -164,21 +191,19 @@ class Listening:
         """The execution is over; leave in its details only what was not told yet."""
         with self._lock:
             heard = self._heard.pop(key, None)
-        if heard is None or heard.told == NOTHING:
-            return
-        rest = heard.told.behind(details)
-        details.pop("logs", None)
-        details.pop("stdout", None)
-        details.pop("stderr", None)
-        details.update(rest)
+        if heard is not None:
+            heard.told.trim(details)
 
-    def last(self, key: bytes) -> None:
-        """The execution is over without a reply; tell what still lies there."""
+    def may_lie(self, key: bytes) -> bool:
+        """Whether something may lie there, as the execution has run for a while."""
         heard = self._heard.get(key)
-        if heard is not None and time.monotonic() - heard.began >= FIRST_SECONDS:
-            with optional("telling what a node said before it ended"):
-                self._take_one(key)
-        self.drop(key)
+        return heard is not None and time.monotonic() - heard.began >= FIRST_SECONDS
+
+    def take(self, key: bytes) -> None:
+        """Tell what lies there. Asks the cluster."""
+        with optional("telling what a node said before it ended"):
+            for each in _ray.laid_down(key):
+                self._take_one(each)
 
     def drop(self, key: bytes) -> None:
         """Nobody listens to the execution any more."""
@@ -213,9 +238,13 @@ class Listening:
         if laid is None:
             return
         at, said = pickle.loads(laid)
+        of_call, end, of_body = key.partition(b"#")
         with self._lock:
-            heard = self._heard.get(key)
+            heard = self._heard.get(of_call + end)
             if heard is None:
+                return
+            if of_body:
+                heard.hear(said)
                 return
             # What was not known to be laid down is laid down once more.
             known = Position(*(told - begun for told, begun in zip(heard.told, at, strict=True)))

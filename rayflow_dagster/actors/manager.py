@@ -252,12 +252,16 @@ class ActorManager:
         threading.Thread(target=do, name="rayflow-fetch", daemon=True).start()
 
     def run_body(
-        self, node_id: str, asked: SomeIterations, until: Deadline | None = None
+        self,
+        node_id: str,
+        asked: SomeIterations,
+        until: Deadline | None = None,
+        hear: Hear | None = None,
     ) -> "Future[list[Iteration]]":
         """Have one worker run iterations of a region's fused body: one at least, in their order."""
         future: Future[list[Iteration]] = Future()
         future.set_running_or_notify_cancel()
-        call = ActorCall(self._specs[node_id], asked_inputs(asked), None, until=until)
+        call = ActorCall(self._specs[node_id], asked_inputs(asked), None, until=until, hear=hear)
         self._running.limit(call)
         if self._thread.is_closed:
             fail(future, RunEndedError())

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 import math
 import os
 import pickle
@@ -338,6 +339,8 @@ class NodeWorker(NodeHost):
         super().__init__(settings, store)
         self._assigned: NodeCall | None = None
         self._bodies: dict[bytes, FusedBody] = {}
+        self._body: tuple[FusedBody, bytes] | None = None
+        """The one that runs, and the key under which it is heard."""
 
     def assign(self, node_id: str, class_path: str) -> None:
         """Make this the actor of one node, for ``process``.
@@ -389,8 +392,10 @@ class NodeWorker(NodeHost):
     def _run_body(self, packed: bytes, data: CallData, refs: tuple[Any, ...]) -> bytes:
         """Run iterations of a body; their envelope."""
         reply = NodeReply()
+        body = self._bodies[packed]
+        self._body, self._numbers = (body, data.heard), itertools.count()
         try:
-            reply.outputs = self._bodies[packed].run(opened_inputs(data, refs))
+            reply.outputs = body.run(opened_inputs(data, refs))
         except Exception as error:  # a stored input cannot be opened, or a value not be sent
             reply.exception = error
         sent = None if reply.exception is None else send(reply.exception)
@@ -401,17 +406,28 @@ class NodeWorker(NodeHost):
         self, node: GraphNode, inputs: dict[str, Any], store_in: str | None, calls: Calls
     ) -> NodeReply:
         """Run one node of a body, as far from the others as on an actor of its own."""
-        with captured_output(descriptors=True) as captured:
+        assert self._body is not None
+        body, heard = self._body
+        place, key = body.place, b""
+        if heard and place is not None:
+            key = heard + b"%d" % next(self._numbers)
+        running = NodeReply()
+        with (
+            captured_output(descriptors=True) as captured,
+            self._speech.of(key, captured, running, (place or "", node["id"])) as speaking,
+        ):
             try:
                 job = self._body_job(node)
-                arguments = self._arguments(job, inputs, calls)
-                make, metadata, call, own, variables, environment, _ = arguments
                 reply = run_apart(
-                    make, metadata, call, own, variables, environment=environment, store_in=store_in
+                    job.call,
+                    inputs,
+                    lambda own: run_node_class(*self._arguments(job, own, calls, running)),
+                    store_in,
                 )
             except Exception as error:  # its class cannot be loaded, or an input not be read
                 reply = NodeReply(exception=error)
         self._tell_where(reply, captured)
+        speaking.sent.trim(reply.details)
         return reply
 
     def _body_job(self, node: GraphNode) -> KnownJob:

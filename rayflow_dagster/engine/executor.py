@@ -89,10 +89,15 @@ class Dispatcher(Protocol):
         """Keep a large value of this process where nodes find it: what stands for it."""
 
     def run_body(
-        self, node_id: str, asked: SomeIterations, until: Deadline | None = None
+        self,
+        node_id: str,
+        asked: SomeIterations,
+        until: Deadline | None = None,
+        hear: Hear | None = None,
     ) -> "Future[list[Iteration]]":
         """Have one worker run iterations of a region's fused body: one at least, in their order;
-        ``until`` is as of ``dispatch``.
+        ``until`` is as of ``dispatch``. ``hear`` may be told what nodes say while they run, with
+        the places where they do.
         """
 
     def read_variable(self, name: str, calls: Calls) -> "Future[Any]":

@@ -34,6 +34,8 @@ class Here:
         self._nodes = every_node(graph)
         self._run = run
         self._runners: dict[str, NodeRunner] = {}
+        self.places: list[str] = []
+        """What the iterations are called that run now, each in the one before."""
 
     def needs_worker(self, node_id: str) -> bool:  # noqa: ARG002 - the protocol's
         return False
@@ -79,6 +81,7 @@ class Here:
         node_id: str,
         asked: SomeIterations,
         until: Deadline | None = None,  # noqa: ARG002 - as of `dispatch`
+        hear: Hear | None = None,  # noqa: ARG002 - as of `dispatch`
     ) -> "Future[list[Iteration]]":
         """A region within the body."""
         return _done(self.iterations(self._nodes[node_id], asked))
@@ -93,7 +96,9 @@ class Here:
             item = None if asked.items is None else asked.items[len(found)]
             given = given_to(spec, {**asked.seen, **carried}, index, item)
             folders = None if asked.store_in is None else f"{asked.store_in}.{index}"
-            iteration = _driven(body.iterate(spec, given, place_of(spec, index), folders))
+            self.places.append(place_of(spec, index))
+            iteration = _driven(body.iterate(spec, given, self.places[-1], folders))
+            self.places.pop()
             if AGAIN in iteration.inner:
                 iteration.inner[AGAIN] = bool(opened_here(iteration.inner[AGAIN]))
             found.append(iteration)

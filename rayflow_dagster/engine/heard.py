@@ -41,8 +41,13 @@ class Heard:
 
     def add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
         """Take over what nodes said in an iteration that is called ``place`` ("" in a group)."""
+        for node_id, details in told:
+            self.take_over(placed(place, node_id, details))
+
+    def take_over(self, details: RunDetails) -> None:
+        """Take over what a node said, which has its place already."""
         with self._lock:
-            self._add(place, told)
+            self._take_over(details)
             if self._hear is not None and self._passing_on is None and self._has_new:
                 self._passing_on = after(PASS_ON_SECONDS)
                 self._passing_on.add_done_callback(self._pass_on)
@@ -51,17 +56,13 @@ class Heard:
     def _has_new(self) -> bool:
         return bool(self._logs) or self._stdout.is_new or self._stderr.is_new
 
-    def _add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
-        for node_id, details in told:
-            where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
-            records = details.get("logs", [])
-            kept = records[: MAX_LOG_RECORDS - self._logs_passed_on - len(self._logs)]
-            self._left_out += len(records) - len(kept) + details.get("logs_left_out", 0)
-            for record in kept:
-                message = (where + record["message"])[:MAX_LOG_LENGTH]
-                self._logs.append({**record, "message": message})
-            self._stdout.add(where, details.get("stdout", ""))
-            self._stderr.add(where, details.get("stderr", ""))
+    def _take_over(self, details: RunDetails) -> None:
+        records = details.get("logs", [])
+        kept = records[: MAX_LOG_RECORDS - self._logs_passed_on - len(self._logs)]
+        self._left_out += len(records) - len(kept) + details.get("logs_left_out", 0)
+        self._logs += kept
+        self._stdout.add(details.get("stdout", ""))
+        self._stderr.add(details.get("stderr", ""))
 
     def _pass_on(self, timer: "Future[None]") -> None:
         if timer.cancelled():
@@ -99,6 +100,26 @@ class Heard:
         return found
 
 
+def placed(place: str, node_id: str, details: RunDetails) -> RunDetails:
+    """What a node said, each record and each line behind where it was said."""
+    where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
+    found = details.copy()
+    if "logs" in details:
+        found["logs"] = [
+            {**record, "message": (where + record["message"])[:MAX_LOG_LENGTH]}
+            for record in details["logs"]
+        ]
+    if out := details.get("stdout"):
+        found["stdout"] = _lines(where, out)
+    if err := details.get("stderr"):
+        found["stderr"] = _lines(where, err)
+    return found
+
+
+def _lines(where: str, text: str) -> str:
+    return "".join(f"{where}{line}\n" for line in text.removesuffix("\n").split("\n"))
+
+
 class _Printed:
     """The last of what nodes printed to one stream, in whole lines where those are no longer."""
 
@@ -121,12 +142,9 @@ class _Printed:
         self._passed_on += len(lines)
         return lines
 
-    def add(self, where: str, text: str) -> None:
-        """Take over what a node printed, each line behind ``where``."""
-        if not text:
-            return
-        lines = text.removesuffix("\n").split("\n")
-        self._lines += "".join(f"{where}{line}\n" for line in lines)
+    def add(self, lines: str) -> None:
+        """Take over what a node printed, in whole lines."""
+        self._lines += lines
         over = len(self._lines) - MAX_PRINTED
         if over > 0:
             begin = self._lines.index("\n", over - 1) + 1

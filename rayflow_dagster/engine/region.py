@@ -254,7 +254,8 @@ class Region:
             self._body.calls,
         )  # fmt: skip
         try:
-            return await Done(self._actors.run_body(self._id, asked, self._body.until))
+            hear = None if self._hear is None else self._heard.take_over
+            return await Done(self._actors.run_body(self._id, asked, self._body.until, hear))
         except Exception as error:  # its worker died or was ended, with all that it was given
             count = 1 if items is None else len(items)
             places = (place_of(self._spec, first + at) for at in range(count))

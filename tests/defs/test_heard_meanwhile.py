@@ -179,6 +179,22 @@ def test_a_node_of_a_body_is_heard_at_its_region(
     assert len([each for each in run.logged() if "logged later" in each]) == 2
 
 
+def test_a_node_of_a_body_that_one_worker_runs_whole_too(
+    ray_session: None, instance: DagsterInstance, gate: Path
+) -> None:
+    loop = node("control.for_each", values={"items": [1, 2]})
+    nodes = {"start": "start", "loop": loop, "it": saying(SYNC, gate), "end": "return"}
+    flow = draw(nodes, "start > loop, loop.body > it, loop.done > end")
+    assert compile_flow(flow, "test", PROJECT).graph["nodes"]["loop"]["region"]["fused"]
+    run = Run(instance, gate, ["[item 0, it] logged later", "[item 0, it] unfinished"])
+    assert run.of(flow).success
+    out, _ = run.printed()
+    lines = ["printed ", *BY_ITSELF[1:3], "unfinished", " line, and the rest"]
+    of_first = [f"[item 0, it] {each}" for each in lines]
+    assert [each for each in out.splitlines() if "item 0" in each] == of_first
+    assert len(run.logged()) == 6
+
+
 def test_a_direct_run_tells_its_listener(ray_session: None, gate: Path) -> None:
     said: list[tuple[str, RunDetails]] = []
 
