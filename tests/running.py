@@ -24,6 +24,11 @@ def project_of(flows: Mapping[str, Any]) -> Project:
     return replace(PROJECT, called=FlowFolder(Path("flows"), contents))
 
 
+def with_ray(flow: dict[str, Any], ray: dict[str, Any] | None) -> dict[str, Any]:
+    """With an actor for each node, its bodies are not fused."""
+    return {**flow, "settings": {**flow.get("settings", {}), "ray": ray}}
+
+
 def execute(orchestrator: FlowOrchestrator, flow: Any, **inputs: Any) -> dict[str, Any]:
     return asyncio.run(orchestrator.execute_flow(flow, inputs))
 

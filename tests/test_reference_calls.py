@@ -15,7 +15,7 @@ from nested_flows import make_nested_flow, nested_flows
 from outlined import outlined, regions_to_outline
 from random_flows import RandomFlow
 from reference import Ended, FlowMeaning, interpret, levels
-from running import execute, outcomes, project_of
+from running import execute, outcomes, project_of, with_ray
 
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
@@ -192,11 +192,6 @@ def test_a_direct_run_comes_to_what_the_rules_say(
     assert {node_id: found[node_id] for node_id in wanted.statuses} == wanted.statuses
     assert in_short(outcome["result"]) == in_short(wanted.result)
     assert outcome["success"] == wanted.success, outcome["error"]
-
-
-def with_ray(flow: dict[str, Any], ray: dict[str, Any] | None) -> dict[str, Any]:
-    """With an actor for each node, its bodies are not fused."""
-    return {**flow, "settings": {**flow.get("settings", {}), "ray": ray}}
 
 
 @given(nested_flows(calls=True))
