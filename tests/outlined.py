@@ -14,7 +14,8 @@ OUTLINED = ("control.group", "control.for_each")
 
 def regions_to_outline(drawn: RandomFlow) -> Iterator[str]:
     """The regions whose body a call can stand for: none that ends a loop around it, and no group on
-    whose ``always`` something hangs."""
+    whose ``always`` something hangs. ``by_hand`` takes out those
+    bodies too."""
     meaning = FlowMeaning(drawn.flow, drawn.inputs, called=drawn.called)
     for region in meaning.nodes:
         left = {

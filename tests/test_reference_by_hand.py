@@ -57,8 +57,8 @@ RARE = [
     ),
     draw(
         {"start": "start", "each": node("control.for_each", parallel=1, values={"items": [3, 4]}),
-         "group": "control.group", "stop": "control.break", "one": SEVEN, "two": SEVEN, "three": SEVEN,
-         "pass": "control.continue", "return": ENDS},
+         "group": "control.group", "stop": "control.break", "pass": "control.continue",
+         "one": SEVEN, "two": SEVEN, "three": SEVEN, "return": ENDS},
         "start > each, each.body > group, group.body > stop, group.always > one, group.done > two,"
         "one > two, two > three, three > pass, each.done > return, one.value - return.one,"
         "two.value - return.two, three.value - return.three, each.count - return.count",
