@@ -29,6 +29,9 @@ class VariableAccess(Protocol):
         """
 
 
+_OF_RUN = ("log", "variables", "_take_how_far")
+
+
 class RayflowNode:
     """A node class: what it takes, what it gives, what it does.
 
@@ -83,10 +86,23 @@ class RayflowNode:
     log: logging.Logger | logging.LoggerAdapter[logging.Logger] = logging.getLogger("rayflow")
     """Records appear in the Dagster run log, at the node's step."""
     variables: VariableAccess
+    _take_how_far: Callable[[float, float | None, str], None] | None = None
+
+    def progress(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Tell how far ``process`` has come: ``self.progress(40, 200, "pages read")``.
+
+        The step shows the last state, the run's log one every few seconds, the terminal a bar.
+        Calls are cheap: make one for every item. ``total`` is None where nobody knows it.
+
+        Raises:
+            ValueError: ``done`` or ``total`` is no number.
+        """
+        if self._take_how_far is not None:
+            self._take_how_far(done, total, text)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels with a function that uses ``self``: not the log, not the variables."""
-        return {key: value for key, value in vars(self).items() if key not in ("log", "variables")}
+        """What travels with a function that uses ``self``: nothing of what leads to the run."""
+        return {key: value for key, value in vars(self).items() if key not in _OF_RUN}
 
     def process(self, *args: Any, **inputs: Any) -> Any:
         """Do the node's work: inputs by name in, a dict of outputs (or an awaitable of it) out."""

@@ -7,6 +7,7 @@ which exec outputs fired, and collects log records. Actors and the in-process fa
 import asyncio
 import inspect
 import logging
+import numbers
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from .node import RayflowNode
 from .port_check import check_inputs, check_returned
 from .secrets.lookup import SecretLookup, SecretVariables, shown_error
 from .secrets.references import Mask
-from .types import LogRecord, NodeMetadata, RunDetails
+from .types import HowFar, LogRecord, NodeMetadata, RunDetails
 from .values.crossing import Sent, crossed, not_read, not_sent
 from .values.measures import measures
 from .values.preview import preview
@@ -31,6 +32,7 @@ from .variables.store import WriteTracking, pickled
 
 MAX_LOG_RECORDS = 1000
 MAX_LOG_LENGTH = 10_000
+MAX_PROGRESS_LENGTH = 200
 _UNPICKLED = (TypeError, AttributeError, PicklingError, RecursionError)
 """What pickling raises."""
 
@@ -149,7 +151,16 @@ class _Execution:
             setattr(node, name, crossed(value))  # what the node does to it ends with it
         node.node_id = self._call.node_id
         node.log = self._log
+        node._take_how_far = self._take_how_far
         return node.process(**inputs)
+
+    def _take_how_far(self, done: float, total: float | None, text: str) -> None:
+        for each in (done, 1 if total is None else total):
+            if not isinstance(each, numbers.Real):
+                raise ValueError(f"progress takes numbers, not {preview(each)}")
+        of = None if total is None else float(total)
+        shown = self.reply.mask.hide(str(text)[:MAX_PROGRESS_LENGTH])
+        self.reply.details["how_far"] = HowFar(done=float(done), total=of, text=shown)
 
     def _looked_up(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The inputs and the constants, with the values of secrets."""
@@ -328,6 +339,15 @@ def log_of(details: RunDetails) -> list[LogRecord]:
         text = f"a step shows {MAX_LOG_RECORDS} log records; it has left out {left_out} more"
         logs.append({"level": logging.WARNING, "message": text, "time": time.time()})
     return logs
+
+
+def how_far_text(how_far: HowFar) -> str:
+    """As people read it: ``40 of 200 (20%), pages read``."""
+    done, total = how_far["done"], how_far["total"]
+    text = f"{done:g}" if total is None else f"{done:g} of {total:g}"
+    if total:
+        text += f" ({done / total:.0%})"
+    return f"{text}, {how_far['text']}" if how_far["text"] else text
 
 
 class _RecordingLogger(logging.Logger):

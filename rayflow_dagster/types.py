@@ -360,6 +360,14 @@ class LogRecord(TypedDict):
     time: float
 
 
+class HowFar(TypedDict):
+    """How far a node has come: so much is done, of so much where that is known, and a text."""
+
+    done: float
+    total: float | None
+    text: str
+
+
 class Times(TypedDict, total=False):
     """Where the time of one execution went, in seconds: until a worker was there for it, until it
     had its inputs, in its ``process``, and until its outputs were stored and told of.
@@ -432,6 +440,8 @@ class RunDetails(TypedDict, total=False):
     stderr: str
     logs: list[LogRecord]
     """With ``stdout`` and ``stderr`` what was not told while the node ran, see ``Hear``."""
+    how_far: HowFar
+    """What the node told last of how far it has come."""
     logs_left_out: int
     """How many log records there were beside these."""
     variables: bytes
@@ -447,12 +457,12 @@ class RunDetails(TypedDict, total=False):
 
 
 Hear = Callable[[RunDetails], None]
-"""Is told what a node has logged and printed since it was told last, while the node runs: as
-``logs``, ``stdout`` and ``stderr``. It is called on any thread and must not wait.
+"""Is told what a node has logged and printed since it was told last, while the node runs, and how
+far it has come: as ``logs``, ``stdout``, ``stderr`` and ``how_far``. It is called on any thread and
+must not wait.
 """
-Tell = Callable[[str, NodeExecutionError | None], None]
-"""Takes a line about how far a region has come, or about a failure that was handled, and its error.
-"""
+Tell = Callable[[str, NodeExecutionError], None]
+"""Takes a line about a failure in a region that was handled, and its error."""
 
 
 class OnTheWay(NamedTuple):

@@ -6,6 +6,7 @@ import pickle
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from flow_nodes.async_identity import AsyncIdentityNode
 from flow_nodes.choose import ChooseNode
@@ -16,7 +17,14 @@ from odd_nodes.misbehaving import BrokenPromiseNode, FailNode, GiveNode
 from rayflow_dagster.errors import NodeExecutionError, OutputError
 from rayflow_dagster.metadata import inspect_class
 from rayflow_dagster.node import RayflowNode
-from rayflow_dagster.runner import MAX_LOG_RECORDS, NodeCall, NodeReply, log_of, run_node_class
+from rayflow_dagster.runner import (
+    MAX_LOG_RECORDS,
+    NodeCall,
+    NodeReply,
+    how_far_text,
+    log_of,
+    run_node_class,
+)
 from rayflow_dagster.variables.store import GlobalVariableStore, Snapshot, WriteTracking
 
 VARIABLES = {"counter": {"type": "any", "default": 1}}
@@ -131,6 +139,42 @@ def test_log_records_are_kept_and_wrong_arguments_do_not_fail_the_node():
     assert before <= first["time"] <= second["time"] <= time.time()
     assert second["message"].startswith("%d items (its arguments do not fit: TypeError")
     assert "ValueError: seen" in third["message"]
+
+
+class FarNode(RayflowNode):
+    outputs = {"value": "any"}
+    DONE: Any = 1
+
+    def process(self) -> dict[str, Any]:
+        self.progress(0, 4)
+        self.progress(self.DONE, 4, "parts")
+        return {"value": 1}
+
+
+@pytest.mark.parametrize("done", [3, 3.0, np.int64(3)])
+def test_how_far_a_node_came_last_is_told(done):
+    how_far = run(FarNode, constants={"DONE": done}).details["how_far"]
+    assert how_far == {"done": 3.0, "total": 4.0, "text": "parts"}
+    assert how_far_text(how_far) == "3 of 4 (75%), parts"
+
+
+@pytest.mark.parametrize("done", ["3", [1]])
+def test_what_is_no_number_is_no_progress(done):
+    error = run(FarNode, constants={"DONE": done}).exception
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("progress takes numbers")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text", "shown"),
+    [(3, None, "", "3"), (0, 0, "rows", "0 of 0, rows"), (2.5, 10, "", "2.5 of 10 (25%)")],
+)
+def test_how_far_as_people_read_it(done, total, text, shown):
+    assert how_far_text({"done": done, "total": total, "text": text}) == shown
+
+
+def test_a_node_outside_of_a_run_tells_nobody():
+    assert FarNode().process() == {"value": 1}
 
 
 def test_the_variables_are_kept_as_a_node_that_wrote_leaves_them():

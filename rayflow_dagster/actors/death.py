@@ -12,6 +12,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 from rayflow_dagster.cluster import _ray
@@ -37,7 +38,11 @@ BLOCKED_SECONDS = 1.0
 """How long beyond the limit of a node its event loop may be busy."""
 _LATE = "Timeout ("
 """What Python writes first where a process was ended for that."""
-_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+_CURRENT = "Current thread "
+_NOT_AUTHORS = (
+    *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
+    str(Path(__file__).parent),
+)
 _LONGEST_SECONDS = 1e6
 """Python's timer takes none that is much longer."""
 _VANISHED = "connection error code 2"
@@ -145,9 +150,13 @@ def _blocked(written: str) -> NodeCrashedError | None:
 
 
 def _line_at_work(traces: str) -> str:
-    """The first line in what Python writes of its threads that is an author's; "" without one."""
-    frames = (frame for frame in _FRAME.findall(traces) if not frame[0].startswith(_LIBRARIES))
-    return next((f"{file}, line {line}" for file, line in frames), "")
+    """The first line in what Python writes of its threads that is an author's, in the thread that
+    crashed if Python tells which; "" without one.
+    """
+    others, _, crashed = traces.partition(_CURRENT)
+    frames = _FRAME.findall(crashed + others)
+    files = (f"{file}, line {line}" for file, line in frames if not file.startswith(_NOT_AUTHORS))
+    return next(files, "")
 
 
 def _killed(written: str | None, told: str) -> NodeCrashedError | None:

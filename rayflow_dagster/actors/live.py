@@ -19,7 +19,7 @@ from rayflow_dagster.cluster import _ray
 from rayflow_dagster.engine.heard import FIRST_SECONDS, placed
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
-from rayflow_dagster.types import Hear, RunDetails
+from rayflow_dagster.types import Hear, HowFar, RunDetails
 
 from .capture import Captured
 
@@ -79,6 +79,7 @@ class Speaking:
     place: tuple[str, str] | None = None
     began: float = field(default_factory=time.monotonic)
     sent: Position = NOTHING
+    far_sent: HowFar | None = None
     seen: tuple[int, int] = (0, 0)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -94,6 +95,8 @@ class Speaking:
         logs = self.reply.details.get("logs")
         if logs:
             details["logs"] = logs[:]
+        if "how_far" in self.reply.details:
+            details["how_far"] = self.reply.details["how_far"]
         stays, self.seen = self.seen, (len(so_far[0]), len(so_far[1]))
         shown = []
         for text, before in zip(so_far, stays, strict=True):
@@ -109,12 +112,15 @@ class Speaking:
     def lay_down_new(self) -> None:
         """Lay down what is new, where what was laid down before is taken."""
         with self.lock:
-            new = self.sent.behind(self.said())
+            said = self.said()
+            new, how_far = self.sent.behind(said), said.get("how_far")
+            if how_far is not None and how_far is not self.far_sent:
+                new["how_far"] = how_far
             if not self.key or not new:
                 return
             told = new if self.place is None else placed(*self.place, new)
             if _ray.lay_down(self.key, pickle.dumps((self.sent, told))):
-                self.sent = self.sent.beyond(new)
+                self.sent, self.far_sent = self.sent.beyond(new), how_far
 
 
 class Speech:
@@ -249,6 +255,8 @@ class Listening:
             # What was not known to be laid down is laid down once more.
             known = Position(*(told - begun for told, begun in zip(heard.told, at, strict=True)))
             new = known.behind(said)
+            if "how_far" in said:
+                new["how_far"] = said["how_far"]
             if min(known) >= 0 and new:
                 heard.told = heard.told.beyond(new)
                 heard.hear(new)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rayflow_dagster.errors import original_of, told
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
-from rayflow_dagster.runner import log_of
+from rayflow_dagster.runner import how_far_text, log_of
 from rayflow_dagster.types import FlowData, NodeResult, RunDetails
 from rayflow_dagster.variables.store import kept_declarations
 
@@ -64,6 +64,10 @@ class DirectRunner:
             note_said(nodes[node_id], details)
             watcher.logged(nodes[node_id])
             watcher.printed(nodes[node_id], nodes[node_id].printed)
+            if "how_far" in details:
+                how_far = details["how_far"]
+                share = how_far["done"] / how_far["total"] if how_far["total"] else None
+                watcher.progressed(nodes[node_id], how_far_text(how_far), share)
 
         started = time.perf_counter()
         try:

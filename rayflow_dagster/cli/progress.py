@@ -10,6 +10,7 @@ from .report import RAN, NodeReport, RunReport
 from .terminal import indented, one_line, styled, value_text
 
 FEW_LINES = 10
+BAR_WIDTH = 20
 INDENT = " " * 10
 WORDS = {
     "completed": ("ok", "green"),
@@ -70,6 +71,13 @@ class Progress:
             self._beneath(node, message if level == "INFO" else f"{level} {message}", level)
         self._logged[node.id] = len(node.logs)
 
+    def progressed(self, node: NodeReport, text: str, share: float | None) -> None:
+        if node.id in self._running:
+            full = None if share is None else round(min(1.0, max(0.0, share)) * BAR_WIDTH)
+            bar = "" if full is None else f"{'━' * full}{'╌' * (BAR_WIDTH - full)} "
+            self._running[node.id] = f"{one_line(node.label)} {bar}{one_line(text)}"
+            self._show_running()
+
     def printed(self, node: NodeReport, text: str) -> None:
         if text.strip():
             self._beneath(node, text.rstrip("\n"))
@@ -118,6 +126,9 @@ class NoProgress:
         """Say nothing."""
 
     def logged(self, node: NodeReport) -> None:
+        """Say nothing."""
+
+    def progressed(self, node: NodeReport, text: str, share: float | None) -> None:
         """Say nothing."""
 
     def printed(self, node: NodeReport, text: str) -> None:

@@ -154,6 +154,9 @@ class Watcher(Protocol):
     def logged(self, node: NodeReport) -> None:
         """A node that runs on has more log records."""
 
+    def progressed(self, node: NodeReport, text: str, share: float | None) -> None:
+        """A node tells how far it has come; ``share`` is from 0 to 1, where it is known."""
+
     def printed(self, node: NodeReport, text: str) -> None:
         """What a node printed became known, while it runs on or after it had settled."""
 

@@ -1,9 +1,7 @@
 """What every op computes: one call of ``run_node``, and what Dagster shows of it."""
 
-import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 from dagster import (
@@ -30,9 +28,9 @@ from rayflow_dagster.errors import (
     original_of,
 )
 from rayflow_dagster.optional import optional
-from rayflow_dagster.runner import log_of
+from rayflow_dagster.runner import how_far_text
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.types import GraphNode, NodeResult, OnTheWay, RunDetails
+from rayflow_dagster.types import GraphNode, NodeResult, OnTheWay
 from rayflow_dagster.values.jsonable import json_within
 from rayflow_dagster.values.preview import preview
 from rayflow_dagster.values.stored import is_inline
@@ -45,8 +43,9 @@ from .hooks import show_values_to_hooks
 from .io_manager import Absent, NodeInput, NodeOutput
 from .names import ABSENT, RESULT, SESSION
 from .open_calls import Arrived, begun_call, ended_call, returned
-from .parking import PARKING, Parking, print_output, wait_for
+from .parking import wait_for
 from .partitions import with_part
+from .saying import PROGRESS, Saying
 from .session import (
     FAILED_RUN_TAG,
     FAILURE_RUN_TAG,
@@ -67,13 +66,14 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
     session: RunSession = getattr(context.resources, SESSION)
     node_id = session.flow.nodes[str(context.op_handle)]
     show_values_to_hooks(session, context)
-    result = yield from _run(session, context, node_id, inputs)
+    saying = Saying(context)
+    result = yield from _run(session, context, node_id, inputs, saying)
     storing = session.settled(result)
     if storing is not None:
         yield from wait_for(storing, context.job_name)
         storing.result()
     with optional("showing what a node logged and printed"):
-        _report_output(context, result.get("details", {}))
+        saying.end(result.get("details", {}))
     if result["status"] == "error":
         with optional("telling where the time of a failed node went"):
             _tell_about(context, result)
@@ -92,7 +92,11 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
 
 
 def _run(
-    session: RunSession, context: OpExecutionContext, node_id: str, inputs: Mapping[str, Any]
+    session: RunSession,
+    context: OpExecutionContext,
+    node_id: str,
+    inputs: Mapping[str, Any],
+    saying: Saying,
 ) -> Generator[Any, None, NodeResult]:
     given: Mapping[str, Any] = {}
     if node_id == session.flow.graph["start_node"]:
@@ -107,8 +111,6 @@ def _run(
     if node_id in session.flow.calls.values():
         return ended_call(session, node_id, arrived)
     running: Any
-    said: SimpleQueue[RunDetails] = SimpleQueue()
-    report = partial(_report_said, context, said)
     if node_id in session.flow.calls:
         running = begun_call(session, node_id, arrived)
     else:
@@ -118,9 +120,7 @@ def _run(
             attempt=context.retry_number,
             start_inputs=given,
             store_in=_store_in(session, node_id),
-            on_the_way=OnTheWay(
-                partial(_tell_on_the_way, context, node_id), partial(_hear, said, PARKING.get())
-            ),
+            on_the_way=OnTheWay(partial(_tell_handled_within, context, node_id), saying.hear),
             progress=session.progress_of(node_id) if is_region else None,
         )
     stepping = steps(running)
@@ -130,35 +130,19 @@ def _run(
         except StopIteration as finished:
             result: NodeResult = finished.value
             break
-        yield from wait_for(future, context.job_name, report)
-    report()
+        yield from wait_for(future, context.job_name, saying.report)
+    saying.report()
     return returned(session, result, arrived) if RETURNED in ports.outputs else result
 
 
-def _hear(said: "SimpleQueue[RunDetails]", parking: Parking | None, details: RunDetails) -> None:
-    """Have it reported at the step, on the thread that drives it, what its node says."""
-    said.put(details)
-    if parking is not None:
-        parking.wake()
-
-
-def _report_said(context: OpExecutionContext, said: "SimpleQueue[RunDetails]") -> None:
-    with optional("showing what a node logs and prints while it runs"):
-        while not said.empty():
-            _report_output(context, said.get(), is_all=False)
-
-
-def _tell_on_the_way(
-    context: OpExecutionContext, node_id: str, text: str, error: NodeExecutionError | None
+def _tell_handled_within(
+    context: OpExecutionContext, node_id: str, text: str, error: NodeExecutionError
 ) -> None:
-    """Record how far a region has come, or a failure in its body that was handled."""
-    with optional("telling of a region on its way"):
-        if error is None:
-            record_about(context, text, {})
-        else:
-            own = _traced(error)
-            _note(own, f"node '{node_id}' failed at {error.where}", error.previews or None)
-            record_handled(context, text, own)
+    """Record a failure in the body of a region that was handled."""
+    with optional("telling of a handled failure on the way"):
+        own = _traced(error)
+        _note(own, f"node '{node_id}' failed at {error.where}", error.previews or None)
+        record_handled(context, text, own)
 
 
 def _name_at_failed_run(session: RunSession) -> None:
@@ -205,22 +189,6 @@ def _arrived(flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]) -> Arr
             if name in came:
                 arrived[source, output] = came[name]
     return arrived
-
-
-def _report_output(
-    context: OpExecutionContext, details: RunDetails, *, is_all: bool = True
-) -> None:
-    """The node's own log records, with their own times, and its prints, at its step. ``is_all``:
-    nothing follows them there.
-    """
-    for each in log_of(details):
-        level = each["level"] if logging.getLevelName(each["level"]).isupper() else 20
-        record = context.log.makeRecord(context.log.name, level, "", 0, each["message"], (), None)
-        record.created = each["time"]
-        context.log.handle(record)
-    for text, is_error in ((details.get("stdout"), False), (details.get("stderr"), True)):
-        if text:
-            print_output(text if text.endswith("\n") or not is_all else f"{text}\n", error=is_error)
 
 
 def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException:
@@ -349,6 +317,8 @@ def _about(result: NodeResult) -> dict[str, Any]:
     if "pid" in details:
         about["actor pid"] = MetadataValue.int(details["pid"])
         about["actor node"] = MetadataValue.text(details["host"])
+    if "how_far" in details:
+        about[PROGRESS] = MetadataValue.text(how_far_text(details["how_far"]))
     times: Any = details.get("times", {})
     about |= {WORDS[name]: MetadataValue.float(round(times[name], 6)) for name in times}
     if details.get("iterations"):

@@ -1,5 +1,5 @@
-"""What the nodes of a body log and print in; what of it their region passes on, each with the place
-that it comes from, out.
+"""What the nodes of a body say in; what of it their region passes on, each line with the place that
+it comes from, out.
 """
 
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 from rayflow_dagster.runner import MAX_LOG_LENGTH, MAX_LOG_RECORDS
-from rayflow_dagster.types import Hear, LogRecord, RunDetails
+from rayflow_dagster.types import Hear, HowFar, LogRecord, RunDetails
 
 from .timers import after
 
@@ -26,17 +26,21 @@ HearNode = Callable[[str, RunDetails], None]
 class Heard:
     """What the nodes of one region's body have said and was not passed on yet. On any thread.
 
-    ``hear`` is who it is passed on to while the region runs, now and then.
+    ``hear`` is who it is passed on to while the region runs, now and then; ``counts`` where the
+    region itself tells how far it has come, and not its nodes.
     """
 
-    def __init__(self, hear: Hear | None = None) -> None:
+    def __init__(self, hear: Hear | None = None, *, counts: bool = False) -> None:
         self._hear = hear
+        self._counts = counts
         self._passing_on: Future[None] | None = None
         self._logs: list[LogRecord] = []
         self._logs_passed_on = 0
         self._left_out = 0
         self._stdout = _Printed()
         self._stderr = _Printed()
+        self._how_far: HowFar | None = None
+        self._is_further = False
         self._lock = threading.Lock()
 
     def add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
@@ -48,13 +52,23 @@ class Heard:
         """Take over what a node said, which has its place already."""
         with self._lock:
             self._take_over(details)
-            if self._hear is not None and self._passing_on is None and self._has_new:
-                self._passing_on = after(PASS_ON_SECONDS)
-                self._passing_on.add_done_callback(self._pass_on)
+            self._pass_on_soon()
+
+    def come(self, how_far: HowFar) -> None:
+        """The region itself has come so far."""
+        with self._lock:
+            self._how_far, self._is_further = how_far, True
+            self._pass_on_soon()
+
+    def _pass_on_soon(self) -> None:
+        if self._hear is not None and self._passing_on is None and self._has_new:
+            self._passing_on = after(PASS_ON_SECONDS)
+            self._passing_on.add_done_callback(self._pass_on)
 
     @property
     def _has_new(self) -> bool:
-        return bool(self._logs) or self._stdout.is_new or self._stderr.is_new
+        has_printed = self._stdout.is_new or self._stderr.is_new
+        return bool(self._logs) or has_printed or self._is_further
 
     def _take_over(self, details: RunDetails) -> None:
         records = details.get("logs", [])
@@ -63,6 +77,8 @@ class Heard:
         self._logs += kept
         self._stdout.add(details.get("stdout", ""))
         self._stderr.add(details.get("stderr", ""))
+        if "how_far" in details and not self._counts:
+            self._how_far, self._is_further = details["how_far"], True
 
     def _pass_on(self, timer: "Future[None]") -> None:
         if timer.cancelled():
@@ -79,6 +95,8 @@ class Heard:
                 passed_on["stdout"] = stdout
             if stderr := self._stderr.passed_on():
                 passed_on["stderr"] = stderr
+            if self._how_far is not None and self._is_further:
+                passed_on["how_far"], self._is_further = self._how_far, False
             if passed_on:
                 self._hear(passed_on)
 
@@ -97,6 +115,8 @@ class Heard:
             found["stdout"] = stdout
         if stderr := self._stderr.text:
             found["stderr"] = stderr
+        if self._how_far is not None:
+            found["how_far"] = self._how_far
         return found
 
 
@@ -113,6 +133,9 @@ def placed(place: str, node_id: str, details: RunDetails) -> RunDetails:
         found["stdout"] = _lines(where, out)
     if err := details.get("stderr"):
         found["stderr"] = _lines(where, err)
+    if "how_far" in details:
+        text = where + details["how_far"]["text"]
+        found["how_far"] = {**details["how_far"], "text": text.rstrip()}
     return found
 
 

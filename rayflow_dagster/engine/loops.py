@@ -40,7 +40,7 @@ class WhileRegion(Region):
                 asked = {AGAIN: asks_again(self._spec, iteration)}
                 again = await Done(self._actors.fetch(asked))
                 progress.end(number, iteration, is_last=not again[AGAIN])
-            self._say(lambda: f"{self._count} iterations have ended")
+            self._come(None, "iterations have ended")
             wait = began + self._spec["interval"] - time.monotonic()
         return self._outputs(), ["done"]
 
@@ -135,7 +135,7 @@ class ForEachRegion(Region):
         if left:
             self._open.append(left)
         self._at_once = max(1, len(iterations) * (1 if left else 2))
-        self._say(self._how_far)
+        self._come(len(self._items), self._how_fast())
         if self._is_over:
             self._running.drop_waiting()
         self._fill()
@@ -153,13 +153,12 @@ class ForEachRegion(Region):
             self._first_failed = number, error
         self._is_over = self._progress.over or self._first_failed is not None
 
-    def _how_far(self) -> str:
-        done, of = self._count, len(self._items)
+    def _how_fast(self) -> str:
         seconds = time.monotonic() - self._began
-        now = done - self._before
-        left = seconds / now * (of - done) if now else 0.0
-        failed = f", {self._failed_count} failed" if self._failed_count else ""
-        return f"{done} of {of} items done{failed}, {now / seconds:.3g}/s, about {left:.0f} s left"
+        now = self._count - self._before
+        left = seconds / now * (len(self._items) - self._count) if now else 0.0
+        failed = f"{self._failed_count} failed, " if self._failed_count else ""
+        return f"{failed}{now / seconds:.3g} items/s, about {left:.0f} s left"
 
     def _outputs(self) -> dict[str, Any]:
         ended = [self._progress.ended[number] for number in sorted(self._progress.ended)]

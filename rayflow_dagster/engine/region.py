@@ -6,7 +6,7 @@ by one call where they are short.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ from rayflow_dagster.types import (
     ExecutionState,
     GraphNode,
     HandledFailure,
+    HowFar,
     IterationRow,
     NodeResult,
     NodeTotals,
@@ -61,8 +62,6 @@ from .iteration import (
 )
 from .stepping import Done
 
-TELL_SECONDS = 5.0
-"""How often, at most, a region tells how far it has come."""
 CALL_SECONDS = 0.1
 """How long one call of a fused body goes on with further iterations."""
 MAX_ROWS = 1000
@@ -128,7 +127,8 @@ class Region:
         self._store_in = store_in
         self._tell, self._hear = on_the_way
         self._details = RunDetails()
-        self._heard = Heard(on_the_way.hear)
+        counts = self._spec["kind"] in ("for_each", "while")
+        self._heard = Heard(on_the_way.hear, counts=counts)
         self._handled: list[HandledFailure] = []
         self._inputs: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}
@@ -146,7 +146,7 @@ class Region:
         """The limit of this attempt, where the node has a ``timeout``."""
         self._before = len(progress.ended)
         """How many iterations had ended before this attempt."""
-        self._told = self._began = time.monotonic()
+        self._began = time.monotonic()
 
     async def run(self, state: ExecutionState) -> NodeResult:
         """Run the body as often as it is to be run. Never raises for a fault of the flow."""
@@ -365,12 +365,9 @@ class Region:
         limit = self._spec["time_limit"]
         return limit is not None and time.monotonic() - self._began >= limit
 
-    def _say(self, text: Callable[[], str]) -> None:
-        """Tell how far it has come, if that was not told a moment ago."""
-        now = time.monotonic()
-        if self._tell is not None and now - self._told >= TELL_SECONDS:
-            self._told = now
-            self._tell(text(), None)
+    def _come(self, total: float | None, text: str) -> None:
+        """Note how far it has come, for who hears it."""
+        self._heard.come(HowFar(done=self._count, total=total, text=text))
 
 
 class GroupRegion(Region):

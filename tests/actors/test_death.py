@@ -1,8 +1,11 @@
 """What is said of a process that died."""
 
+import json
+
 import pytest
 
 from rayflow_dagster.actors.death import MAX_DEATH, crash
+from rayflow_dagster.cluster import _ray
 
 SENTENCE = "Worker exit detail: it was killed by 1 signal, which nobody sent."
 
@@ -43,3 +46,22 @@ def test_of_a_worker_elsewhere_no_signal_is_made_up() -> None:
     error = crash(RuntimeError(f"pid: 1\n{RAY_SAYS}{told}"))
     assert str(error).startswith("its actor died while it ran (killed, out of memory, or a crash")
     assert (error.signal, error.code) == (None, None)
+
+
+TRACE = """Fatal Python error: Segmentation fault
+
+Thread 0x1 (most recent call first):
+  File "/home/ada/nodes/waiting.py", line 3 in wait
+
+Current thread 0x2 (most recent call first):
+  File "{json}", line 9 in loads
+  File "/home/ada/nodes/crashing.py", line 7 in process
+"""
+
+
+def test_the_line_that_is_told_is_of_the_thread_that_crashed(monkeypatch) -> None:
+    written = TRACE.format(json=json.__file__)
+    monkeypatch.setattr(_ray, "last_written_by", lambda _: written)
+    told = str(crash(RuntimeError("pid: 1\n")))
+    assert told.endswith("(Segmentation fault), in native code below "
+                         "/home/ada/nodes/crashing.py, line 7")  # fmt: skip

@@ -16,6 +16,7 @@ from running import PROJECT, execute
 from rayflow_dagster.actors.capture import MAX_BYTES
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
+from rayflow_dagster.defs.saying import PROGRESS
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.types import RunDetails
 
@@ -45,7 +46,7 @@ class Run:
 
         def watch() -> None:
             while not is_over.wait(0.1):
-                shown = "\n".join([*self.printed(), *self.logged()])
+                shown = "\n".join([*self.printed(), *self.logged(), *self.progress()])
                 if all(each in shown for each in self._awaited):
                     self._gate.touch()
 
@@ -70,6 +71,14 @@ class Run:
                 data = self._instance.compute_log_manager.get_log_data(key)
                 return (data.stdout or b"").decode(), (data.stderr or b"").decode()
         return "", ""
+
+    def progress(self) -> list[str]:
+        """How far the step had come, each time it told."""
+        if not self._instance.get_runs():
+            return []
+        events = [each.dagster_event for each in self._instance.all_logs(self._run_id)]
+        engine = [each.engine_event_data for each in events if each and each.is_engine_event]
+        return [str(data.metadata[PROGRESS].value) for data in engine if PROGRESS in data.metadata]
 
     def logged(self) -> dict[str, float]:
         """What was logged at the step -> when."""
@@ -111,10 +120,15 @@ def test_all_that_a_node_says_is_there_while_it_runs_and_once(
     lines: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = Run(instance, gate, [*lines[:-1], "logged ***", "logged later", "for errors"])
+    far = "1 of 4 (25%), parts ***"
+    run = Run(instance, gate, [*lines[:-1], "logged ***", "logged later", "for errors", far])
     began = time.time()
     ended = run.of(one(kind, gate, **with_secret(monkeypatch)))
     assert ended.result == {"out": 7}
+    assert run.progress() == [far]
+    outputs = [each.step_output_data for each in ended.events if each.is_successful_output]
+    last = [each.metadata[PROGRESS].value for each in outputs if PROGRESS in each.metadata]
+    assert last == ["4 of 4 (100%), parts"]
     out, err = run.printed()
     assert out.splitlines() == lines
     assert err.splitlines() == ["for errors", "its error"][: 1 + (kind == SYNC)]
@@ -173,6 +187,8 @@ def test_a_node_of_a_body_is_heard_at_its_region(
     wires = "start > around, around.body > it, around.body > beside, around.done > end"
     run = Run(instance, gate, ["it] logged later", "it] by a child", "beside] printed"])
     assert run.of(draw(nodes, wires)).success
+    if not inputs:
+        assert run.progress()[0] in ("1 of 4 (25%), [it] parts", "1 of 4 (25%), [beside] parts")
     place = "item 0, " if inputs else ""
     out = run.printed()[0].splitlines()
     assert [each for each in out if "] by a child" in each] == [f"[{place}it] by a child"]
@@ -213,5 +229,6 @@ def test_a_direct_run_tells_its_listener(ray_session: None, gate: Path) -> None:
     told = [*(details for _, details in said), result["details"]]
     logs = [each["message"] for details in told for each in details.get("logs", [])]
     assert logs == ["logged ", "logged later", "logged at the end"]
+    assert [each["how_far"]["done"] for each in told if "how_far" in each][-1] == 4
     out = "".join(details.get("stdout", "") for details in told)
     assert out.splitlines() == ["printed ", *BY_ITSELF[1:]]

@@ -12,7 +12,6 @@ from typing import Any
 from rayflow_dagster import RayflowNode
 
 PAUSE = 0.05
-SECRET_LINES = 3
 
 
 class _Saying(RayflowNode):
@@ -25,6 +24,7 @@ class _Saying(RayflowNode):
 
     def say(self, secret: str) -> None:
         """Say something in every way that there is."""
+        self.progress(1, 4, f"parts {secret}")
         self.log.warning("logged %s", secret)
         time.sleep(PAUSE)
         self.log.info("logged later")
@@ -40,6 +40,7 @@ class _Saying(RayflowNode):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.THEN == "fail":
             raise ValueError("said enough")
+        self.progress(4, 4, "parts")
         print(" line, and the rest")  # noqa: T201
         self.log.info("logged at the end")
         return {"value": 7}

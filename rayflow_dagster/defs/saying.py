@@ -1,0 +1,79 @@
+"""What a node says, while it runs and at its end, in; log records, prints and progress at its step
+out.
+"""
+
+import logging
+import math
+import time
+from queue import SimpleQueue
+from typing import Any
+
+from dagster import MetadataValue, OpExecutionContext
+
+from rayflow_dagster.optional import optional
+from rayflow_dagster.runner import how_far_text, log_of
+from rayflow_dagster.types import HowFar, RunDetails
+
+from ._dagster import record_about
+from .parking import PARKING, print_output
+
+PROGRESS = "progress"
+"""The metadata that tell how far a node has come, as a text; beside it ``SHARE``, from 0 to 1."""
+SHARE = "progress share"
+PROGRESS_SECONDS = 5.0
+"""How often, at most, the run's log tells how far a node has come."""
+
+
+class Saying:
+    """What the node of one step says. Everything but ``hear`` happens on the thread of the step."""
+
+    def __init__(self, context: OpExecutionContext) -> None:
+        self._context = context
+        self._parking = PARKING.get()
+        self._came: SimpleQueue[RunDetails] = SimpleQueue()
+        self._told_progress = -math.inf
+
+    def hear(self, details: RunDetails) -> None:
+        """Have it reported soon. On any thread."""
+        self._came.put(details)
+        if self._parking is not None:
+            self._parking.wake()
+
+    def report(self) -> None:
+        """Report what came since."""
+        with optional("showing what a node says while it runs"):
+            while not self._came.empty():
+                self._report(self._came.get())
+
+    def end(self, details: RunDetails) -> None:
+        """Report what the node's result has of it, the last that it says."""
+        self._log(details)
+        for name in ("stdout", "stderr"):
+            text = str(details.get(name, ""))
+            whole = text if text.endswith("\n") or not text else f"{text}\n"
+            print_output(whole, error=name == "stderr")
+
+    def _report(self, details: RunDetails) -> None:
+        self._log(details)
+        print_output(details.get("stdout", ""))
+        print_output(details.get("stderr", ""), error=True)
+        now = time.monotonic()
+        if "how_far" in details and now - self._told_progress >= PROGRESS_SECONDS:
+            self._told_progress = now
+            self._tell_progress(details["how_far"])
+
+    def _tell_progress(self, how_far: HowFar) -> None:
+        text = how_far_text(how_far)
+        about: dict[str, MetadataValue[Any]] = {PROGRESS: MetadataValue.text(text)}
+        if how_far["total"]:
+            about[SHARE] = MetadataValue.float(how_far["done"] / how_far["total"])
+        record_about(self._context, text, about)
+
+    def _log(self, details: RunDetails) -> None:
+        """The records, each with its own time."""
+        log = self._context.log
+        for each in log_of(details):
+            level = each["level"] if logging.getLevelName(each["level"]).isupper() else 20
+            record = log.makeRecord(log.name, level, "", 0, each["message"], (), None)
+            record.created = each["time"]
+            log.handle(record)
