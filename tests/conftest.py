@@ -18,7 +18,7 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
-from forked_pythons import ForkedPythons
+from forked_pythons import WORKERS_VARIABLE, ForkedPythons
 from postgres import postgres_is_installed, running_postgres
 from shapes import TESTS
 from shapes import test_loader as make_loader
@@ -130,7 +130,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return groups.get(file, file)
 
         def remove_node(self, node: Any) -> str | None:
-            """A test that ended its process is not run again and again. Returns its name."""
+            """A test that ended its process is not run again. Its name, for the report."""
             units = self.assigned_work[node].values()
             left = ((unit, test) for unit in units for test, done in unit.items() if not done)
             unit, test = next(left, ({}, None))
@@ -162,9 +162,11 @@ def ray_session() -> Iterator[None]:
     from rayflow_dagster.cluster import connection
 
     folder = tempfile.mkdtemp(prefix="rfs-", dir="/tmp")
-    with pytest.MonkeyPatch.context() as patch:
+    with ForkedPythons("workers") as workers, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYFLOW_RAY_DIR", folder)
-        connection.connect(connection.RaySettings(num_cpus=2))
+        with pytest.MonkeyPatch.context() as starting:
+            starting.setenv(WORKERS_VARIABLE, workers.address)
+            connection.connect(connection.RaySettings(num_cpus=2))
         yield
         connection.stop()
     shutil.rmtree(folder, ignore_errors=True)
@@ -173,7 +175,7 @@ def ray_session() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def pythons() -> Iterator[ForkedPythons]:
     """Starts processes of Python that have Dagster and Ray imported already."""
-    with ForkedPythons() as pythons:
+    with ForkedPythons("commands") as pythons:
         yield pythons
 
 

@@ -1,12 +1,16 @@
 """What would follow ``python`` on a command line in, a process that runs it out.
 
 Most of what a short process costs is importing Dagster and Ray. So these are forked from one that
-has imported them before, and has done nothing else. Run as a program it is that process, until
-nobody is connected to its socket any more.
+has imported them before, and has done nothing else. Run as a program it is that process, until its
+input ends; what it has forked ends with it.
 
 Variables that Python itself reads when it starts, but PYTHONPATH, have no effect on a forked
 process, and it has more modules than it imports. Arguments, folder, variables, files and signals
 are its own.
+
+Whoever wants a process connects to a socket and sends what ``_Asked`` has, with the files that are
+to be its input, output and errors. The answer is its id with a handle of it and, when it has ended,
+its exit code. ``in_every_process/sitecustomize.py`` asks for the worker processes of Ray.
 """
 
 import contextlib
@@ -24,21 +28,35 @@ import threading
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Literal, NoReturn, TextIO, TypedDict
 
+WORKERS_VARIABLE = "FORK_WORKERS_AT"
+"""Names the socket, for worker processes of Ray."""
 _LONGEST = 1 << 17  # bytes of a command with its variables
+
+
+class _Asked(TypedDict):
+    """``words`` are ``-c`` or ``-m`` or the path of a script, and what follows.
+
+    ``blocked`` are the signals that it does not get. ``is_worker``: it is one of Ray's.
+    """
+
+    words: list[str]
+    folder: str
+    variables: dict[str, str]
+    blocked: list[int]
+    is_worker: bool
 
 
 class ForkedProcess:
     """A process as ``subprocess.Popen`` has it, with pipes for what it prints, which is text."""
 
-    def __init__(self, pid: int, handle: int, ended: int, out: int, err: int) -> None:
-        """``handle`` is a pidfd; its exit code can be read from ``ended``."""
-        self.pid = pid
+    def __init__(self, server: socket.socket, out: int, err: int) -> None:
+        pid, (self._handle,), *_ = socket.recv_fds(server, _LONGEST, 1)
+        self.pid = int(pid)
         self.returncode: int | None = None
         self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
-        self._handle = handle
-        self._ended = os.fdopen(ended)
+        self._server = server
 
     def __enter__(self) -> "ForkedProcess":
         return self
@@ -50,15 +68,15 @@ class ForkedProcess:
 
     def poll(self) -> int | None:
         """Its exit code, None as long as it lives."""
-        if self.returncode is None and select.select([self._ended], [], [], 0)[0]:
+        if self.returncode is None and select.select([self._server], [], [], 0)[0]:
             self.wait()
         return self.returncode
 
     def wait(self) -> int:
         """Its exit code, once it has ended; a signal that ended it is negative."""
         if self.returncode is None:
-            with self._ended:
-                self.returncode = int(self._ended.read())
+            with self._server:
+                self.returncode = int(self._server.recv(_LONGEST))
             os.close(self._handle)
         return self.returncode
 
@@ -90,23 +108,26 @@ class ForkedProcess:
 
 
 class ForkedPythons:
-    """Starts processes, from one thread."""
+    """Starts processes. ``kind`` says what they have imported already: "commands" all that a
+    command may, "workers" what every worker process of Ray does.
+    """
 
-    def __init__(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+    def __init__(self, kind: Literal["commands", "workers"]) -> None:
+        with _unconnected() as listener:
+            listener.bind("")  # a name of its own, which is no file
+            listener.listen(100)
+            self.address = os.fsdecode(listener.getsockname()[1:])
             self._server = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", __file__, kind, str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
             )
 
     def __enter__(self) -> "ForkedPythons":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._control.close()
-        self._server.wait()
+        self._server.communicate()
 
     def start(
         self,
@@ -117,18 +138,21 @@ class ForkedPythons:
         """``words`` are ``-c`` or ``-m`` or the path of a script, and what follows. Folder and
         variables are otherwise those of this process.
         """
-        asked = {
+        asked: _Asked = {
             "words": list(words),
             "folder": os.fspath(folder or Path.cwd()),
             "variables": dict(os.environ if variables is None else variables),
+            "blocked": [],
+            "is_worker": False,
         }
-        ended, out, err = os.pipe(), os.pipe(), os.pipe()
-        given = [ended[1], out[1], err[1]]
-        socket.send_fds(self._control, [json.dumps(asked).encode()], given)
+        server = _unconnected()
+        server.connect(f"\0{self.address}")
+        null, out, err = os.open(os.devnull, os.O_RDONLY), os.pipe(), os.pipe()
+        given = [null, out[1], err[1]]
+        socket.send_fds(server, [json.dumps(asked).encode()], given)
         for each in given:
             os.close(each)
-        pid, (handle,), *_ = socket.recv_fds(self._control, _LONGEST, 1)
-        return ForkedProcess(int(pid), handle, ended[0], out[0], err[0])
+        return ForkedProcess(server, out[0], err[0])
 
     def run(
         self,
@@ -146,48 +170,73 @@ class _Replaced(BaseException):
     """A process becomes another program, which its words say."""
 
 
-def _serve(control: socket.socket) -> None:
-    """Fork until the other end is closed. Returns in each child, whose words ``sys.argv`` are."""
+def _unconnected() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _serve(listener: socket.socket) -> None:
+    """Fork until the input ends. Returns in each child, whose words ``sys.argv`` are."""
     selector = selectors.DefaultSelector()
-    selector.register(control, selectors.EVENT_READ)
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    selector.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
-            if key.data is not None:
-                pid, ended = key.data
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if key.fileobj is sys.stdin:
+                _end(selector)
+            elif key.fileobj is not listener:
                 selector.unregister(key.fd)
-                os.close(key.fd)
-                with contextlib.suppress(BrokenPipeError):  # nobody wants to know it
-                    os.write(ended, str(code).encode())
-                os.close(ended)
-                continue
-            message, (ended, out, err), *_ = _asked(control)
-            if (pid := os.fork()) == 0:
-                for known in selector.get_map().values():
-                    os.close(known.fd)
-                    if known.data is not None:
-                        os.close(known.data[1])
-                control.detach()
-                selector.close()
-                os.close(ended)
-                _become(json.loads(message), out, err)
+                _has_ended(key.fd, *key.data)
+            elif _is_forked(selector, listener):
                 return
-            os.close(out)
-            os.close(err)
-            handle = os.pidfd_open(pid)
-            selector.register(handle, selectors.EVENT_READ, (pid, ended))
-            socket.send_fds(control, [str(pid).encode()], [handle])
 
 
-def _asked(control: socket.socket) -> Any:
-    found = socket.recv_fds(control, _LONGEST, 3)
-    if not found[0]:
-        sys.exit()
-    return found
+def _end(selector: selectors.BaseSelector) -> NoReturn:
+    for known in selector.get_map().values():
+        if known.data is not None:
+            signal.pidfd_send_signal(known.fd, signal.SIGKILL)
+    sys.exit()
 
 
-def _become(asked: dict[str, Any], out: int, err: int) -> None:
-    for number, stream in (out, 1), (err, 2):
+def _has_ended(handle: int, pid: int, connection: socket.socket) -> None:
+    os.close(handle)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with connection, contextlib.suppress(ConnectionError):  # nobody wants to know it
+        connection.send(str(code).encode())
+
+
+def _is_forked(selector: selectors.BaseSelector, listener: socket.socket) -> bool:
+    """Whether this is the process that somebody asks for, which is ready to run its words."""
+    connection, _ = listener.accept()
+    message, files, *_ = socket.recv_fds(connection, _LONGEST, 3)
+    if not message:  # who asked is gone
+        connection.close()
+        return False
+    asked: _Asked = json.loads(message)
+    if "ray" not in sys.modules:
+        # When it is imported, Ray reads variables, and gives its workers some of its own.
+        os.environ.update(asked["variables"])
+        _preload_workers()
+    if (pid := os.fork()) == 0:
+        for known in selector.get_map().values():
+            os.close(known.fd)
+            if known.data is not None:
+                known.data[1].close()
+        listener.detach()
+        selector.close()
+        connection.close()
+        _become(asked, files)
+        return True
+    for file in files:
+        os.close(file)
+    handle = os.pidfd_open(pid)
+    selector.register(handle, selectors.EVENT_READ, (pid, connection))
+    with contextlib.suppress(ConnectionError):  # nobody waits for it
+        socket.send_fds(connection, [str(pid).encode()], [handle])
+    return False
+
+
+def _become(asked: _Asked, files: Sequence[int]) -> None:
+    for stream, number in enumerate(files):
         os.dup2(number, stream)
         os.close(number)
     # As Python makes them for a pipe.
@@ -202,7 +251,11 @@ def _become(asked: dict[str, Any], out: int, err: int) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [path for path in paths if path and path not in sys.path]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.execv = _replace
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    if asked["is_worker"]:
+        os.setpgid(0, 0)  # Ray ends a worker with its group of processes
+    else:
+        os.execv = _replace
 
 
 def _replace(path: str, words: Sequence[str]) -> NoReturn:
@@ -226,7 +279,17 @@ def _run(words: list[str]) -> None:
         runpy.run_path(kind, run_name="__main__")
 
 
-def _preload() -> None:
+def _preload_workers() -> None:
+    import ray._common.usage.usage_lib
+    import ray._private.workers.default_worker  # noqa: F401
+
+    from rayflow_dagster.actors import event_loop, resident_actor, variables, worker  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def _preload_commands() -> None:
     import importlib
     import pkgutil
 
@@ -244,8 +307,10 @@ def _preload() -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the tests
-    _preload()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    kind, number = sys.argv[1:]
+    if kind == "commands":
+        _preload_commands()
+    _serve(socket.socket(fileno=int(number)))
     while True:
         try:
             _run(sys.argv)
