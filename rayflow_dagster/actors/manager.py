@@ -38,6 +38,7 @@ from .event_loop import OPTIONS as LOOP_OPTIONS
 from .event_loop import EventLoop, SharedLoopWorker
 from .live import Listening
 from .pool import WorkerPool, end
+from .remote_class import remote_class
 from .resident_nodes import ResidentNodes
 from .serial_thread import SerialThread
 from .variables import StoreProxy
@@ -45,8 +46,6 @@ from .worker import NodeWorker, WorkerSettings
 
 # Every failure reaches whoever asked for the node; Ray would print it to the terminal as well.
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-_WORKER: Any = ray.remote(NodeWorker)
-_SHARED_LOOP: Any = ray.remote(SharedLoopWorker)
 _OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
 # Ray's own retries stay off: a node runs again only when its author allowed it.
 
@@ -352,14 +351,18 @@ class ActorManager:
         self._listening.close()
 
     def _new_worker(self, options: Mapping[str, Any]) -> Handle:
-        handle: Handle = _WORKER.options(**{**options, **_OPTIONS}).remote(
-            self._settings, self._store
+        handle: Handle = (
+            remote_class(NodeWorker)
+            .options(**{**options, **_OPTIONS})
+            .remote(self._settings, self._store)
         )
         return handle
 
     def _new_loop(self) -> Handle:
-        handle: Handle = _SHARED_LOOP.options(**LOOP_OPTIONS, **_OPTIONS).remote(
-            self._settings, self._store
+        handle: Handle = (
+            remote_class(SharedLoopWorker)
+            .options(**LOOP_OPTIONS, **_OPTIONS)
+            .remote(self._settings, self._store)
         )
         return handle
 

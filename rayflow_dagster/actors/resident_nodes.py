@@ -25,10 +25,10 @@ from rayflow_dagster.cluster.residents import NAMESPACE, PREFIX
 from .answers import Running, fail, not_started
 from .calls import ActorCall, NodeSpec
 from .pool import end
+from .remote_class import remote_class
 from .resident_actor import LeaseAnswer, ResidentActor
 from .worker import WorkerSettings
 
-_RESIDENT: Any = ray.remote(ResidentActor)
 _MOST_DEATHS = 20
 _LOOK_SECONDS = 5.0  # how often one that waits looks whether its actor can stand anywhere
 _PAUSE_SECONDS = 0.05  # an actor that ends keeps its name for some milliseconds
@@ -144,16 +144,20 @@ class ResidentNodes:
         if handle is None:
             kept = ("num_gpus", "memory", "resources", "runtime_env", "accelerator_type")
             options = {name: spec.ray_options[name] for name in kept if name in spec.ray_options}
-            handle = _RESIDENT.options(
-                **options,
-                num_cpus=0,
-                name=name_of(self._settings.folder, self._flow, node_id),
-                namespace=NAMESPACE,
-                lifetime="detached",
-                get_if_exists=True,
-                max_restarts=0,
-                max_task_retries=0,
-            ).remote(self._settings, digest, spec.ttl)
+            handle = (
+                remote_class(ResidentActor)
+                .options(
+                    **options,
+                    num_cpus=0,
+                    name=name_of(self._settings.folder, self._flow, node_id),
+                    namespace=NAMESPACE,
+                    lifetime="detached",
+                    get_if_exists=True,
+                    max_restarts=0,
+                    max_task_retries=0,
+                )
+                .remote(self._settings, digest, spec.ttl)
+            )
             self._handles[node_id] = handle
         return handle
 

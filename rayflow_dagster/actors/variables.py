@@ -22,6 +22,8 @@ from rayflow_dagster.errors import ClusterError, VariableError
 from rayflow_dagster.values.stored import boxed, opened
 from rayflow_dagster.variables.store import NO_VARIABLES_IN_UPDATE, GlobalVariableStore, Snapshot
 
+from .remote_class import remote_class
+
 __all__ = ["GlobalVariableStore", "StoreProxy", "VariableStoreManager"]
 
 IDLE_SECONDS = 3600.0
@@ -115,10 +117,6 @@ def _start_of(pid: int) -> str:
     return "" if pid == 1 or state == "Z" else fields[18]
 
 
-_STORE: Any = ray.remote(_StoreActor)
-_SHARED_STORE: Any = ray.remote(_SharedStoreActor)
-
-
 class VariableStoreManager:
     """Manages the variable store actor of one run.
 
@@ -148,12 +146,12 @@ class VariableStoreManager:
         arguments = list(sys.path), pickled
         if self._name:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), True)
-            store = _SHARED_STORE.options(
+            store = remote_class(_SharedStoreActor).options(
                 **_OPTIONS, name=self._name, lifetime="detached", get_if_exists=True,
                 scheduling_strategy=here,
             ).remote(*arguments, Owner.parent())  # fmt: skip
         else:
-            store = _STORE.options(**_OPTIONS).remote(*arguments)
+            store = remote_class(_StoreActor).options(**_OPTIONS).remote(*arguments)
         self._store_actor = cast("ActorHandle[Any]", store)
         return self._store_actor
 

@@ -9,15 +9,25 @@ import pytest
 from rayflow_dagster.instance.preload import OTHERS, own_modules
 
 LOOK = """
-import json, os, sys
+import json, os, ray, sys
 from rayflow_dagster.instance.preload import preload
 preload()
+
+def drawn():
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, ray.ObjectRef.from_random().hex().encode())
+        os._exit(0)
+    os.wait()
+    return os.read(reader, 100).decode()
+
 print(json.dumps({
     "threads": len(os.listdir("/proc/self/task")),
     "open": [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
              if os.path.islink(f"/proc/self/fd/{fd}")],
     "modules": sorted(sys.modules),
-    "connected": sys.modules["ray"].is_initialized(),
+    "connected": ray.is_initialized(),
+    "drawn": [drawn(), drawn()],
 }))
 """
 
@@ -42,6 +52,12 @@ def test_it_has_one_thread_and_no_connection(preloaded: dict[str, object]) -> No
     assert isinstance(preloaded["open"], list)
     assert not [name for name in preloaded["open"] if name.startswith("socket:")]
     assert not [name for name in preloaded["open"] if name.endswith(".db")]
+
+
+def test_what_it_forks_draws_random_ids_of_its_own(preloaded: dict[str, object]) -> None:
+    """Ray ends a process that draws an id which another draws at the same time."""
+    assert isinstance(preloaded["drawn"], list)
+    assert len({*preloaded["drawn"]} - {""}) == 2
 
 
 def test_it_has_imported_all_that_it_names(preloaded: dict[str, object]) -> None:
