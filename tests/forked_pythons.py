@@ -280,8 +280,12 @@ def _run(words: list[str]) -> None:
 
 
 def _preload_workers() -> None:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy then starts no thread
+    import numpy  # noqa: F401
+    import ray._common.pydantic_compat
     import ray._common.usage.usage_lib
     import ray._private.workers.default_worker  # noqa: F401
+    import starlette.concurrency  # noqa: F401
 
     from rayflow_dagster.actors import event_loop, resident_actor, variables, worker  # noqa: F401
 
