@@ -29,7 +29,7 @@ from rayflow_dagster.defs.failed_runs import error_text, own_error, step_failure
 from rayflow_dagster.defs.jobs import build_compiled_job, compile_flow, job_name
 from rayflow_dagster.defs.partitions import part_tags
 from rayflow_dagster.defs.prestart import end_unused, start_early
-from rayflow_dagster.defs.saying import PROGRESS, SHARE
+from rayflow_dagster.defs.saying import DONE, SHARE
 from rayflow_dagster.defs.side_by_side import refused_beside
 from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.engine.heard import FIRST_SECONDS
@@ -285,10 +285,9 @@ class _Listener:
             data = entry.dagster_event.engine_event_data
             node.handled = fault_of(node.id, data.error, None) if data.error else node.handled
             self._note_times(node, data.metadata)
-            if PROGRESS in data.metadata:
+            if SHARE in data.metadata or DONE in data.metadata:
                 share: Any = data.metadata.get(SHARE)
-                text = str(data.metadata[PROGRESS].value)
-                self._watcher.progressed(node, text, share and share.value)
+                self._watcher.progressed(node, entry.user_message, share and share.value)
 
     def _note_printed(self, node: NodeReport, entry: EventLogEntry) -> None:
         if entry.dagster_event is not None:

@@ -45,7 +45,7 @@ from .names import ABSENT, RESULT, SESSION
 from .open_calls import Arrived, begun_call, ended_call, returned
 from .parking import wait_for
 from .partitions import with_part
-from .saying import PROGRESS, Saying
+from .saying import Saying
 from .session import (
     FAILED_RUN_TAG,
     FAILURE_RUN_TAG,
@@ -318,7 +318,7 @@ def _about(result: NodeResult) -> dict[str, Any]:
         about["actor pid"] = MetadataValue.int(details["pid"])
         about["actor node"] = MetadataValue.text(details["host"])
     if "how_far" in details:
-        about[PROGRESS] = MetadataValue.text(how_far_text(details["how_far"]))
+        about["progress"] = MetadataValue.text(how_far_text(details["how_far"]))
     times: Any = details.get("times", {})
     about |= {WORDS[name]: MetadataValue.float(round(times[name], 6)) for name in times}
     if details.get("iterations"):

@@ -6,9 +6,8 @@ import logging
 import math
 import time
 from queue import SimpleQueue
-from typing import Any
 
-from dagster import MetadataValue, OpExecutionContext
+from dagster import OpExecutionContext
 
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import how_far_text, log_of
@@ -17,9 +16,8 @@ from rayflow_dagster.types import HowFar, RunDetails
 from ._dagster import record_about
 from .parking import PARKING, print_output
 
-PROGRESS = "progress"
-"""The metadata that tell how far a node has come, as a text; beside it ``SHARE``, from 0 to 1."""
-SHARE = "progress share"
+SHARE, DONE = "progress", "progress done"
+"""The metadata of an event that tells how far a node has come: from 0 to 1, or how much is done."""
 PROGRESS_SECONDS = 5.0
 """How often, at most, the run's log tells how far a node has come."""
 
@@ -63,11 +61,9 @@ class Saying:
             self._tell_progress(details["how_far"])
 
     def _tell_progress(self, how_far: HowFar) -> None:
-        text = how_far_text(how_far)
-        about: dict[str, MetadataValue[Any]] = {PROGRESS: MetadataValue.text(text)}
-        if how_far["total"]:
-            about[SHARE] = MetadataValue.float(how_far["done"] / how_far["total"])
-        record_about(self._context, text, about)
+        done, total = how_far["done"], how_far["total"]
+        about = {SHARE: done / total} if total else {DONE: done}
+        record_about(self._context, how_far_text(how_far), about)
 
     def _log(self, details: RunDetails) -> None:
         """The records, each with its own time."""

@@ -16,7 +16,7 @@ from running import PROJECT, execute
 from rayflow_dagster.actors.capture import MAX_BYTES
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
-from rayflow_dagster.defs.saying import PROGRESS
+from rayflow_dagster.defs.saying import SHARE
 from rayflow_dagster.orchestrator import FlowOrchestrator
 from rayflow_dagster.types import RunDetails
 
@@ -77,8 +77,8 @@ class Run:
         if not self._instance.get_runs():
             return []
         events = [each.dagster_event for each in self._instance.all_logs(self._run_id)]
-        engine = [each.engine_event_data for each in events if each and each.is_engine_event]
-        return [str(data.metadata[PROGRESS].value) for data in engine if PROGRESS in data.metadata]
+        engine = [each for each in events if each and each.is_engine_event]
+        return [str(each.message) for each in engine if SHARE in each.engine_event_data.metadata]
 
     def logged(self) -> dict[str, float]:
         """What was logged at the step -> when."""
@@ -127,7 +127,7 @@ def test_all_that_a_node_says_is_there_while_it_runs_and_once(
     assert ended.result == {"out": 7}
     assert run.progress() == [far]
     outputs = [each.step_output_data for each in ended.events if each.is_successful_output]
-    last = [each.metadata[PROGRESS].value for each in outputs if PROGRESS in each.metadata]
+    last = [each.metadata[SHARE].value for each in outputs if SHARE in each.metadata]
     assert last == ["4 of 4 (100%), parts"]
     out, err = run.printed()
     assert out.splitlines() == lines
