@@ -289,6 +289,17 @@ def every_node(graph: ExecutionGraph) -> dict[str, GraphNode]:
     return found | graph["nodes"]
 
 
+def nodes_behind(graph: ExecutionGraph, node_id: str) -> list[str]:
+    """The nodes that edges lead to from a node, through others too, in the order of the drawing."""
+    found = {node_id}
+    todo = [node_id]
+    while todo:
+        new = set(graph["nodes"][todo.pop()]["dependents"]) - found
+        found |= new
+        todo += new
+    return [each for each in graph["nodes"] if each in found and each != node_id]
+
+
 def variables_of_calls(graph: ExecutionGraph) -> dict[str, dict[str, dict[str, Any]]]:
     """Node that calls a flow -> the declarations of the variables that each call has for itself."""
     return {

@@ -23,6 +23,7 @@ from .report import (
     Watcher,
     level_name,
     node_reports,
+    note_behind,
     own_frames,
 )
 
@@ -86,6 +87,7 @@ class DirectRunner:
                 "error": STOPPED_TEXT,
                 "execution_time": time.perf_counter() - started,
             }
+        note_behind(nodes, self.graph)
         return RunReport(
             nodes=list(nodes.values()),
             result=outcome["result"],

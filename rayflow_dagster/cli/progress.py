@@ -5,8 +5,9 @@ from rich.status import Status
 from rich.text import Text
 
 from rayflow_dagster.encodable import plain
+from rayflow_dagster.suggest import listed
 
-from .report import RAN, NodeReport, RunReport
+from .report import RAN, NodeReport, RunReport, last_frame
 from .terminal import indented, one_line, styled, value_text
 
 FEW_LINES = 10
@@ -173,6 +174,7 @@ def _print_faults(errors: Console, report: RunReport, *, verbose: bool) -> None:
     failed = [node for node in report.of("failed") if node.fault]
     for node in failed:
         name = f" ({one_line(node.label)})" if node.label != node.id else ""
+        name += f", attempt {node.attempts}" if node.attempts > 1 else ""
         fault = node.fault.text if node.fault else ""
         line = Text("Error: ", style="bold red")
         errors.print(line.append(f"node '{node.id}'{name}: {fault}", style="default"))
@@ -188,5 +190,9 @@ def _print_details(errors: Console, node: NodeReport, *, verbose: bool) -> None:
         return
     if fault.input_lines():
         errors.print(Text(f"  with\n{indented(fault.input_lines(), '    ')}"))
-    if verbose and fault.traceback:
-        errors.print(Text(f"  at\n{indented(fault.traceback, '    ')}"))
+    frames = fault.traceback if verbose else last_frame(fault.traceback)
+    if frames:
+        errors.print(Text(f"  at\n{indented(frames, '    ')}"))
+    if node.behind:
+        behind = listed([one_line(label) for label in node.behind])
+        errors.print(Text(f"  not run for it\n    {behind}"))

@@ -51,6 +51,7 @@ from .report import (
     Watcher,
     level_name,
     node_reports,
+    note_behind,
     own_frames,
 )
 
@@ -104,6 +105,7 @@ class RecordedRunner:
             listener.show_printed()
             finished = instance.get_run_by_id(run.run_id)
             status = finished.status if finished else DagsterRunStatus.FAILURE
+            note_behind(listener.nodes, self.graph)
             return RunReport(
                 nodes=list(listener.nodes.values()),
                 result=listener.result(),

@@ -1,22 +1,27 @@
 """What became of a run and of its nodes, whichever way it ran."""
 
 import logging
+import re
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import dropwhile
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Literal, Protocol
 
 import rayflow_dagster
 from rayflow_dagster.compiler.flat import flat
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.types import ExecutionGraph, is_open
+from rayflow_dagster.types import ExecutionGraph, is_open, nodes_behind
 
 _OURS = str(Path(rayflow_dagster.__file__).parent)
 _DAGSTER = find_spec("dagster")  # which a direct run does not import
 _INNER = (_OURS, *(_DAGSTER.submodule_search_locations or () if _DAGSTER else ()))
 _NODES = f"{_OURS}/nodes/"
+_INSTALLED = (_OURS, *(sysconfig.get_paths()[each] for each in ("stdlib", "purelib", "platlib")))
+_FRAMES = re.compile(r'^(?=\s*File ")', re.MULTILINE)
 
 Status = Literal["completed", "skipped", "failed", "stopped", "pending"]
 """``stopped``: it ran when the run was stopped."""
@@ -68,6 +73,8 @@ class NodeReport:
     last failure that was handled in its body.
     """
     is_return: bool = False
+    behind: list[str] = field(default_factory=list)
+    """Of a node that has failed: the labels of those behind it that did not run."""
     attempts: int = 0
     duration: float | None = None
     times: dict[str, float] = field(default_factory=dict)
@@ -130,9 +137,25 @@ class RunReport:
         }
 
 
+def note_behind(nodes: Mapping[str, NodeReport], graph: ExecutionGraph) -> None:
+    """Note at each node that has failed what did not run behind it."""
+    known = flat(graph)
+    for node in nodes.values():
+        if node.status == "failed":
+            behind = (nodes[each] for each in nodes_behind(known, node.id) if each in nodes)
+            node.behind = [each.label for each in behind if each.status not in RAN]
+
+
 def own_frames(frames: Iterable[str]) -> str:
     """A traceback from the author's first frame on; "" where there is none."""
     return "".join(dropwhile(_is_inner, frames))
+
+
+def last_frame(traceback: str) -> str:
+    """The last frame of a traceback that is in a file of the project; "" where none is."""
+    frames = (frame for frame in _FRAMES.split(traceback) if frame.strip())
+    own = [frame for frame in frames if not any(each in frame for each in _INSTALLED)]
+    return dedent(own[-1]) if own else ""
 
 
 def _is_inner(frame: str) -> bool:

@@ -29,8 +29,9 @@ from rayflow_dagster.errors import (
 )
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import how_far_text
+from rayflow_dagster.suggest import listed
 from rayflow_dagster.timing import WORDS
-from rayflow_dagster.types import GraphNode, NodeResult, OnTheWay
+from rayflow_dagster.types import ExecutionGraph, GraphNode, NodeResult, OnTheWay, nodes_behind
 from rayflow_dagster.values.jsonable import json_within
 from rayflow_dagster.values.preview import preview
 from rayflow_dagster.values.stored import is_inline
@@ -58,6 +59,8 @@ from .session import (
 )
 from .storage import LOCATION, step_folder, stored
 
+BEHIND = "behind it, and not run: "
+"""What the last note of an error begins with."""
 _SIGNALS = (DagsterError, Failure, RetryRequested, StopIteration)
 
 
@@ -79,10 +82,11 @@ def compute_node(context: OpExecutionContext, inputs: Mapping[str, Any]) -> Iter
             _tell_about(context, result)
         if result["outputs"]:  # of a group, for what hangs on its `always`
             yield from _outputs(session, context, node_id, result)
-        raise _failure(session.flow.flat["nodes"][node_id], result, context.retry_number)
+        raise _failure(session.flow.flat, result, context.retry_number)
     if "handled" in result:
         with optional("telling of a handled failure"):
-            _tell_handled(context, result, result["handled"])
+            node = session.flow.flat["nodes"][node_id]
+            _tell_handled(context, node, result, result["handled"])
     if "handled" in result or "handled" in result.get("details", {}):
         with optional("naming a step with a handled failure at the run"):
             _name_handled(session, node_id)
@@ -191,7 +195,7 @@ def _arrived(flow: CompiledFlow, node_id: str, inputs: Mapping[str, Any]) -> Arr
     return arrived
 
 
-def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException:
+def _failure(graph: ExecutionGraph, result: NodeResult, attempt: int) -> BaseException:
     """The node's own exception, with its inputs previewed, for Dagster to show first; as the cause
     of a request to try again where the node is, which a policy of Dagster's cannot say for some
     errors only.
@@ -200,8 +204,13 @@ def _failure(node: GraphNode, result: NodeResult, attempt: int) -> BaseException
     if not treatment(error).again:
         place = _place(result)
         return Failure(f"{place}: {error}" if place else str(error), allow_retries=False)
-    shown = _with_inputs(result, error)
+    node = graph["nodes"][result["node_id"]]
+    shown = _with_inputs(node, result, error)
     if not is_tried_again(node, error_of(result), attempt):
+        labels = [_label(graph["nodes"][each]) for each in nodes_behind(graph, node["id"])]
+        if labels:
+            with optional("noting at an error what depends on its node"):
+                shown.add_note(f"{BEHIND}{listed(labels)}")
         return shown
     retry = node["retry"]
     again = RetryRequested(retry["max"], retry_delay(retry, attempt + 1))
@@ -215,19 +224,28 @@ def _tell_about(context: OpExecutionContext, result: NodeResult) -> None:
         record_about(context, f"Node '{result['node_id']}' ran and failed", about)
 
 
-def _tell_handled(context: OpExecutionContext, result: NodeResult, error: BaseException) -> None:
+def _tell_handled(
+    context: OpExecutionContext, node: GraphNode, result: NodeResult, error: BaseException
+) -> None:
     """Record the event that tells of a failure that the node's ``error`` output has taken."""
     own = _traced(error)
     text = f"Node '{result['node_id']}' failed and its 'error' output handles that: {describe(own)}"
-    record_handled(context, text, _with_inputs(result, own))
+    record_handled(context, text, _with_inputs(node, result, own))
 
 
-def _with_inputs(result: NodeResult, error: BaseException) -> BaseException:
-    """The error, with a note that says where the node ran and previews its inputs; of a region,
-    those of the node in it that failed.
+def _label(node: GraphNode) -> str:
+    """What a person calls a node, in one line."""
+    return " ".join((node.get("label") or node["id"]).split())
+
+
+def _with_inputs(node: GraphNode, result: NodeResult, error: BaseException) -> BaseException:
+    """The error, with a note that says which node it was, in which attempt and where, and previews
+    its inputs; of a region, those of the node in it that failed.
     """
     details = result.get("details", {})
-    where = f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
+    where = f" ({_label(node)})" if _label(node) != node["id"] else ""
+    where += f", attempt {details['attempts']}" if details.get("attempts", 1) > 1 else ""
+    where += f" (pid {details['pid']} on {details['host']})" if "pid" in details else ""
     if _place(result):
         where += f" failed at {_place(result)}"
     _note(error, f"node '{result['node_id']}'{where}", details.get("input_previews"))

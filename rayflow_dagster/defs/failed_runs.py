@@ -8,6 +8,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from rayflow_dagster.errors import RayflowError, message_of
 
 from ._dagster import ErrorInfo, failed_by_itself, is_wrapper, step_error
+from .compute import BEHIND
 from .ops import NODE_TAG
 from .results import step_tags
 
@@ -28,15 +29,14 @@ def step_failure(node_id: str, error: ErrorInfo | None, said: str | None) -> Ste
     own = own_error(error)
     if said and own is not None and own.cls_name == "Failure":
         return StepFailure(said)
-    told = error_text(own)
+    told = error_text(own).partition(f"\n{BEHIND}")[0]
     # The note that the op puts behind the message: the node, where it ran, and its inputs if known.
     note_at = re.search(
-        rf"\nnode '{re.escape(node_id)}'( \(pid [^\n]*\))?( failed at ([^\n]*?))?(, inputs:\n|$)",
-        told,
+        rf"\nnode '{re.escape(node_id)}'[^\n]*?( failed at ([^\n]*?))?(, inputs:\n|$)", told
     )
     if note_at is None:
         return StepFailure(told)
-    place = f"{note_at[3]}: " if note_at[3] else ""
+    place = f"{note_at[2]}: " if note_at[2] else ""
     return StepFailure(place + told[: note_at.start()], told[note_at.end() :])
 
 

@@ -1,6 +1,7 @@
 """What a run looks like on the terminal."""
 
 import io
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -114,14 +115,21 @@ def test_the_verdict_counts_nodes():
 
 
 def test_a_failure_shows_the_nodes_own_error_then_its_inputs():
-    fault = Fault("ValueError: bang", {"x": "1"}, '  File "a.py", line 1\n')
-    node = NodeReport("b", "Boom", "failed", 0, fault=fault)
+    files = ("a.py", "b.py", json.__file__)
+    frames = "".join(f'  File "{file}", line {n}\n    it()\n' for n, file in enumerate(files))
+    fault = Fault("ValueError: bang", {"x": "1"}, frames)
+    node = NodeReport("b", "Boom", "failed", 0, fault=fault, attempts=3, behind=["C", "D"])
     report = RunReport([node], error="Node b failed: ValueError: bang")
 
-    assert outcome(report).splitlines()[:3] == [
-        "Error: node 'b' (Boom): ValueError: bang",
+    assert outcome(report).splitlines()[:8] == [
+        "Error: node 'b' (Boom), attempt 3: ValueError: bang",
         "  with",
         "    x = 1",
+        "  at",
+        '    File "b.py", line 1',
+        "      it()",
+        "  not run for it",
+        "    C, D",
     ]
     assert "a.py" not in outcome(report)
     assert "a.py" in outcome(report, verbose=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -185,11 +186,17 @@ def test_a_failure_names_the_node_and_its_own_error(ray_session, typed, project:
     result = typed("run", "failing_node", "-i", "value=1", *way)
 
     assert result.exit_code == 1
-    assert result.stderr.splitlines() == [
+    shown = result.stderr.splitlines()
+    (*lines, frame, code), (behind, named) = shown[:6], shown[-2:]
+    assert lines == [
         "Error: node 'boom' (Boom): ValueError: boom: on purpose",
         "  with",
         "    value = 1",
+        "  at",
     ]
+    assert re.fullmatch(r'    File ".*/flow_nodes/boom.py", line \d+, in process', frame)
+    assert code.strip().startswith("raise ValueError")
+    assert [behind, named] == ["  not run for it", "    After, Return"]
     assert "2 did not run" in result.stdout
 
 

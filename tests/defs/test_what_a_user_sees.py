@@ -108,7 +108,9 @@ def test_a_failure_shows_the_nodes_own_exception_first_with_its_inputs(
     assert cause.cls_name == "ValueError"
     assert cause.message.startswith("ValueError: boom: on purpose")
     assert re.search(
-        r"node 'boom' \(pid \d+ on .+\), inputs:\n  value = \[1, 2, 3\]", cause.message
+        r"node 'boom' \(Boom\) \(pid \d+ on .+\), inputs:\n  value = \[1, 2, 3\]\n"
+        r"behind it, and not run: Return",
+        cause.message,
     )
     assert "boom.py" in cause.stack[-1]
     assert "raise ValueError" in cause.stack[-1]
