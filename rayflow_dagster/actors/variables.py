@@ -22,6 +22,7 @@ from rayflow_dagster.errors import ClusterError, VariableError
 from rayflow_dagster.values.stored import boxed, opened
 from rayflow_dagster.variables.store import NO_VARIABLES_IN_UPDATE, GlobalVariableStore, Snapshot
 
+from .death import crash
 from .remote_class import remote_class
 
 __all__ = ["GlobalVariableStore", "StoreProxy", "VariableStoreManager"]
@@ -219,4 +220,7 @@ class StoreProxy:
             # The author sees the store's own error, not Ray's report of a remote call.
             raise error.cause from None
         except RayActorError as error:
-            raise ClusterError(f"the variable store of this run is gone: {error}") from None
+            names = arguments[3:4] if method == "of_call" else arguments[:1]
+            which = f"variable '{names[0]}'" if names else "the variables"
+            text = f"{which} cannot be reached, as the variable store of this run has died"
+            raise ClusterError(f"{text}: {crash(error)}") from None
