@@ -276,3 +276,13 @@ def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", prose(ROOT / "README.md")))
 
     assert linked == {page.name for page in DOCS.glob("*.md")}
+
+
+def test_each_promise_names_a_test_that_is_there():
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    rows = [row for row in page.splitlines() if row.startswith("| ") and "`tests/" not in row]
+    assert len(named) > 15
+    assert all(row.endswith("| test |") for row in rows)
+    for file, name in named:
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), name
