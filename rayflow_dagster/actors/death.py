@@ -39,9 +39,11 @@ BLOCKED_SECONDS = 1.0
 _LATE = "Timeout ("
 """What Python writes first where a process was ended for that."""
 _CURRENT = "Current thread "
+_PACKAGE = Path(__file__).parents[1]
+_NODES = f"{_PACKAGE}/nodes/"
 _NOT_AUTHORS = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
-    str(Path(__file__).parent),
+    f"{_PACKAGE}/",
 )
 _LONGEST_SECONDS = 1e6
 """Python's timer takes none that is much longer."""
@@ -155,8 +157,11 @@ def _line_at_work(traces: str) -> str:
     """
     others, _, crashed = traces.partition(_CURRENT)
     frames = _FRAME.findall(crashed + others)
-    files = (f"{file}, line {line}" for file, line in frames if not file.startswith(_NOT_AUTHORS))
-    return next(files, "")
+    return next((f"{file}, line {line}" for file, line in frames if _is_authors(file)), "")
+
+
+def _is_authors(file: str) -> bool:
+    return file.startswith(_NODES) or not file.startswith(_NOT_AUTHORS)
 
 
 def _killed(written: str | None, told: str) -> NodeCrashedError | None:

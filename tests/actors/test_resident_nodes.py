@@ -316,10 +316,24 @@ def test_a_file_without_a_name_is_known_by_its_file_in_direct_runs(runs):
 
 def test_a_run_that_gave_up_while_it_waited_gets_no_turn(ray_session):
     """On an actor, as in every process: one that nobody uses any more ends its process."""
-    kind = ray.remote(num_cpus=0)(ResidentActor)
+
+    class Asked(ResidentActor):
+        """Says how many have asked for a turn."""
+
+        _asked = 0
+
+        async def lease(self, *arguments: Any) -> Any:
+            self._asked += 1
+            return await super().lease(*arguments)
+
+        async def asked(self) -> int:
+            return self._asked
+
+    kind = ray.remote(num_cpus=0)(Asked)
     resident: Any = kind.remote(WorkerSettings(), "digest", PATIENCE)
     first = ray.get(resident.lease.remote("first", "digest", PATIENCE), timeout=PATIENCE)
     waiting = [resident.lease.remote(each, "digest", PATIENCE) for each in "ab"]
+    wait_until(lambda: ray.get(resident.asked.remote(), timeout=PATIENCE) == 3)
     ray.get([resident.withdraw.remote(each) for each in ("a", "first")], timeout=PATIENCE)
     assert [first, ray.get(waiting[1], timeout=PATIENCE)] == ["granted", "granted"]
     ray.kill(resident)
