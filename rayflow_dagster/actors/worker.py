@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 import ray
 from ray.actor import ActorHandle
 
+from rayflow_dagster.cluster.leftovers import adopt_orphans
 from rayflow_dagster.cluster.project_here import found_here
 from rayflow_dagster.compiler.loader import NodeLoader
 from rayflow_dagster.compiler.registry import NodeRegistry, NodeRoot
@@ -166,6 +167,7 @@ class NodeHost:
 
     def __init__(self, settings: WorkerSettings, store: "ActorHandle[Any] | None" = None) -> None:
         note_exits()
+        adopt_orphans()
         folder, roots = found_here(settings.folder, settings.roots, settings.host)
         settings.apply()
         self._environment = settings.environment if settings.is_here else None

@@ -11,6 +11,8 @@ Nothing else ends it: what only helps, as spare processes do, may fail.
 
 However it ends, SIGKILL included, its guard then kills what is left of its process group: most of
 Ray's processes die with their parent by themselves, two agents stay for about a minute.
+
+While it lives it also kills what nodes leave behind (`leftovers.py`), and all of it when it ends.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import ray
 
 from rayflow_dagster.optional import optional
 
-from . import _ray, embedded
+from . import _ray, embedded, leftovers
 from .embedded import EmbeddedRay, Folder
 from .residents import residents
 from .session_logs import LOGS_KEPT, remove_old_logs
@@ -59,11 +61,13 @@ def main() -> None:
             os._exit(0)  # the child's copy of the descriptor keeps the lock
         os.setsid()  # away from the starter's terminal, and a process group of its own to kill
         guard = _start_guard()
+        leftovers.adopt_orphans()
         try:
             _keep(folder, arguments.num_cpus, arguments.idle_seconds)
         except Exception:
             logger.exception("ending")  # before the lock goes: the starter then reads the log
         finally:
+            leftovers.kill_all_but({guard.pid})
             guard.communicate()  # closes its input, so it kills the group and this process
 
 
@@ -88,6 +92,7 @@ def _lock_alive(descriptor: int) -> bool:
 def _keep(folder: Folder, num_cpus: int, idle_seconds: float) -> None:
     _remove_old_sessions(folder)
     address = _start_ray(folder, num_cpus)
+    leftovers.keep_killing_all_but(leftovers.children())  # what there is now is the head's
     terminated = threading.Event()
 
     def terminate(_signum: int, _frame: FrameType | None) -> None:
@@ -182,9 +187,8 @@ def _has_residents() -> bool:
 
 
 def _end_ray() -> None:
-    if _ray.dead_head_processes():
-        os._exit(1)  # a polite shutdown would wait for the dead; the guard does the rest
-    ray.shutdown(wait_for_processes=True)
+    if not _ray.dead_head_processes():  # a polite shutdown would wait for the dead
+        ray.shutdown(wait_for_processes=True)
 
 
 if __name__ == "__main__":
