@@ -13,6 +13,7 @@ However it ends, SIGKILL included, its guard then kills what is left of its proc
 Ray's processes die with their parent by themselves, two agents stay for about a minute.
 
 While it lives it also kills what nodes leave behind (`leftovers.py`), and all of it when it ends.
+Where it is killed itself, what has detached itself stays.
 """
 
 import argparse

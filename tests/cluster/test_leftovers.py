@@ -23,6 +23,8 @@ pytestmark = [
 ]
 
 PROCESSES = ("child_deaf_to_sigterm", "setsid", "double_fork", "child_of_a_daemon")
+DEEPEST = PROCESSES[-1]
+"""What Ray kills in no case."""
 THREADS = ("thread", "busy_thread")
 
 
@@ -46,18 +48,18 @@ def test_after_the_run(ray_session: None, tmp_path: Path, how: str) -> None:
 
 
 def test_after_a_timeout(ray_session: None, tmp_path: Path) -> None:
-    flow = leaving(tmp_path, "setsid", timeout=3, stays=True)
+    flow = leaving(tmp_path, DEEPEST, timeout=3, stays=True)
     assert "timeout" in execute(FlowOrchestrator(PROJECT), flow)["error"]
-    assert has_gone(tmp_path / "setsid")
+    assert has_gone(tmp_path / DEEPEST)
 
 
 def test_after_terminate(ray_session: None, tmp_path: Path) -> None:
-    flow = leaving(tmp_path, "setsid", stays=True)
+    flow = leaving(tmp_path, DEEPEST, stays=True)
     with open_instance(tmp_path) as instance:
         run_and_interrupt(
-            build_job(flow, "test", project=PROJECT), instance, (tmp_path / "setsid").exists
+            build_job(flow, "test", project=PROJECT), instance, (tmp_path / DEEPEST).exists
         )
-    assert has_gone(tmp_path / "setsid")
+    assert has_gone(tmp_path / DEEPEST)
 
 
 ADOPTS = """
@@ -88,7 +90,7 @@ asyncio.run(FlowOrchestrator(project).execute_flow(json.loads(sys.argv[2]), {}))
 """
 
 
-@pytest.mark.parametrize("how", ["setsid", "busy_thread"])
+@pytest.mark.parametrize("how", [DEEPEST, "busy_thread"])
 def test_after_the_death_of_the_runs_process(
     ray_session: None, pythons: ForkedPythons, tmp_path: Path, how: str
 ) -> None:
