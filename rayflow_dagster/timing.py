@@ -12,6 +12,8 @@ WORDS: Mapping[str, str] = {
     "storing": "seconds storing outputs",
 }
 """Each figure's name on a step, in the order in which they pass."""
+PATIENCE_SECONDS = 60.0
+"""How long a run waits for a database that is locked or away."""
 
 
 def leaving(details: RunDetails, arrived: float, free: float) -> float:

@@ -22,26 +22,48 @@ def postgres_is_installed() -> bool:
     return _command("initdb") is not None
 
 
+class Server:
+    """A server in a folder of its own; ``url`` is that of its database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"postgresql+psycopg2://tests@/postgres?host={folder}"
+        self._folder = folder
+        self._as_other: list[str] = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            self._as_other = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            shutil.chown(folder, NOBODY, NOBODY)
+        self._run("initdb", "-U", "tests", "--auth=trust", "--no-sync")
+
+    def start(self) -> None:
+        place = f"-c listen_addresses='' -c unix_socket_directories={self._folder}"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-o", f"{place} -c fsync=off", "-l", log, "-w", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "-m", mode, "-w", "stop")
+
+    def _run(self, name: str, *arguments: str) -> None:
+        log = subprocess.DEVNULL  # the server would hold a pipe open
+        data = str(self._folder / "data")
+        command = [*self._as_other, _command(name) or name, "-D", data, *arguments]
+        subprocess.run(command, check=True, cwd=self._folder, stdout=log, stderr=log)
+
+
+@contextmanager
+def postgres_server() -> Iterator[Server]:
+    """A server that is up; it is stopped at the end, and has to be up then."""
+    folder = Path(tempfile.mkdtemp(prefix="rfpg-", dir="/tmp"))  # a socket's path must be short
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """The URL of a database of a server that is up for so long."""
-    folder = Path(tempfile.mkdtemp(prefix="rfpg-", dir="/tmp"))  # a socket's path must be short
-    as_other: list[str] = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        as_other = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        shutil.chown(folder, NOBODY, NOBODY)
-
-    def run(name: str, *arguments: str) -> None:
-        log = subprocess.DEVNULL  # the server would hold a pipe open
-        command = [*as_other, _command(name) or name, *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=log, stderr=log)
-
-    data = str(folder / "data")
-    run("initdb", "-D", data, "-U", "tests", "--auth=trust", "--no-sync")
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
-    try:
-        yield f"postgresql+psycopg2://tests@/postgres?host={folder}"
-    finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder)
+    with postgres_server() as server:
+        yield server.url

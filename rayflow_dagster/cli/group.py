@@ -19,6 +19,7 @@ from rayflow_dagster.errors import InvalidInputsError, RayflowError, ValidationE
 
 from .typed import AS_JSON, Typed, no_such_command
 
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 STOPPED = 130
 STOPPED_TEXT = "the command was stopped"
 ENV_FILE = Path(".env")
@@ -113,7 +114,8 @@ def _print_error(ctx: click.Context, text: str, findings: Sequence[str] = ()) ->
     if ctx.meta.get(AS_JSON) and ctx.parent is None:
         from .terminal import print_document
 
-        print_document({"success": False, "error": text, "findings": list(findings)})
+        with contextlib.suppress(OSError):  # what is wrong may be that nothing can be printed
+            print_document({"success": False, "error": text, "findings": list(findings)})
 
 
 @contextlib.contextmanager
@@ -130,9 +132,12 @@ def shown_as_messages() -> Iterator[None]:
         click.echo("Stopped.", err=True)
         raise Stopped from None
     except OSError as error:
-        if error.errno == errno.EPIPE or error.filename is None:
+        place = error.filename
+        if place is None and error.errno in _OF_DISKS:  # a write, which does not say where
+            place = "what the command writes, or what is printed, cannot be stored"
+        if error.errno == errno.EPIPE or place is None:
             raise
-        raise Refused(f"{error.filename}: {error.strerror}") from error
+        raise Refused(f"{place}: {error.strerror}") from error
 
 
 def _findings(error: RayflowError) -> Sequence[str]:

@@ -21,6 +21,7 @@ from rayflow_dagster.defs._dagster import (
     drive_run,
     failed_by_itself,
     step_error,
+    wait_for_databases,
     was_interrupted,
 )
 from rayflow_dagster.defs.compiled import CompiledFlow
@@ -93,6 +94,7 @@ class RecordedRunner:
         started = time.perf_counter()
         with ExitStack() as opened:
             instance = opened.enter_context(open_instance(home))
+            wait_for_databases(instance)
             tags = self._part(inputs, instance)
             opened.enter_context(_started_early(self._job))
             record_dead(instance)  # what a launcher does when it starts; there may be none

@@ -29,6 +29,7 @@ from ._dagster import (
     RetryMode,
     engine_event,
     run_with_plan,
+    wait_for_databases,
 )
 from .driving import Drive
 from .names import SESSION
@@ -62,6 +63,7 @@ class FlowExecutor(Executor):
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
         """Drive the run, from the first step to the last event."""
+        wait_for_databases(plan_context.instance)
         keys = execution_plan.step_keys_to_execute
         yield engine_event(plan_context, f"Executing {len(keys)} steps on Ray actors", keys)
 

@@ -35,7 +35,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.base import EventLogConnection
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._core.storage.tags import BACKFILL_ID_TAG, GRPC_INFO_TAG
 from dagster._serdes import (
     ConfigurableClass,
@@ -48,7 +48,6 @@ from sqlalchemy import Engine
 __all__ = [
     "BACKFILL_ID_TAG",
     "INDEX_SHARD_NAME",
-    "SQLITE_BUSY_TIMEOUT_SECONDS",
     "CheckRunHealthResult",
     "ConfigurableClass",
     "ConfigurableClassData",

@@ -162,7 +162,10 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
         self._watcher.end(run_id, handler)
 
     def dispose(self) -> None:
-        """End watching, commit what is held and close all files. The storage stays usable."""
+        """End watching, commit what is held and close all files. The storage stays usable.
+
+        Never raises: Dagster would leave the rest of the instance open.
+        """
         self._watcher.close()
         self._shards.close_all()
 

@@ -36,10 +36,12 @@ def executing(instance: DagsterInstance, run_id: str) -> Iterator[None]:
     try:
         yield
     finally:
-        run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:  # else the next one to look records its end
-            file.remove()
-        file.close()
+        try:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:  # else the next one to look records its end
+                file.remove()
+        finally:
+            file.close()
 
 
 def workers_of(instance: DagsterInstance) -> Path:

@@ -14,8 +14,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from rayflow_dagster.errors import StorageError
 
 from . import _dagster
 from .executing import record_lost
@@ -23,6 +28,9 @@ from .workers import WorkerFile, open_worker_file
 
 STOP_SECONDS = 10
 """How long a run has to stop when the fork server is gone."""
+
+AGAIN_SECONDS = 2
+"""How long after the end of a run could not be recorded that is tried again."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -73,11 +81,30 @@ def look_after(order: RunOrder, control: socket.socket, server: int) -> None:
     control.close()
     file.close()
     exit_code = _exit_code(worker, server)
-    if file.path.exists():
+    was_told = False
+    while file.path.exists() and os.getppid() == server:
+        problem = record_end(order, exit_code)
+        if problem is None:
+            break
+        if not was_told:
+            print(problem, file=sys.stderr, flush=True)  # noqa: T201 - it has no log
+        was_told = True
+        time.sleep(AGAIN_SECONDS)
+    os._exit(0)  # to take the interpreter apart would copy all the memory that is shared
+
+
+def record_end(order: RunOrder, exit_code: int) -> str | None:
+    """Record the end of a run whose worker has not done so; what is wrong if that cannot be done
+    now, for example on a full disk.
+    """
+    try:
         with _dagster.open_instance(order.instance_ref) as instance:
             why = _dagster.explain_exit(order.run_id, exit_code)
             record_lost(instance, order.run_id, why)
-    os._exit(0)  # to take the interpreter apart would copy all the memory that is shared
+    except Exception as error:  # Dagster's, SQLAlchemy's and the system's have nothing in common
+        reason = getattr(error, "orig", None) or error
+        return f"The end of run {order.run_id} cannot be recorded, and is tried again: {reason}"
+    return None
 
 
 def _execute(order: RunOrder, file: WorkerFile) -> None:
@@ -89,7 +116,12 @@ def _execute(order: RunOrder, file: WorkerFile) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()
     _stand_in(order.folder)
-    if _dagster.execute_run(order.run_id, order.instance_ref, before=_expect):
+    try:
+        is_finished = _dagster.execute_run(order.run_id, order.instance_ref, before=_expect)
+    except (SQLAlchemyError, StorageError) as error:
+        reason = getattr(error, "orig", None) or error
+        sys.exit(f"Run {order.run_id} has ended, as it could not be recorded: {reason}")
+    if is_finished:
         file.remove()
 
 

@@ -15,8 +15,9 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
+from rayflow_dagster.timing import PATIENCE_SECONDS
+
 from ._dagster import (
-    SQLITE_BUSY_TIMEOUT_SECONDS,
     create_db_conn_string,
     initialise_shard,
     schema_version,
@@ -107,7 +108,7 @@ def _engine(folder: str, name: str) -> Engine:
         create_db_conn_string(folder, name),
         poolclass=NullPool,
         # Threads use a connection one after the other: SQLite need not watch over it.
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": PATIENCE_SECONDS, "check_same_thread": False},
     )
 
 

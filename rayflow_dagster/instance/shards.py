@@ -67,10 +67,11 @@ class Shards:
                 shard.close()
 
     def close_all(self) -> None:
-        """``close`` every shard, even if one of them cannot be written."""
-        with ExitStack() as closing:
-            for name in self._names():
-                closing.callback(self.close, name)
+        """``close`` every shard. What cannot be written is logged, and stays held."""
+        for name in self._names():
+            self._is_written(name)
+            with self._using(name) as shard:
+                shard.close()
 
     def forget_all(self) -> None:
         """Close every shard and drop what is held: the files are about to be deleted."""
@@ -131,23 +132,27 @@ class Shards:
             # Before the shards are looked at: an event held later sets the next timer.
             self._is_timer_set = False
             waiting = [name for name, shard in self._shards.items() if shard.holds_events]
-        is_retry_due = False
-        for name in waiting:
-            known = False
-            try:
-                with self._using(name) as shard:
-                    known = shard.failed
-                    shard.write()
-            except Exception:
-                is_retry_due = True
-                if not known:
-                    _log.exception(
-                        "Could not commit events to %s. They are kept and tried again; until it "
-                        "succeeds, storing or reading events of this run raises the error.",
-                        self._files.path(name),
-                    )
-        if is_retry_due:
+        failed = [name for name in waiting if not self._is_written(name)]
+        if failed:
             self._set_timer(RETRY_SECONDS)
+
+    def _is_written(self, name: str) -> bool:
+        """Commit what is held of a shard; that it cannot be is logged once."""
+        known = False
+        try:
+            with self._using(name) as shard:
+                known = shard.failed
+                shard.write()
+        except Exception as error:
+            if not known:
+                _log.error(
+                    "Could not commit events to %s: %s. They are kept and tried again; until it "
+                    "succeeds, storing or reading events of this run raises the error.",
+                    self._files.path(name),
+                    getattr(error, "orig", error),
+                )
+            return False
+        return True
 
     def before_fork(self) -> None:
         """Close every connection, and keep all others away until the fork is over.

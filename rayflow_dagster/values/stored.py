@@ -306,8 +306,10 @@ def write_whole(path: Path, content: bytes | memoryview, *, for_users: bool = Fa
         if for_users and path.exists():
             unfinished.chmod(path.stat().st_mode & 0o777)
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say where
         raise
     return path
 

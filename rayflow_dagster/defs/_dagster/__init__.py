@@ -23,6 +23,7 @@ from dagster._core.storage.tags import (
 )
 
 from .active import FlowActiveExecution
+from .databases import wait_for_databases
 from .definitions import GIVEN_NUMBER, lazy_definitions, op_like
 from .logs import StepLogs, capture_step_logs, quiet_console
 from .runs import (
@@ -96,5 +97,6 @@ __all__ = [
     "step_events",
     "steps_of_this_process",
     "trigger_hooks",
+    "wait_for_databases",
     "was_interrupted",
 ]
