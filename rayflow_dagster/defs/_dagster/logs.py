@@ -49,7 +49,20 @@ class StepLogs:
         self._is_announced = False
 
     def write(self, text: str, *, error: bool = False) -> None:
+        """Append to a stream. A place that has no room for it fails no step, and the run's log
+        says so, once for each stream.
+        """
         io_type = ComputeIOType.STDERR if error else ComputeIOType.STDOUT
+        try:
+            self._append(io_type, text)
+        except OSError as problem:
+            self._streams[io_type] = None
+            self._context.log.warning(
+                f"What step {self._step_key} prints cannot be kept: {problem}. Free space where "
+                "captured output is stored, or mend compute_logs in dagster.yaml; the run goes on"
+            )
+
+    def _append(self, io_type: ComputeIOType, text: str) -> None:
         if io_type not in self._streams:
             opened = self._manager.open_log_stream(self._key, io_type)
             self._streams[io_type] = self._stack.enter_context(opened)
