@@ -162,8 +162,8 @@ class Speech:
 
 
 @dataclass(slots=True, eq=False)
-class Heard:
-    """One execution that somebody listens to."""
+class _Ear:
+    """Who listens to one execution, and how much of it was told."""
 
     hear: Hear
     began: float = field(default_factory=time.monotonic)
@@ -178,7 +178,7 @@ class Listening:
         self._is_used = False
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._heard: dict[bytes, Heard] = {}
+        self._ears: dict[bytes, _Ear] = {}
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -187,7 +187,7 @@ class Listening:
         begin so.
         """
         key = self._prefix + b"%d#" % next(self._numbers)
-        self._heard[key] = Heard(hear)
+        self._ears[key] = _Ear(hear)
         if self._thread is None:
             self._thread = threading.Thread(target=self._take, name="rayflow-heard", daemon=True)
             self._thread.start()
@@ -196,14 +196,14 @@ class Listening:
     def rest(self, key: bytes, details: RunDetails) -> None:
         """The execution is over; leave in its details only what was not told yet."""
         with self._lock:
-            heard = self._heard.pop(key, None)
-        if heard is not None:
-            heard.told.trim(details)
+            ear = self._ears.pop(key, None)
+        if ear is not None:
+            ear.told.trim(details)
 
     def may_lie(self, key: bytes) -> bool:
         """Whether something may lie there, as the execution has run for a while."""
-        heard = self._heard.get(key)
-        return heard is not None and time.monotonic() - heard.began >= FIRST_SECONDS
+        ear = self._ears.get(key)
+        return ear is not None and time.monotonic() - ear.began >= FIRST_SECONDS
 
     def take(self, key: bytes) -> None:
         """Tell what lies there. Asks the cluster."""
@@ -214,7 +214,7 @@ class Listening:
     def drop(self, key: bytes) -> None:
         """Nobody listens to the execution any more."""
         with self._lock:
-            self._heard.pop(key, None)
+            self._ears.pop(key, None)
 
     def close(self) -> None:
         """Nothing is told any more."""
@@ -226,7 +226,7 @@ class Listening:
     def _take(self) -> None:
         while not self._closed.wait(TAKE_SECONDS):
             long_ago = time.monotonic() - FIRST_SECONDS
-            if any(heard.began <= long_ago for heard in list(self._heard.values())):
+            if any(ear.began <= long_ago for ear in list(self._ears.values())):
                 with optional("hearing what a node says while it runs"):
                     self._begin()
                     for key in _ray.laid_down(self._prefix):
@@ -246,17 +246,17 @@ class Listening:
         at, said = pickle.loads(laid)
         of_call, end, of_body = key.partition(b"#")
         with self._lock:
-            heard = self._heard.get(of_call + end)
-            if heard is None:
+            ear = self._ears.get(of_call + end)
+            if ear is None:
                 return
             if of_body:
-                heard.hear(said)
+                ear.hear(said)
                 return
             # What was not known to be laid down is laid down once more.
-            known = Position(*(told - begun for told, begun in zip(heard.told, at, strict=True)))
+            known = Position(*(told - begun for told, begun in zip(ear.told, at, strict=True)))
             new = known.behind(said)
             if "how_far" in said:
                 new["how_far"] = said["how_far"]
             if min(known) >= 0 and new:
-                heard.told = heard.told.beyond(new)
-                heard.hear(new)
+                ear.told = ear.told.beyond(new)
+                ear.hear(new)

@@ -24,6 +24,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # Ray's stub leaves the
     GcsClient,
     GcsClientOptions,
 )
+from ray.exceptions import RpcError
 
 _RAYLET_SECONDS = 5.0
 _GCS_SECONDS = 5.0
@@ -156,27 +157,37 @@ def last_written_by(pid: int) -> str | None:
     return None
 
 
+# What lies in the cluster only helps: that the cluster does not answer is told of elsewhere.
+
+
 def lay_down(key: bytes, value: bytes) -> bool:
     """Keep a value in the connected cluster; False, and nothing is done, if its key has one."""
-    return bool(_gcs().internal_kv_put(key, value, False, _OURS, timeout=_GCS_SECONDS))
+    with suppress(RpcError):
+        return bool(_gcs().internal_kv_put(key, value, False, _OURS, timeout=_GCS_SECONDS))
+    return False
 
 
 def laid_down(prefix: bytes) -> list[bytes]:
     """The keys with a value that begin so."""
-    return list(_gcs().internal_kv_keys(prefix, _OURS, timeout=_GCS_SECONDS))
+    with suppress(RpcError):
+        return list(_gcs().internal_kv_keys(prefix, _OURS, timeout=_GCS_SECONDS))
+    return []
 
 
 def take(key: bytes) -> bytes | None:
     """The value of a key, which has none from now on."""
-    value: bytes | None = _gcs().internal_kv_get(key, _OURS, timeout=_GCS_SECONDS)
-    if value is not None:
-        _gcs().internal_kv_del(key, False, _OURS, timeout=_GCS_SECONDS)
+    value: bytes | None = None
+    with suppress(RpcError):
+        value = _gcs().internal_kv_get(key, _OURS, timeout=_GCS_SECONDS)
+        if value is not None:
+            _gcs().internal_kv_del(key, False, _OURS, timeout=_GCS_SECONDS)
     return value
 
 
 def forget(prefix: bytes) -> None:
     """Forget the values of all keys that begin so."""
-    _gcs().internal_kv_del(prefix, True, _OURS, timeout=_GCS_SECONDS)
+    with suppress(RpcError):
+        _gcs().internal_kv_del(prefix, True, _OURS, timeout=_GCS_SECONDS)
 
 
 def _gcs() -> Any:

@@ -70,6 +70,7 @@ class Saying:
         log = self._context.log
         for each in log_of(details):
             level = each["level"] if logging.getLevelName(each["level"]).isupper() else 20
-            record = log.makeRecord(log.name, level, "", 0, each["message"], (), None)
-            record.created = each["time"]
-            log.handle(record)
+            if log.isEnabledFor(level):
+                record = log.makeRecord(log.name, level, "", 0, each["message"], (), None)
+                record.created = each["time"]
+                log.handle(record)
