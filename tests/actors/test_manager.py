@@ -333,7 +333,7 @@ def test_a_store_has_a_handle_from_creation_to_cleanup(ray_session):
     variables.cleanup()
     with pytest.raises(ClusterError):
         variables.get_store_handle()
-    with pytest.raises(ClusterError, match="is gone"):
+    with pytest.raises(ClusterError, match="has died"):
         get_for_ever(store, "a")
 
 
@@ -375,5 +375,5 @@ def test_a_shared_store_outlives_its_processes_and_ends_with_their_parent(ray_se
         assert store.get("a") == 3
         assert parent.stdin
         parent.stdin.write("\n")
-    with pytest.raises(ClusterError, match="is gone"):
+    with pytest.raises(ClusterError, match="has died"):
         get_for_ever(store, "a")
