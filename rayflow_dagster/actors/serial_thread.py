@@ -59,6 +59,7 @@ class SerialThread:
                 work()
             except Exception:  # a fault of ours: the next piece must still be done
                 logging.getLogger(__name__).exception("work on %s failed", self._thread.name)
+            del work  # what it holds, as the outputs of a node, must not live until the next one
 
     def _next(self) -> Work | None:
         if self.meanwhile is None:

@@ -82,9 +82,9 @@ def look_after(order: RunOrder, control: socket.socket, server: int) -> None:
     file.close()
     exit_code = _exit_code(worker, server)
     was_told = False
-    while file.path.exists() and os.getppid() == server:
+    while file.path.exists():
         problem = record_end(order, exit_code)
-        if problem is None:
+        if problem is None or os.getppid() != server:
             break
         if not was_told:
             print(problem, file=sys.stderr, flush=True)  # noqa: T201 - it has no log

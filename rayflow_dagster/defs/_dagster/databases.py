@@ -7,17 +7,19 @@ PostgreSQL is started again.
 import logging
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterInstance
-from sqlalchemy import Engine, event, make_url
 
 from rayflow_dagster.errors import StorageError
 from rayflow_dagster.timing import PATIENCE_SECONDS
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 _PAUSE_SECONDS = 0.2
 
-_waited_for: weakref.WeakSet[Engine] = weakref.WeakSet()
+_waited_for: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 _log = logging.getLogger(__name__)
 
 
@@ -29,6 +31,7 @@ def wait_for_databases(instance: DagsterInstance) -> None:
     # Here: with what they import, they take longer than to load a hundred flows.
     from dagster._core.storage.legacy_storage import LegacyEventLogStorage, LegacyRunStorage
     from dagster._core.storage.runs import SqliteRunStorage
+    from sqlalchemy import event, make_url
 
     runs: Any = instance.run_storage
     if isinstance(runs, LegacyRunStorage):
