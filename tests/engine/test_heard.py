@@ -49,7 +49,7 @@ def test_what_is_passed_on_is_bounded_and_the_last_of_the_rest_is_kept():
 
     heard = Heard(hear)
     written = 0
-    while not passed_on or sum(len(each["stdout"]) for each in passed_on) < MAX_PASSED_ON - 100_000:
+    while not passed_on or sum(len(each["stdout"]) for each in passed_on) < MAX_PASSED_ON - 90_007:
         came.clear()
         heard.add("", [("one", {"stdout": f"{written:05}" * 18_000})])
         written += 1
