@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_a_database_that_stays_locked_is_one_error(
     with pytest.raises(Refused, match=r"database is locked\. End the process that holds"):
         run("LockNode", FILE=str(file))
     sys.modules["nodes.disks_"].held.pop().close()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT status FROM runs").fetchall() == [("STARTED",)]
 
 
