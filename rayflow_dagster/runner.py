@@ -341,12 +341,17 @@ def log_of(details: RunDetails) -> list[LogRecord]:
     return logs
 
 
+def share_done(how_far: HowFar) -> float | None:
+    """How much of all is done, from 0 to 1; None where nobody knows."""
+    return how_far["done"] / how_far["total"] if how_far["total"] else None
+
+
 def how_far_text(how_far: HowFar) -> str:
     """As people read it: ``40 of 200 (20%), pages read``."""
     done, total = how_far["done"], how_far["total"]
     text = f"{done:g}" if total is None else f"{done:g} of {total:g}"
-    if total:
-        text += f" ({done / total:.0%})"
+    if (share := share_done(how_far)) is not None:
+        text += f" ({share:.0%})"
     return f"{text}, {how_far['text']}" if how_far["text"] else text
 
 

@@ -105,20 +105,19 @@ class _Level:
 
     def leaving(self, region: str) -> list[Ref]:
         """What is read outside of what a region and its body bring."""
-        return [
-            (edge["source"], edge["sourceHandle"])
-            for edge in self.meaning.edges
-            if edge["type"] != "exec" and self.region_of(edge["source"]) == region
-            if self.region_of(edge["target"]) != region
-        ]
+        return self._crossing(region, "source", "target")
 
     def captured(self, region: str) -> list[Ref]:
         """What a body reads from outside."""
+        return self._crossing(region, "target", "source")
+
+    def _crossing(self, region: str, inside: str, outside: str) -> list[Ref]:
+        """What data edges carry that have one end in a region and the other one outside."""
         return [
             (edge["source"], edge["sourceHandle"])
             for edge in self.meaning.edges
-            if edge["type"] != "exec" and self.region_of(edge["target"]) == region
-            if self.region_of(edge["source"]) != region
+            if edge["type"] != "exec" and self.region_of(edge[inside]) == region
+            if self.region_of(edge[outside]) != region
         ]
 
     # --- the flow around ---

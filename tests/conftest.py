@@ -19,7 +19,7 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadType,
 )
 from forked_pythons import WORKERS_VARIABLE, ForkedPythons
-from postgres import postgres_is_installed, running_postgres
+from postgres import postgres_server
 from shapes import TESTS
 from shapes import test_loader as make_loader
 
@@ -182,7 +182,5 @@ def pythons() -> Iterator[ForkedPythons]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A database of a real server."""
-    if not postgres_is_installed():
-        pytest.skip("PostgreSQL is not installed: on Debian, apt-get install postgresql")
-    with running_postgres() as url:
-        yield url
+    with postgres_server() as server:
+        yield server.url

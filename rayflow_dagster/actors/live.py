@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rayflow_dagster.cluster import _ray
-from rayflow_dagster.engine.heard import FIRST_SECONDS, placed
+from rayflow_dagster.engine.heard import FIRST_SECONDS, said_at
 from rayflow_dagster.optional import optional
 from rayflow_dagster.runner import NodeReply
 from rayflow_dagster.types import Hear, HowFar, RunDetails
@@ -59,8 +59,11 @@ class Position(NamedTuple):
 
     def beyond(self, details: RunDetails) -> "Position":
         """The position when ``details`` are told as well, which begin here."""
-        logs, out, err = details.get("logs", []), details.get("stdout", ""), details.get("stderr")
-        return Position(self.logs + len(logs), self.stdout + len(out), self.stderr + len(err or ""))
+        return Position(
+            self.logs + len(details.get("logs", [])),
+            self.stdout + len(details.get("stdout", "")),
+            self.stderr + len(details.get("stderr", "")),
+        )
 
 
 NOTHING = Position()
@@ -118,7 +121,7 @@ class Speaking:
                 new["how_far"] = how_far
             if not self.key or not new:
                 return
-            told = new if self.place is None else placed(*self.place, new)
+            told = new if self.place is None else said_at(*self.place, new)
             if _ray.lay_down(self.key, pickle.dumps((self.sent, told))):
                 self.sent, self.far_sent = self.sent.beyond(new), how_far
 

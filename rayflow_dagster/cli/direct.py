@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rayflow_dagster.errors import original_of, told
 from rayflow_dagster.orchestrator import Connect, FlowOrchestrator
-from rayflow_dagster.runner import how_far_text, log_of
+from rayflow_dagster.runner import how_far_text, log_of, share_done
 from rayflow_dagster.types import FlowData, NodeResult, RunDetails
 from rayflow_dagster.variables.store import kept_declarations
 
@@ -67,8 +67,7 @@ class DirectRunner:
             watcher.printed(nodes[node_id], nodes[node_id].printed)
             if "how_far" in details:
                 how_far = details["how_far"]
-                share = how_far["done"] / how_far["total"] if how_far["total"] else None
-                watcher.progressed(nodes[node_id], how_far_text(how_far), share)
+                watcher.progressed(nodes[node_id], how_far_text(how_far), share_done(how_far))
 
         started = time.perf_counter()
         try:

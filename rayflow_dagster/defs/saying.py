@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from dagster import OpExecutionContext
 
 from rayflow_dagster.optional import optional
-from rayflow_dagster.runner import how_far_text, log_of
+from rayflow_dagster.runner import how_far_text, log_of, share_done
 from rayflow_dagster.types import HowFar, RunDetails
 
 from ._dagster import record_about
@@ -61,8 +61,8 @@ class Saying:
             self._tell_progress(details["how_far"])
 
     def _tell_progress(self, how_far: HowFar) -> None:
-        done, total = how_far["done"], how_far["total"]
-        about = {SHARE: done / total} if total else {DONE: done}
+        share = share_done(how_far)
+        about = {DONE: how_far["done"]} if share is None else {SHARE: share}
         record_about(self._context, how_far_text(how_far), about)
 
     def _log(self, details: RunDetails) -> None:

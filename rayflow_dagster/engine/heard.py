@@ -46,7 +46,7 @@ class Heard:
     def add(self, place: str, told: Iterable[tuple[str, RunDetails]]) -> None:
         """Take over what nodes said in an iteration that is called ``place`` ("" in a group)."""
         for node_id, details in told:
-            self.take_over(placed(place, node_id, details))
+            self.take_over(said_at(place, node_id, details))
 
     def take_over(self, details: RunDetails) -> None:
         """Take over what a node said, which has its place already."""
@@ -120,7 +120,7 @@ class Heard:
         return found
 
 
-def placed(place: str, node_id: str, details: RunDetails) -> RunDetails:
+def said_at(place: str, node_id: str, details: RunDetails) -> RunDetails:
     """What a node said, each record and each line behind where it was said."""
     where = f"[{place}, {node_id}] " if place else f"[{node_id}] "
     found = details.copy()

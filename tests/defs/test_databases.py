@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dagster import DagsterInstance
 from event_logs import event, messages, open_instance
-from postgres import Server, postgres_is_installed, postgres_server
+from postgres import Server, postgres_server
 
 from rayflow_dagster.defs._dagster import databases, wait_for_databases
 from rayflow_dagster.errors import StorageError
@@ -21,8 +21,6 @@ RUN = "11111111-1111-1111-1111-111111111111"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    if not postgres_is_installed():
-        pytest.skip("PostgreSQL is not installed: on Debian, apt-get install postgresql")
     with postgres_server() as server:
         yield server
 
