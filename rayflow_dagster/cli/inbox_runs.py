@@ -45,7 +45,8 @@ class DagsterRuns:
         if not runs:
             return None
         run = runs[0]
-        status = _STATUSES.get(run.status, "started")
+        is_over = not run.is_complete_and_waiting_to_retry
+        status = _STATUSES.get(run.status, "started") if is_over else "started"
         match status:
             case "success":
                 return self._succeeded(run)

@@ -46,6 +46,10 @@ run_coordinator:
 # and what it held in pools is free a minute after its end.
 run_monitoring: {enabled: true, poll_interval_seconds: 30, free_slots_after_run_end_seconds: 60}
 
+# Such a run is launched again if a trigger started it and no node had run, or if its flow says so
+# with "retry_lost". Other runs are run again where their tags say so (dagster/max_retries) only.
+run_retries: {enabled: true}
+
 telemetry:
   enabled: false
 

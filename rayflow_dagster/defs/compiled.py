@@ -44,6 +44,10 @@ class CompiledFlow:
     assets: tuple[DeclaredAsset, ...] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)
     """Region, or call that is one step -> what it runs, as an SVG document."""
+    run_again: Mapping[str, str] = field(default_factory=dict)
+    """Tags of its job that say when Dagster launches its runs again; without any, a run that a
+    trigger started is until its first node runs.
+    """
     warnings: tuple[str, ...] = ()
     """What the validator says of it that does not keep it from running."""
 

@@ -110,6 +110,8 @@ def _run(
     if not session.is_connected:
         _refuse_to_forget(session)
         session.connect(shares_variables=session.is_shared(steps_of_this_process(context)))
+    if node_id != session.flow.graph["start_node"]:
+        session.node_begins()
     arrived = _arrived(session.flow, node_id, inputs)
     is_region, ports = "body" in session.flow.flat["nodes"][node_id], session.flow.ports[node_id]
     if node_id in session.flow.calls.values():

@@ -37,9 +37,11 @@ from rayflow_dagster.project import Project
 from rayflow_dagster.types import ExecutionGraph, FlowData, GraphNode, every_node, is_open
 from rayflow_dagster.values.preview import preview
 
+from ._dagster import MAX_RETRIES_TAG
 from .compiled import CompiledFlow
 from .executor import flow_executor
 from .io_manager import build_io_manager
+from .lost_runs import AGAIN
 from .names import ABSENT, AFTER_INPUT, EXEC_INPUT, PROJECT_TAG, SESSION, flow_name
 from .ops import build_op, describe, op_tags
 from .session import HASH_TAG, session_resource
@@ -118,6 +120,7 @@ def compile_flow(
         connect=connect,
         assets=declared_assets(resolved),
         pictures=dict(_pictures(resolved, graph)),
+        run_again=_run_again(resolved),
         warnings=tuple(validator.warnings),
     )
 
@@ -131,6 +134,14 @@ def _uncertain(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str,
         if is_open(node):
             yield from _uncertain(flow.bodies[node_id], node["body"])
             yield from ((node_id, port) for port in (*node["metadata"]["outputs"], RETURNED))
+
+
+def _run_again(flow: ResolvedFlow) -> Mapping[str, str]:
+    """What the flow says of when its runs are launched again: in its tags, or with a setting."""
+    own = {str(key): str(value) for key, value in (flow.data.get("tags") or {}).items()}
+    if MAX_RETRIES_TAG in own:
+        return {MAX_RETRIES_TAG: own[MAX_RETRIES_TAG]}
+    return AGAIN if flow.settings.get("retry_lost") else {}
 
 
 def _pictures(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str, str]]:
@@ -168,6 +179,7 @@ def build_compiled_job(
         },
         tags={
             **{str(key): str(value) for key, value in (raw.get("tags") or {}).items()},
+            **flow.run_again,
             FLOW_TAG: flow.name,
             PROJECT_TAG: flow.project.tag,
             HASH_TAG: flow.hash,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagster import DagsterInstance, DagsterRun, InitResourceContext
 
+from rayflow_dagster.crash_points import crash_point
 from rayflow_dagster.engine.executor import Dispatcher
 from rayflow_dagster.engine.iteration import Progress
 from rayflow_dagster.engine.open_calls import RunMachine
@@ -19,6 +20,7 @@ from rayflow_dagster.values.stored import check_location, join, make_folder
 from . import prestart
 from .compiled import CompiledFlow
 from .iterations import progress_of
+from .lost_runs import ends_with_first_node, launch_no_more
 from .session_variables import SessionVariables, parent_run, planned_nodes
 from .storage import StoredOutputs, values_root
 
@@ -72,6 +74,7 @@ class RunSession:
         self._stored: dict[str, StoredOutputs] = {}
         self.is_connected = False
         self.variables = SessionVariables(flow, instance, run, self.values_root)
+        self._no_node_has_run = not flow.run_again and ends_with_first_node(instance, run)
 
     def check_flow_is_the_same(self) -> None:
         """A re-execution runs the flow that its parent ran.
@@ -168,6 +171,13 @@ class RunSession:
         states = self.machine.state_around(node_id)["node_states"]
         return {"node_states": states, "data_cache": dict(data), "active_path": ""}
 
+    def node_begins(self) -> None:
+        """A node other than START is about to run."""
+        if self._no_node_has_run:
+            launch_no_more(self.instance, self.run)
+            self._no_node_has_run = False
+        crash_point("node_begins")
+
     def settled(self, result: NodeResult) -> "Future[str] | None":
         """Take note of a settled node. The future, if there is one, is done when the variables are
         stored as it left them.
@@ -236,6 +246,7 @@ def session_resource(flow: CompiledFlow) -> Any:
     def open_session(context: InitResourceContext) -> Iterator[RunSession]:
         if context.instance is None or context.run is None:
             raise RayflowError("a flow runs inside a Dagster run only")
+        crash_point("run_begins")
         session = RunSession(flow, context.instance, context.run)
         session.check_flow_is_the_same()
         logging.getLogger("ray").setLevel(logging.WARNING)

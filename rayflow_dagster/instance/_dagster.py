@@ -8,10 +8,11 @@ import hashlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster
-from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry
+from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry, RunsFilter
 
 # ---------------------------------------------------------------------------------------------
 # Event-log storage
@@ -19,7 +20,7 @@ from dagster import DagsterEvent, DagsterInstance, DagsterRun, EventLogEntry
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.event_api import EventHandlerFn, EventLogCursor
-from dagster._core.events import DagsterEventType
+from dagster._core.events import DagsterEventType, JobFailureData, RunFailureReason
 from dagster._core.instance import InstanceRef
 from dagster._core.launcher import (
     CheckRunHealthResult,
@@ -35,6 +36,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.base import EventLogConnection
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._core.storage.tags import BACKFILL_ID_TAG, GRPC_INFO_TAG
 from dagster._serdes import (
@@ -71,12 +73,14 @@ __all__ = [
     "explain_exit",
     "foreign_code",
     "initialise_shard",
+    "is_starting",
     "local_environment",
     "open_instance",
     "pack_instance",
     "report_lost",
     "run_limit",
     "schema_version",
+    "starting_runs",
 ]
 
 EventTable = SqlEventLogStorageTable
@@ -174,6 +178,25 @@ def _keep_canceling(instance: DagsterInstance, run_id: str) -> None:
         instance.report_run_canceling(run, "The run was told to terminate before it had started")
 
 
+def starting_runs(instance: DagsterInstance, seconds: float) -> list[str]:
+    """The runs that a fork server was to execute and that have stood as starting for so long.
+
+    None where others than the processes of this machine may launch runs of the instance.
+    """
+    if not isinstance(instance.run_storage, SqliteRunStorage):
+        return []
+    before = datetime.now(UTC) - timedelta(seconds=seconds)
+    long = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=before)
+    runs = instance.get_runs(long)
+    return [run.run_id for run in runs if not is_of_server(run) and foreign_code(run) is None]
+
+
+def is_starting(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether a run was launched and has not begun."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status == DagsterRunStatus.STARTING
+
+
 def is_of_server(run: DagsterRun) -> bool:
     """Whether Dagster's own launcher has launched the run, on a code server."""
     return GRPC_INFO_TAG in run.tags
@@ -202,7 +225,8 @@ def report_lost(instance: DagsterInstance, run_id: str, message: str) -> None:
     if _was_told_to_end(instance, run_id):
         instance.report_run_canceled(run)
     else:
-        instance.report_run_failed(run, message)
+        reason = RunFailureReason.UNEXPECTED_TERMINATION  # as Dagster has it for one told to end
+        instance.report_run_failed(run, message, JobFailureData(None, failure_reason=reason))
     if instance.event_log_storage.supports_global_concurrency_limits:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)  # nobody else will
 

@@ -24,7 +24,7 @@ from rayflow_dagster.defs.labels import BROKEN_TAG
 from rayflow_dagster.defs.names import ENDS_TAG
 
 from ._dagster import BACKFILL_ID_TAG, DagsterUserCodeUnreachableError, SubmitRunContext, run_limit
-from .launcher import is_webserver
+from .launcher import is_server
 
 _log = logging.getLogger("rayflow_dagster")
 _WAITING = [DagsterRunStatus.QUEUED]
@@ -35,9 +35,11 @@ class PromptRunCoordinator(QueuedRunCoordinator[DagsterInstance]):
     """Named in ``dagster.yaml``; takes the configuration of ``QueuedRunCoordinator``."""
 
     def register_instance(self, instance: DagsterInstance) -> None:
-        """In the webserver the launcher is made too, so that it can get ready for a first run."""
+        """In a server the launcher is made too: it looks for dead runs, and gets ready for a first
+        one.
+        """
         super().register_instance(instance)
-        if is_webserver():
+        if is_server():
             _ = instance.run_launcher
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:

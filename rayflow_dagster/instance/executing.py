@@ -1,7 +1,7 @@
 """Runs and the processes that execute them: who does, and what becomes of a run whose process died.
 
-A process says that it executes a run by a locked file (see ``workers``). Whoever comes next, a
-launcher or a run at the terminal, records the runs of processes that have died as failed.
+A process says that it launches or executes a run by a locked file (see ``workers``). Whoever comes
+next, a launcher or a run at the terminal, records the runs of processes that have died as failed.
 """
 
 import os
@@ -22,6 +22,26 @@ from .workers import (
     reporting,
     worker_folder,
 )
+
+START_SECONDS = 15.0
+"""How long a run may stand as starting before there is a file of who launches it."""
+
+
+@contextmanager
+def launching(instance: DagsterInstance, run_id: str) -> Iterator[None]:
+    """Say that this process launches a run, until the run's own process says so or it dies.
+
+    Raises:
+        OSError: the file that says so cannot be written.
+    """
+    file = open_worker_file(workers_of(instance), run_id)
+    try:
+        yield
+    except BaseException:
+        file.remove()
+        raise
+    finally:
+        file.close()
 
 
 @contextmanager
@@ -56,6 +76,8 @@ def record_dead(instance: DagsterInstance) -> None:
     with optional("recording the runs whose processes have died"):
         for worker in list(dead_workers(workers_of(instance))):
             record_lost(instance, worker.run_id)
+        for run_id in _dagster.starting_runs(instance, START_SECONDS):
+            _record_unlaunched(instance, run_id)
 
 
 def record_lost(instance: DagsterInstance, run_id: str, why: str | None = None) -> None:
@@ -68,8 +90,21 @@ def record_lost(instance: DagsterInstance, run_id: str, why: str | None = None) 
             forget_worker(workers, run_id)
 
 
+def _record_unlaunched(instance: DagsterInstance, run_id: str) -> None:
+    """Record a run as failed whose launch ended before anybody said to be at it."""
+    workers = workers_of(instance)
+    with reporting(workers):
+        if find_worker(workers, run_id) is None and _dagster.is_starting(instance, run_id):
+            _dagster.report_lost(instance, run_id, lost_text(0))
+
+
 def lost_text(pid: int) -> str:
-    """Why the run of a process that died has failed."""
+    """Why the run of a process that died has failed; 0: before it had a process."""
+    if not pid:
+        return (
+            "The process that launched the run has died before the run had a process of its own: "
+            "it was killed, or the machine went down."
+        )
     return (
         f"The process of the run (pid: {pid}) has died without saying so: it was killed, or the "
         "machine went down."

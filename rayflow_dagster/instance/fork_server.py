@@ -6,9 +6,9 @@ this package and nothing of the author's, has opened no instance, no channel and
 has one thread; a child therefore starts from a clean state in milliseconds. Only for Linux: on
 macOS a process that has used the system's frameworks cannot be forked safely.
 
-It ends with its parent. If the parent is killed, its runs end with it, as they do if the server
-itself is killed (see ``run_worker``). If the parent ends in good order, it says so first, and the
-runs that are going are finished.
+When its parent has ended, in whatever way, the socket is closed: the server takes no more orders,
+the runs that are going are finished, and then it ends. If the server itself is killed, its runs end
+(see ``run_worker``).
 """
 
 import contextlib
@@ -21,9 +21,6 @@ import sys
 
 from .preload import preload
 from .run_worker import RunOrder, answer, look_after
-
-FINISH = b"finish\n"
-"""What a parent says that ends in good order."""
 
 
 def main() -> None:
@@ -50,8 +47,7 @@ def _serve(control: socket.socket) -> RunOrder | None:
     """As ``fork`` does it: an order in each new child, and in the server, at last, None."""
     with control.makefile("rb") as requests:
         for line in requests:
-            if line == FINISH:
-                _wait_for_runs()
+            if not line.endswith(b"\n"):  # the parent was killed in the middle of it
                 break
             try:
                 is_child = _fork()
@@ -60,6 +56,7 @@ def _serve(control: socket.socket) -> RunOrder | None:
             else:
                 if is_child:
                     return RunOrder(**json.loads(line))
+    _wait_for_runs()
     return None
 
 

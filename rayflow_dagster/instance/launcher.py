@@ -23,6 +23,8 @@ from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultRunLauncher
 
+from rayflow_dagster.crash_points import crash_point
+
 from . import _dagster
 from ._dagster import (
     CheckRunHealthResult,
@@ -33,13 +35,16 @@ from ._dagster import (
     UserConfigSchema,
     WorkerStatus,
 )
-from .executing import lost_text, record_dead, record_lost, workers_of
+from .executing import launching, lost_text, record_dead, record_lost, workers_of
 from .run_worker import RunOrder
 from .server_process import ForkServer, ForkServerError
 from .workers import Worker, find_worker
 
 KILL_SECONDS = 60.0
 """How long a run that was told to terminate has to do so before its process is killed."""
+
+WATCH_SECONDS = 10.0
+"""How often a server of Dagster's looks for runs whose processes have died."""
 
 START_SECONDS = 5.0
 """How long a run that is to terminate, and whose worker is not there yet, is waited for."""
@@ -54,8 +59,10 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         super().__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self._dagsters_own: RunLauncher[DagsterInstance] = DefaultRunLauncher()
-        self._server = ForkServer(self._report_dead)
+        self._server = ForkServer()
         self._launched: set[str] = set()
+        self._watching: threading.Thread | None = None
+        self._disposed = threading.Event()
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -75,11 +82,13 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         return cls(inst_data=inst_data, **config_value)
 
     def register_instance(self, instance: DagsterInstance) -> None:
-        """In the webserver, where people launch runs, the server is started at once."""
+        """In the webserver, where people launch runs, the fork server is started at once."""
         super().register_instance(instance)
         self._dagsters_own.register_instance(instance)
-        if sys.platform == "linux" and is_webserver():
-            self._server.start()
+        if sys.platform == "linux" and is_server():
+            self._watch()
+            if is_webserver():
+                self._server.start()
 
     @property
     def server_pid(self) -> int | None:
@@ -91,11 +100,15 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         run = context.dagster_run
         reason = _why_dagsters_own(run)
         if reason is None:
+            self._watch()
             try:
-                self._server.launch(self._order(run))
+                with launching(self._instance, run.run_id):
+                    crash_point("launch_begun")
+                    self._server.launch(self._order(run))
+                    crash_point("launch_ordered")
                 self._launched.add(run.run_id)
                 return
-            except ForkServerError as error:
+            except (ForkServerError, OSError) as error:
                 reason = str(error)
         self._instance.report_engine_event(
             f"Launching the run Dagster's own way, which takes some seconds: {reason}.",
@@ -158,6 +171,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
 
     def dispose(self) -> None:
         """The runs that are going are finished; no further one is started."""
+        self._disposed.set()
         self._server.close()
         self._dagsters_own.dispose()
 
@@ -177,6 +191,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "not launched by the fork server")
         if worker.alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING, run_worker_id=str(worker.pid))
+        record_lost(self._instance, run.run_id)  # before Dagster does, which knows less of it
         return CheckRunHealthResult(WorkerStatus.FAILED, lost_text(worker.pid))
 
     @property
@@ -201,9 +216,18 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
     def _going(self) -> set[str]:
         return {run_id for run_id in tuple(self._launched) if not _is_over(self._instance, run_id)}
 
-    def _report_dead(self) -> None:
-        """Record as failed what died with a machine, or otherwise so that nobody could say so."""
-        record_dead(self._instance)
+    def _watch(self) -> None:
+        """Have a thread record as failed, now and from time to time, what died with a machine, or
+        otherwise so that nobody could say so.
+        """
+        if self._watching is None:
+            self._watching = threading.Thread(target=self._look, name="dead-runs", daemon=True)
+            self._watching.start()
+
+    def _look(self) -> None:
+        while not self._disposed.is_set() and self.has_instance:
+            record_dead(self._instance)
+            self._disposed.wait(WATCH_SECONDS)
 
 
 def _why_dagsters_own(run: DagsterRun) -> str | None:
@@ -215,8 +239,17 @@ def _why_dagsters_own(run: DagsterRun) -> str | None:
 
 def is_webserver() -> bool:
     """Whether this process is Dagster's webserver, from which people launch runs."""
+    return _is_program("dagster-webserver", "dagster_webserver")
+
+
+def is_server() -> bool:
+    """Whether this process is Dagster's webserver or daemon, which stay."""
+    return is_webserver() or _is_program("dagster-daemon", "_daemon")
+
+
+def _is_program(*names: str) -> bool:
     program = Path(sys.argv[0])
-    return bool({program.name, program.parent.name} & {"dagster-webserver", "dagster_webserver"})
+    return bool({program.name, program.parent.name}.intersection(names))
 
 
 def _is_over(instance: DagsterInstance, run_id: str) -> bool:

@@ -1,16 +1,13 @@
 """The fork server as the process that launches runs sees it: orders in, or why not out."""
 
-import contextlib
 import json
 import logging
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 
-from .fork_server import FINISH
 from .run_worker import RunOrder
 
 ANSWER_SECONDS = 60.0
@@ -26,14 +23,9 @@ class ForkServerError(Exception):
 
 
 class ForkServer:
-    """A fork server of this process, started when it is first needed.
+    """A fork server of this process, started when it is first needed."""
 
-    Args:
-        on_start: called in a thread of its own once the server has been started.
-    """
-
-    def __init__(self, on_start: Callable[[], None]) -> None:
-        self._on_start = on_start
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,8 +57,7 @@ class ForkServer:
         with self._lock:
             control, self._control, self._process = self._control, None, None
             if control is not None:
-                with control, contextlib.suppress(OSError):  # it has died, and its runs
-                    control.sendall(FINISH)
+                control.close()
 
     def _started(self) -> socket.socket:
         if self._control is not None and self.pid is not None:
@@ -85,14 +76,9 @@ class ForkServer:
             except OSError as error:
                 raise ForkServerError(f"{sys.executable} could not be started") from error
         threading.Thread(
-            target=self._keep, args=(self._process,), name="fork-server", daemon=True
+            target=_tell_of_its_death, args=(self._process,), name="fork-server", daemon=True
         ).start()
         return self._control
-
-    def _keep(self, process: "subprocess.Popen[bytes]") -> None:
-        self._on_start()
-        if process.wait():
-            _log.error("the fork server has died; its runs end and are recorded as failed")
 
     def _ask(self, control: socket.socket, order: RunOrder) -> str | None:
         """What is wrong with an order."""
@@ -114,3 +100,8 @@ class ForkServer:
         if process is not None:
             process.kill()
             process.wait()
+
+
+def _tell_of_its_death(process: "subprocess.Popen[bytes]") -> None:
+    if process.wait():
+        _log.error("the fork server has died; its runs end and are recorded as failed")

@@ -44,12 +44,14 @@ def started(
 
 
 @contextlib.contextmanager
-def daemon(project: Path, home: Path, ray: Path) -> "Iterator[subprocess.Popen[bytes]]":
+def daemon(
+    project: Path, home: Path, ray: Path, **more: str
+) -> "Iterator[subprocess.Popen[bytes]]":
     with (home / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster._daemon", "run", "-w", "workspace.yaml"],
             cwd=project,
-            env=environment(home, RAYFLOW_RAY_DIR=str(ray)),
+            env=environment(home, RAYFLOW_RAY_DIR=str(ray), **more),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -34,7 +34,7 @@ run_coordinator: {module: rayflow_dagster.instance.coordinator, class: PromptRun
 class SharingLauncher(WarmRunLauncher):
     """Launches with the one fork server of this process: to start another takes seconds."""
 
-    server = ForkServer(lambda: None)
+    server = ForkServer()
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
@@ -42,6 +42,7 @@ class SharingLauncher(WarmRunLauncher):
 
     def dispose(self) -> None:
         """Leaves the server to the next."""
+        self._disposed.set()
         self._dagsters_own.dispose()
 
 

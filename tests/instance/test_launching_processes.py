@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus
 from dagster._core.launcher import WorkerStatus
 from forked_pythons import ForkedPythons
 from instance.launching import (
+    create,
     end_of,
     is_gone,
     launch,
@@ -22,6 +25,8 @@ from instance.launching import (
     write_location,
 )
 
+from rayflow_dagster.instance import executing
+from rayflow_dagster.instance.executing import record_dead
 from rayflow_dagster.instance.launcher import WarmRunLauncher
 
 TESTS = Path(__file__).parents[1]
@@ -35,6 +40,12 @@ with DagsterInstance.from_config(sys.argv[1]) as instance:
     run_ids = [launch(instance, Path(sys.argv[2]), op) for op in sys.argv[3:]]
     print(instance.run_launcher.server_pid, *run_ids, flush=True)
     {then}
+"""
+
+LAUNCH = """
+from dagster import DagsterInstance
+with DagsterInstance.from_config({home!r}) as instance:
+    instance.launch_run({run_id!r}, None)
 """
 
 
@@ -70,12 +81,15 @@ class Launching:
         server, *self.run_ids = line.split()
         self.server = int(server)
 
-    def kill(self) -> None:
-        """End it, if it has not ended, and what it has started."""
-        self.process.kill()
-        with self.process:  # not until what it has started prints no more
+    def end(self) -> None:
+        """Wait for its end. Its fork server ends when the last run has."""
+        with self.process:
             self.process.wait()
-        wait_until(lambda: is_gone(self.server))
+
+    def kill(self) -> None:
+        """End it, as the kernel does where memory is short."""
+        self.process.kill()
+        self.end()
 
 
 def kill_unseen(worker: int) -> None:
@@ -91,34 +105,22 @@ def launcher_of(instance: DagsterInstance) -> WarmRunLauncher:
     return launcher
 
 
-def test_the_fork_server_and_its_runs_end_with_a_parent_that_is_killed(
-    pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path
+@pytest.mark.parametrize("then", ["pass", "time.sleep(1000)"])
+def test_the_runs_of_a_process_that_ends_or_is_killed_go_on_to_their_end(
+    pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path, then: str
 ) -> None:
-    launching = Launching(pythons, home, location, "time.sleep(1000)", "wait", "wait_deaf")
-    run_id, deaf = launching.run_ids
-    wait_until((location / "reached-open").exists)
-    wait_until((location / "reached-deaf").exists)
-    worker = worker_of(instance, run_id)
-    launching.kill()
-    wait_until(lambda: is_gone(worker))
-    assert end_of(instance, run_id) == DagsterRunStatus.FAILURE
-    assert "interrupted" in messages(instance, run_id)
-    assert end_of(instance, deaf) == DagsterRunStatus.FAILURE
-    assert "SIGKILL" in messages(instance, deaf)
-
-
-def test_a_parent_that_ends_in_good_order_lets_its_runs_finish(
-    pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path
-) -> None:
-    launching = Launching(pythons, home, location, "pass", "wait")
+    launching = Launching(pythons, home, location, then, "wait")
     (run_id,) = launching.run_ids
-    assert launching.process.wait() == 0
     wait_until((location / "reached-open").exists)
+    if then == "pass":
+        launching.end()
+    else:
+        launching.kill()
     assert status(instance, run_id) == DagsterRunStatus.STARTED
     assert not is_gone(launching.server)
     (location / "open").touch()
     assert end_of(instance, run_id) == DagsterRunStatus.SUCCESS
-    launching.kill()
+    wait_until(lambda: is_gone(launching.server))
 
 
 def test_after_the_fork_server_was_killed_its_runs_have_failed_and_the_next_starts_another(
@@ -144,19 +146,52 @@ def test_after_the_fork_server_was_killed_its_runs_have_failed_and_the_next_star
 def test_runs_that_nothing_watched_can_be_terminated_and_have_failed_at_the_next_start(
     pythons: ForkedPythons, home: Path, instance: DagsterInstance, location: Path
 ) -> None:
-    launching = Launching(pythons, home, location, "time.sleep(1000)", "wait", "wait")
+    launching = Launching(pythons, home, location, "time.sleep(1000)", *["wait"] * 3)
     for run_id in launching.run_ids:
         wait_until(lambda run_id=run_id: instance.get_run_step_stats(run_id))
         kill_unseen(worker_of(instance, run_id))
     launching.kill()
+    terminated, asked_after, left = launching.run_ids
     for run_id in launching.run_ids:
-        run = instance.get_run_by_id(run_id)
-        assert run is not None
-        assert run.status == DagsterRunStatus.STARTED
-        assert launcher_of(instance).check_run_worker_health(run).status == WorkerStatus.FAILED
-
-    terminated, left = launching.run_ids
+        assert status(instance, run_id) == DagsterRunStatus.STARTED
     assert launcher_of(instance).terminate(terminated)
     assert status(instance, terminated) == DagsterRunStatus.CANCELED
+    run = instance.get_run_by_id(asked_after)
+    assert run is not None
+    assert launcher_of(instance).check_run_worker_health(run).status == WorkerStatus.FAILED
+    assert status(instance, asked_after) == DagsterRunStatus.FAILURE
     assert end_of(instance, launch(instance, location, "speak")) == DagsterRunStatus.SUCCESS
     assert end_of(instance, left) == DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("point", "end"),
+    [("launch_begun", DagsterRunStatus.FAILURE), ("launch_ordered", DagsterRunStatus.SUCCESS)],
+)
+def test_a_launch_that_dies_on_the_way_leaves_no_run_that_starts_for_ever(
+    instance: DagsterInstance, location: Path, point: str, end: DagsterRunStatus
+) -> None:
+    run_id = create(instance, location, "speak")
+    script = LAUNCH.format(home=instance.root_directory, run_id=run_id)
+    crash = {"RAYFLOW_CRASH_AT": point, "RAYFLOW_CRASH_NOTES": str(location)}
+    died = subprocess.run([sys.executable, "-c", script], check=False, env={**os.environ, **crash})
+    assert died.returncode == -signal.SIGKILL
+    record_dead(instance)
+    assert end_of(instance, run_id) == end
+    if end == DagsterRunStatus.FAILURE:
+        assert "before the run had a process of its own" in messages(instance, run_id)
+
+
+def test_a_run_that_nobody_launches_any_more_has_failed(
+    instance: DagsterInstance, location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its launch was cut off between two lines of Dagster's own."""
+    run_id = create(instance, location, "speak")
+    starting = DagsterEvent("PIPELINE_STARTING", "job_speak")
+    instance.report_dagster_event(starting, run_id)
+    record_dead(instance)
+    assert status(instance, run_id) == DagsterRunStatus.STARTING
+    monkeypatch.setattr(executing, "START_SECONDS", 0)
+    record_dead(instance)
+    assert status(instance, run_id) == DagsterRunStatus.FAILURE
+    assert "before the run had a process of its own" in messages(instance, run_id)

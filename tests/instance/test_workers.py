@@ -9,7 +9,7 @@ from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 from instance.launching import make_home, open_instance
 
-from rayflow_dagster.instance.launcher import WarmRunLauncher
+from rayflow_dagster.instance.executing import record_dead
 from rayflow_dagster.instance.workers import dead_workers, open_worker_file, worker_folder
 
 LOOKERS = 8
@@ -24,13 +24,11 @@ def test_a_run_whose_worker_died_is_recorded_as_failed_once(tmp_path: Path) -> N
             file.name_process(worker.pid)
         file.close()
         assert [dead.run_id for dead in dead_workers(folder)] == [run.run_id]
-        launcher = instance.run_launcher
-        assert isinstance(launcher, WarmRunLauncher)
         together = Barrier(LOOKERS)
 
         def look(_: int) -> None:
             together.wait()
-            launcher._report_dead()
+            record_dead(instance)
 
         with ThreadPoolExecutor(LOOKERS) as threads:
             list(threads.map(look, range(LOOKERS)))

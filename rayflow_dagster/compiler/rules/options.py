@@ -259,6 +259,12 @@ class Settings(BaseModel):
         description="false keeps values in Ray's object store only: a failed run can then be run "
         "again as a whole, not from its failure.",
     )
+    retry_lost: bool | None = Field(
+        default=None,
+        description="Whether a run whose process died (killed, the machine went down) is launched "
+        "again and goes on where it was, at most three times. A run that a trigger started is in "
+        "any case, until its first node runs.",
+    )
     storage: str | None = Field(
         default=None,
         pattern=r"\S",

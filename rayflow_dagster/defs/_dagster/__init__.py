@@ -6,6 +6,7 @@ changes.
 
 from dagster._core.definitions.utils import DISALLOWED_NAMES
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.context.system import (
     PlanExecutionContext,
     PlanOrchestrationContext,
@@ -17,10 +18,14 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.storage.tags import (
     COMPUTE_KIND_TAG,
     KIND_PREFIX,
+    MAX_RETRIES_TAG,
     PARENT_RUN_ID_TAG,
     PRIORITY_TAG,
     RUN_KEY_TAG,
+    WILL_RETRY_TAG,
 )
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG as RETRY_ON_OP_FAILURE_TAG
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG as FAILURE_REASON_TAG
 
 from .active import FlowActiveExecution
 from .databases import wait_for_databases
@@ -54,14 +59,22 @@ from .steps import (
     trigger_hooks,
 )
 
+UNEXPECTED_TERMINATION = RunFailureReason.UNEXPECTED_TERMINATION.value
+"""Why a run has failed whose process died or was told to end."""
+
 __all__ = [
     "COMPUTE_KIND_TAG",
     "DISALLOWED_NAMES",
+    "FAILURE_REASON_TAG",
     "GIVEN_NUMBER",
     "KIND_PREFIX",
+    "MAX_RETRIES_TAG",
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
+    "RETRY_ON_OP_FAILURE_TAG",
     "RUN_KEY_TAG",
+    "UNEXPECTED_TERMINATION",
+    "WILL_RETRY_TAG",
     "DagsterExecutionInterruptedError",
     "ErrorInfo",
     "ExecutionPlan",

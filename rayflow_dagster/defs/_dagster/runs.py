@@ -15,6 +15,7 @@ from dagster import (
     EventLogEntry,
     JobDefinition,
     RetryRequested,
+    ScheduleEvaluationContext,
     SensorEvaluationContext,
 )
 from dagster._core.definitions.definitions_load_context import (
@@ -176,9 +177,10 @@ def failed_by_itself(event: DagsterEvent) -> bool:
     return getattr(data, "failure_reason", None) == RunFailureReason.RUN_EXCEPTION
 
 
-def is_tick(context: SensorEvaluationContext) -> bool:
-    """Whether the daemon evaluates a sensor. It has recorded the tick before, under the number that
-    its log has; what somebody only tries (the UI, ``dagster sensor preview``, a test) has none.
+def is_tick(context: SensorEvaluationContext | ScheduleEvaluationContext) -> bool:
+    """Whether the daemon evaluates a trigger. It has recorded the tick before, under the number
+    that its log has; what somebody only tries (the UI, ``dagster sensor preview``, a test) has
+    none.
     """
     number = (context.log_key or [""])[-1]
     storage = context.instance.schedule_storage

@@ -23,6 +23,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.starts.templates import template_names
 from rayflow_dagster.compiler.starts.triggers import FlowSensor
+from rayflow_dagster.defs.lost_runs import is_launched_again
 from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.defs.results import run_result
 from rayflow_dagster.errors import InvalidInputsError, TriggerError
@@ -99,20 +100,25 @@ class _Ended:
     def unseen(
         self, instance: DagsterInstance, cursor: _Cursor, most: int
     ) -> tuple[list[RunRecord], bool]:
-        """At most ``most`` unseen ones, the earliest first, and whether there are no others."""
+        """At most ``most`` unseen ones, the earliest first, and whether there are no others. A run
+        that Dagster launches again is none of them: its successor is.
+        """
         limit = len(cursor.seen) + most + 1
         while True:
             records = self._since(instance, cursor.since, limit)
             found = [record for record in records if self._is_new(record, cursor)]
             if len(found) > most or len(records) < limit:
-                return found[:most], len(found) <= most
+                undecided = any(
+                    each.dagster_run.is_complete_and_waiting_to_retry for each in records
+                )
+                return found[:most], len(found) <= most and not undecided
             limit *= 2
 
     def _is_new(self, record: RunRecord, cursor: _Cursor) -> bool:
         run = record.dagster_run
         has_ended_before = record.end_time is not None and record.end_time < cursor.settled
         is_seen = run.run_id in cursor.seen or has_ended_before
-        return not is_seen and self.target.is_neighbour(run)
+        return not (is_seen or is_launched_again(run)) and self.target.is_neighbour(run)
 
     def _since(
         self, instance: DagsterInstance, since: float, limit: int | None = None

@@ -1,4 +1,6 @@
-"""What a trigger does while a run that it started still goes on: the key ``overlap``."""
+"""A trigger and the runs that it has started: what it does while one goes on (the key ``overlap``),
+and what it tells of those that have died.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,8 @@ from dagster import (
 )
 
 from rayflow_dagster.compiler.starts.triggers import Overlap
+from rayflow_dagster.defs._dagster import is_tick
+from rayflow_dagster.defs.lost_runs import TOLD_TAG, untold
 from rayflow_dagster.defs.names import ENDS_TAG
 from rayflow_dagster.errors import ProjectError
 
@@ -109,6 +113,18 @@ class Overlapping:
             ended = [run.run_id for run in self._in_progress(instance)]
             tags |= {ENDS_TAG: " ".join(ended)} if ended else {}
         return Choice(starts, tags=tags)
+
+    def lost(self, context: Evaluation) -> list[str]:
+        """What this tick tells of runs of the trigger that have died; no later one does."""
+        told: list[str] = []
+        if not context.log_key:  # somebody only tries it, perhaps without an instance
+            return told
+        for run, text in untold(context.instance, self.target.job.name, {self.tag: self.name}):
+            if self.target.is_neighbour(run):
+                told.append(text)
+                if is_tick(context):
+                    context.instance.add_run_tags(run.run_id, {TOLD_TAG: "true"})
+        return told
 
     def _in_progress(self, instance: DagsterInstance) -> Sequence[DagsterRun]:
         job, tags = self.target.job.name, {self.tag: self.name}

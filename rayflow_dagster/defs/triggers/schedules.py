@@ -42,8 +42,11 @@ def build_schedule(target: Target, schedule: Schedule, name: str) -> ScheduleDef
         parts = _parts(target, schedule, time, context)
         starts = [Start(inputs, key=part, what=what, partition=part) for part in parts]
         choice = overlapping.choose_all(context, starts)
+        lost = overlapping.lost(context)
+        for told in lost:
+            context.log.info(told)
         if not choice.chosen:
-            return [SkipReason(choice.reason or "no partition is due")]
+            return [SkipReason("; ".join([*lost, choice.reason or "no partition is due"]))]
         return [target.request(start, choice.tags) for start in choice.chosen]
 
     def evaluate(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:

@@ -16,6 +16,7 @@ from dagster import (
 )
 
 from rayflow_dagster.compiler.starts.triggers import Sensor
+from rayflow_dagster.crash_points import crash_point
 from rayflow_dagster.defs._dagster import RUN_KEY_TAG
 from rayflow_dagster.secrets.references import without_passwords
 
@@ -58,8 +59,11 @@ def build_sensor(
         requests = [target.request(start, choice.tags) for start in choice.chosen]
         if settle is not None:
             settle(context, choice)
+        if requests:
+            crash_point("tick_ended")
+        lost = overlapping.lost(context)
         why_not = [f"{each.what} starts no run: {choice.reason}" for each in choice.dropped]
-        for told in (*started.values(), *why_not):
+        for told in (*lost, *started.values(), *why_not):
             context.log.info(told)
         if requests:
             return SensorResult(
@@ -68,7 +72,8 @@ def build_sensor(
                 dynamic_partitions_requests=target.new_parts(requests) or None,
             )
         reason = choice.reason or "; ".join(started.values()) or seen.nothing
-        return SensorResult(skip_reason=SkipReason(without_passwords(reason)), cursor=seen.cursor)
+        text = without_passwords("; ".join([*lost, reason]))
+        return SensorResult(skip_reason=SkipReason(text), cursor=seen.cursor)
 
     return sensor_definition(target.job, sensor, name, evaluate)
 

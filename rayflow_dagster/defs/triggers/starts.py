@@ -11,6 +11,7 @@ from dagster import DagsterRun, DynamicPartitionsDefinition, JobDefinition, RunR
 from rayflow_dagster.compiler.starts.partitions import part_problem
 from rayflow_dagster.compiler.starts.templates import fill
 from rayflow_dagster.defs.compiled import CompiledFlow
+from rayflow_dagster.defs.lost_runs import AGAIN, started_for
 from rayflow_dagster.defs.names import PROJECT_TAG
 from rayflow_dagster.engine.inputs import input_problems
 from rayflow_dagster.errors import InvalidInputsError, RayflowError, TriggerError
@@ -109,9 +110,13 @@ class Target:
         return RunRequest(
             run_key=start.key,
             run_config={"ops": {step: {"config": inputs}}} if inputs else {},
-            tags={**start.tags, **tags},
+            tags={**self._again, **started_for(start.what), **start.tags, **tags},
             partition_key=part,
         )
+
+    @property
+    def _again(self) -> Mapping[str, str]:
+        return {} if self.flow.run_again else AGAIN
 
     def _part(self, start: Start, value: Any) -> str:
         """The key of a part that an input names, as Dagster can keep it.

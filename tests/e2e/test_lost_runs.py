@@ -1,0 +1,203 @@
+"""Files arrive while processes are killed at named points: no run is lost, and none is doubled.
+
+Every run writes what it does for a file into a journal, so that a second start would show there.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from inbox.inbox_processes import daemon, kill
+
+from e2e.example_project import PROJECT
+
+pytestmark = pytest.mark.e2e
+
+SECONDS = 90.0
+JOURNAL = '''
+import os
+import time
+from rayflow_dagster import RayflowNode
+
+class JournalNode(RayflowNode):
+    """Writes down that it has worked on a file, and works for a moment."""
+
+    inputs = {{"path": str}}
+    outputs = {{"path": str}}
+
+    def process(self, path):
+        journal = os.open("{journal}", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        os.write(journal, f"{{os.path.basename(path)}}\\n".encode())
+        os.fsync(journal)
+        os.close(journal)
+        time.sleep(0.2)
+        return {{"path": path}}
+'''
+
+
+def flow(name: str, **settings: bool) -> dict[str, object]:
+    """Journals each file that arrives in a folder of the flow's name."""
+
+    def wire(source: str, target: str, port: str, into: str, kind: str) -> dict[str, str]:
+        ends = {"source": source, "target": target, "sourceHandle": port, "targetHandle": into}
+        return {**ends, "id": f"{source}-{target}-{port}", "type": kind}
+
+    inputs = {"path": "{{ file.path }}"}
+    sensor = {"type": "file", "path": f"data/{name}/*", "min_interval": 1, "running": True}
+    return {
+        "name": name,
+        "settings": settings,
+        "sensors": [{**sensor, "inputs": inputs}],
+        "nodes": [
+            {"id": "start", "type": "start", "data": {"inputs": {"path": "str"}}},
+            {"id": "journal", "type": "nodes.journal.JournalNode"},
+            {"id": "return", "type": "return"},
+        ],
+        "edges": [
+            wire("start", "journal", "exec_out", "exec_in", "exec"),
+            wire("start", "journal", "path", "path", "any"),
+            wire("journal", "return", "exec_out", "exec_in", "exec"),
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lost") / "project"
+    for name in ("flows", "nodes", "data/arrived", "data/careful"):
+        (folder / name).mkdir(parents=True)
+    for name in ("definitions.py", "workspace.yaml"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / "nodes" / "__init__.py").touch()
+    (folder / "nodes" / "journal.py").write_text(JOURNAL.format(journal=folder / "journal"))
+    (folder / "flows" / "arrived.json").write_text(json.dumps(flow("arrived")))
+    (folder / "flows" / "again.json").write_text(json.dumps(flow("careful", retry_lost=True)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recorded(home: Path) -> Iterator[DagsterInstance]:
+    with DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+@pytest.fixture
+def put(project: Path) -> Callable[..., list[str]]:
+    """Has files arrive that have not changed for a minute."""
+
+    def arrive(flow: str, *names: str) -> list[str]:
+        for name in names:
+            file = project / "data" / flow / name
+            file.write_text(name)
+            os.utime(file, (time.time() - 60,) * 2)
+        return list(names)
+
+    return arrive
+
+
+def until(condition: Callable[[], object], home: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, (home / "daemon.log").read_text()[-6000:]
+        time.sleep(0.2)
+
+
+def journal(project: Path) -> Counter[str]:
+    """How often each file was worked on."""
+    file = project / "journal"
+    return Counter(file.read_text().split()) if file.exists() else Counter()
+
+
+def runs_of(instance: DagsterInstance, *files: str) -> list[DagsterRun]:
+    """The runs of these files, oldest first."""
+    runs = reversed(instance.get_runs())
+    return [run for run in runs if run.tags["rayflow/started_for"].rpartition("/")[2] in files]
+
+
+POINTS = ("tick_ended", "launch_begun", "launch_ordered", "run_begins")
+
+
+def test_each_file_is_worked_on_once_whichever_process_dies(
+    project: Path,
+    home: Path,
+    recorded: DagsterInstance,
+    ray_folder: Path,
+    put: Callable[..., list[str]],
+) -> None:
+    """The daemon is killed with its code server at the end of a tick, then in the middle of two
+    launches, and the process of a run before its first node.
+    """
+    crash = {"RAYFLOW_CRASH_AT": ",".join(POINTS), "RAYFLOW_CRASH_NOTES": str(home)}
+    files = put("arrived", "one", "two", "three")
+    deaths = 0
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(daemon(project, home, ray_folder, **crash))
+
+        def is_over() -> bool:
+            nonlocal process, deaths
+            if not deaths and (home / "tick_ended").exists():
+                kill(process)  # Dagster's daemon starts a code server anew after a minute only
+            if process.poll() is not None:
+                assert process.returncode == -signal.SIGKILL
+                deaths += 1
+                process = stack.enter_context(daemon(project, home, ray_folder, **crash))
+            have_died = all((home / point).exists() for point in POINTS)
+            return have_died and journal(project).keys() >= set(files)
+
+        until(is_over, home)
+        until(lambda: all(run.is_finished for run in runs_of(recorded, *files)), home)
+    assert deaths == 3
+    assert [journal(project)[name] for name in files] == [1, 1, 1]
+    ends = Counter(run.status for run in runs_of(recorded, *files))
+    assert ends.keys() == {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE}
+    assert ends[DagsterRunStatus.SUCCESS] == 3
+
+
+def test_a_file_whose_run_dies_after_a_node_began_is_told_of_or_goes_on_where_its_flow_says_so(
+    project: Path,
+    home: Path,
+    recorded: DagsterInstance,
+    ray_folder: Path,
+    put: Callable[..., list[str]],
+) -> None:
+    def told() -> list[str]:
+        states = recorded.all_instigator_state()
+        ticks = [
+            tick
+            for state in states
+            for tick in recorded.get_ticks(state.instigator_origin_id, state.selector_id)
+        ]
+        return [tick.skip_reason for tick in ticks if "has died" in (tick.skip_reason or "")]
+
+    crash = {"RAYFLOW_CRASH_AT": "node_begins", "RAYFLOW_CRASH_NOTES": str(home)}
+    with daemon(project, home, ray_folder, **crash):
+        put("arrived", "told")
+        until(told, home)
+        (home / "node_begins").unlink()
+        put("careful", "again")
+        until(lambda: journal(project)["again"], home)
+        until(lambda: all(run.is_finished for run in runs_of(recorded, "again")), home)
+    (reason,) = told()
+    (lost,) = runs_of(recorded, "told")
+    assert "data/arrived/told is not worked through" in reason
+    assert lost.run_id in reason
+    assert journal(project)["told"] == 0
+    first, second = runs_of(recorded, "again")
+    assert (first.status, second.status) == (DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS)
+    assert second.parent_run_id == first.run_id
+    assert journal(project)["again"] == 1
