@@ -7,6 +7,7 @@ Settings stand in ``[tool.rayflow_dagster]`` of the project's ``pyproject.toml``
     allow_runtime_env = false        # whether a flow may set Ray's runtime_env
     num_cpus = 4                     # CPU slots of the embedded Ray; by default all
     data = ["data", "out", "inbox"]  # the folders whose files a flow may read and write
+    storages = ["s3://flows"]        # where flows may have values stored, by settings.storage
     local_requests = false           # whether a flow may send requests to this machine itself
 
     [tool.rayflow_dagster.settings]  # where a flow's own ``settings`` do not say
@@ -51,6 +52,8 @@ class ProjectSettings(BaseModel):
     """CPU slots of an embedded Ray that has to be started; None is all of the machine's."""
     data: list[str] = list(DATA)
     """The folders, in the project's where they are relative, whose files its flows may use."""
+    storages: list[str] = []
+    """The folders and URLs where its flows may have their values stored (``settings.storage``)."""
     local_requests: bool = False
     """Whether its flows may send requests to this machine and its link."""
 
@@ -147,6 +150,7 @@ class Project:
             self.loader,
             settings=self.settings.settings,
             allow_runtime_env=self.settings.allow_runtime_env,
+            storages=self.settings.storages,
             folder=self.root,
             flows=self.called or FlowFolder(self.root / "flows"),
         )

@@ -25,11 +25,11 @@ from rayflow_dagster.defs.compiled import CompiledFlow
 from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.defs.storage import StoredOutputs
 from rayflow_dagster.orchestrator import Connect
-from rayflow_dagster.project import Project
+from rayflow_dagster.project import Project, ProjectSettings
 from rayflow_dagster.values.stored import StoredValue
 
 TESTS = Path(__file__).parent
-PROJECT = Project(TESTS, ("flow_nodes",))
+PROJECT = Project(TESTS, ("flow_nodes",), ProjectSettings(storages=["/"]))
 MULTIPROCESS = multiprocess_executor.configured(
     {
         "max_concurrent": 2,

@@ -69,6 +69,7 @@ def test_a_flows_own_settings_win_over_the_projects(folder):
     )
     validator = Project.at(folder).validator()
     flow = draw({"s": "start", "r": "return"}, "s > r")
+    assert validator.validate(flow) == (True, [])
     assert validator.resolve(flow).settings == {"durable": False, "storage": "/mnt/shared"}
     flow["settings"] = {"durable": True}
     assert validator.resolve(flow).settings == {"durable": True, "storage": "/mnt/shared"}

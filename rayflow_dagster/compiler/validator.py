@@ -39,9 +39,10 @@ class FlowValidator:
     ``findings`` and ``warnings`` are those of the last call of ``validate``. ``node_loader`` knows
     the node classes; by default the built-in ones and a ``nodes`` package in the working folder.
     ``settings`` are the project's, for flows that do not say otherwise; ``allow_runtime_env`` is
-    its word on whether a flow may set Ray's ``runtime_env``;
-    ``folder`` is the project's, if it is known: it has the classes of ``poll`` sensors, and says
-    which files its flows may use. ``flows`` has the flows that a flow can call.
+    its word on whether a flow may set Ray's ``runtime_env``; ``storages`` are the folders and URLs
+    at or in which a flow may have its values stored. ``folder`` is the project's, if it is known:
+    it has the classes of ``poll`` sensors, and says which files its flows may use. ``flows`` has
+    the flows that a flow can call.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class FlowValidator:
         *,
         settings: Mapping[str, Any] = MappingProxyType({}),
         allow_runtime_env: bool = False,
+        storages: Sequence[str] = (),
         folder: Path | None = None,
         flows: FlowFolder | None = None,
     ) -> None:
         self.node_loader = node_loader if node_loader is not None else NodeLoader()
         self.settings = settings
         self.allow_runtime_env = allow_runtime_env
+        self.storages = storages
         self.folder = folder
         self.flows = flows or FlowFolder(Path("flows"))
         self.findings: list[Finding] = []
@@ -108,7 +111,7 @@ class FlowValidator:
         yield from self._check(flow)
 
     def _check(self, flow: ResolvedFlow) -> Iterator[Finding]:
-        own = (self._node_class, self._runtime_env)
+        own = (self._node_class, self._runtime_env, self._unlisted_storage)
         general = (
             *structure.SHAPE,
             *options.OPTIONS,
@@ -190,6 +193,9 @@ class FlowValidator:
     def _runtime_env(self, flow: ResolvedFlow) -> Iterator[Finding]:
         if not self.allow_runtime_env:
             yield from options.runtime_env(flow)
+
+    def _unlisted_storage(self, flow: ResolvedFlow) -> Iterator[Finding]:
+        yield from options.unlisted_storage(flow, self.storages)
 
     def _triggers(self, flow: ResolvedFlow) -> Iterator[Finding]:
         yield from triggers.triggers(flow, self.folder)

@@ -68,7 +68,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def run(project: Path) -> Callable[..., RunReport]:
     """``run("FillNode", DISK=...)`` runs a flow of that node as a recorded run."""
-    (project / "pyproject.toml").write_text('[tool.rayflow_dagster]\nnodes = ["nodes"]\n')
+    (project / "pyproject.toml").write_text(
+        '[tool.rayflow_dagster]\nnodes = ["nodes"]\nstorages = ["/"]\n'
+    )
     (project / "nodes").mkdir()
     (project / "nodes" / "__init__.py").touch()
     (project / "nodes" / "disks_.py").write_text(NODES)

@@ -624,6 +624,7 @@ MANY_OF: dict[str, tuple[Callable[[], Flow], int]] = {
         lambda: {**flow([], []), "variables": ports(MANY, kind={"derived": True})},
         MANY,
     ),
+    "unlisted_storage": (lambda: {**flow([], []), "settings": {"storage": "/x"}}, 1),
     "variable_circle": (swapped, 1),
     "variable_read_moment": (readers, NODES // 3),
     "variable_write_order": (writers, NODES - 1),

@@ -736,6 +736,31 @@ def test_a_runtime_env_is_refused_unless_the_project_allows_it(only, loader):
     only("runtime_env", draw({"s": "start", "r": "return"}, "s > r", settings={"ray": ray}))
 
 
+@pytest.mark.parametrize(
+    ("storage", "storages", "is_fine"),
+    [
+        ("s3://flows/a", ("s3://flows",), True),
+        ("s3://flows", ("/mnt", "s3://flows/"), True),
+        ("s3://flows-of-others", ("s3://flows",), False),
+        ("s3://flows/../others", ("s3://flows",), False),
+        ("file:///mnt/a", ("/mnt",), True),
+        ("/mnt/../etc", ("/mnt",), False),
+        ("/mnt", (), False),
+        ("memory://x", ("s3://flows", "/mnt"), False),
+    ],
+)
+def test_values_are_stored_where_the_project_lets_a_flow_have_them(
+    loader, storage, storages, is_fine
+):
+    flow = draw({"s": "start", "r": "return"}, "s > r", settings={"storage": storage})
+    validator = FlowValidator(loader, storages=storages)
+    assert validator.validate(flow)[0] == is_fine
+    if not is_fine:
+        (found,) = validator.findings
+        assert found.rule == "unlisted_storage"
+        assert f"'{storage}' is not among the storages of this project" in found.message
+
+
 def test_an_unknown_class_is_refused_with_the_likely_one(check):
     found = check(
         draw(

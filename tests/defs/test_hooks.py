@@ -24,10 +24,10 @@ from fsspec.implementations.local import LocalFileSystem
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.defs.storage import VARIABLES
-from rayflow_dagster.project import Project
+from rayflow_dagster.project import Project, ProjectSettings
 from rayflow_dagster.testing import in_process
 
-PROJECT = Project.at(TESTS, ["flow_nodes", "odd_nodes"])
+PROJECT = Project(TESTS, ["flow_nodes", "odd_nodes"], ProjectSettings(storages=["meeting:///"]))
 MEET = "flow_nodes.meet.MeetNode"
 TEXT = "long" * 1000
 Seen = dict[str, Any]

@@ -18,7 +18,7 @@ from rayflow_dagster.defs import session
 from rayflow_dagster.defs.build import build_job
 from rayflow_dagster.defs.jobs import compile_flow
 from rayflow_dagster.defs.session import RunSession
-from rayflow_dagster.project import Project
+from rayflow_dagster.project import Project, ProjectSettings
 
 pytestmark = pytest.mark.ray
 
@@ -37,7 +37,7 @@ def _flow(kind: str, **more: Any) -> dict[str, Any]:
     )
 
 
-PROJECT = Project.at(TESTS, ["flow_nodes", "odd_nodes"])
+PROJECT = Project(TESTS, ["flow_nodes", "odd_nodes"], ProjectSettings(storages=["/"]))
 
 
 @pytest.mark.parametrize("kind", ["array", "table", "frame"])

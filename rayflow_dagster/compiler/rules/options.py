@@ -1,7 +1,7 @@
 """The rules about options: what a node's ``data`` and the flow's ``settings`` ask for."""
 
 import builtins
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from rayflow_dagster.compiler.findings import Finding, form_problem, place_of
 from rayflow_dagster.compiler.resolved import Node, ResolvedFlow
 from rayflow_dagster.compiler.starts.assets import AssetOptions
-from rayflow_dagster.suggest import closest, did_you_mean
+from rayflow_dagster.suggest import closest, did_you_mean, listed
 from rayflow_dagster.types import FLOW_CLASS, IDLE_OPTION
 from rayflow_dagster.values.preview import preview
+from rayflow_dagster.values.stored import local_or_url
 
 _TEXTS = {
     "pool": "the name of a pool, without spaces",
@@ -268,7 +269,8 @@ class Settings(BaseModel):
     storage: str | None = Field(
         default=None,
         pattern=r"\S",
-        description="Where values are stored: a folder, or a URL such as s3://bucket/folder.",
+        description="Where values are stored: a folder, or a URL such as s3://bucket/folder, that "
+        "the project's storages have.",
     )
 
 
@@ -356,6 +358,31 @@ def runtime_env(flow: ResolvedFlow) -> Iterator[Finding]:
                 "allow_runtime_env = true in [tool.rayflow_dagster] of pyproject.toml",
                 node=node_id,
             )
+
+
+def unlisted_storage(flow: ResolvedFlow, storages: Sequence[str]) -> Iterator[Finding]:
+    """A flow file that could choose any place could write over what lies there, and have what lies
+    there read as values of its own.
+    """
+    own: Any = flow.data.get("settings")
+    place = own.get("storage") if isinstance(own, dict) else None
+    if (
+        isinstance(place, str)
+        and place.strip()
+        and not any(_is_within(place, each) for each in storages)
+    ):
+        yield Finding(
+            "unlisted_storage",
+            f"flow key settings.storage: '{place:.200}' is not among the storages of this project "
+            f"({listed(storages)}); add it to storages in [tool.rayflow_dagster] of "
+            "pyproject.toml, or leave it out",
+        )
+
+
+def _is_within(place: str, folder: str) -> bool:
+    """Whether a path or URL is that of ``folder``, or of something in it."""
+    inner, outer = (local_or_url(each).rstrip("/").split("/") for each in (place, folder))
+    return inner[: len(outer)] == outer and ".." not in inner
 
 
 def idle_option(flow: ResolvedFlow) -> Iterator[Finding]:
