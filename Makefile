@@ -83,5 +83,5 @@ $(INSTALLED_BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $(INSTALLED) $(INSTALLED_DEV) $@
 
 .dagster/dagster.yaml: dagster.yaml
-	@mkdir -p .dagster
+	@mkdir -p -m 700 .dagster
 	cp dagster.yaml $@

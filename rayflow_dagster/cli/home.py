@@ -19,7 +19,7 @@ def use_home(project: Path) -> Path:
     """Set ``DAGSTER_HOME`` for this process and those it starts, and return it.
 
     What is set already stays. Else it is ``.dagster`` in the project's folder, which gets the
-    project's ``dagster.yaml``.
+    project's ``dagster.yaml``. A folder that is made here is for the user alone.
 
     Raises:
         Refused: it is set to what Dagster cannot use.
@@ -29,7 +29,8 @@ def use_home(project: Path) -> Path:
         home = Path(named).expanduser()
         if not home.is_absolute():
             raise Refused(f"{VARIABLE} is '{named}'; Dagster wants an absolute path there")
-        home.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)
         return home
     home = project / FOLDER
     _make(home, project / SETTINGS)
@@ -50,7 +51,7 @@ def locked(home: Path) -> Iterator[None]:
 def _make(home: Path, settings: Path) -> None:
     """Make the folder, hidden from git, with the project's settings as they are now."""
     if not home.is_dir():
-        home.mkdir(exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)  # runs have inputs, logs and values in it
         (home / ".gitignore").write_text("*\n", encoding="utf-8")
     target = home / SETTINGS
     if settings.is_file():

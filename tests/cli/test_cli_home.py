@@ -28,6 +28,7 @@ def test_without_a_home_it_is_made_in_the_project(empty_folder: Path):
     assert os.environ["DAGSTER_HOME"] == str(home)
     assert (home / "dagster.yaml").read_text() == ""
     assert (home / ".gitignore").read_text() == "*\n"
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_projects_settings_are_copied_whenever_they_changed(empty_folder: Path):
@@ -45,6 +46,7 @@ def test_a_home_that_is_set_is_used(empty_folder: Path, tmp_path: Path):
     os.environ["DAGSTER_HOME"] = str(tmp_path / "home")
 
     assert use_home(empty_folder) == tmp_path / "home"
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
     assert not (empty_folder / ".dagster").exists()
 
 
