@@ -7,6 +7,7 @@ from typing import Any
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from rayflow_dagster.defs.failed_runs import why_it_failed
+from rayflow_dagster.defs.lost_runs import waits_to_be_launched_again
 from rayflow_dagster.defs.results import run_result
 from rayflow_dagster.defs.triggers.inbox_sensor import REQUEST_TAG, settle
 from rayflow_dagster.errors import RayflowError, describe
@@ -45,7 +46,7 @@ class DagsterRuns:
         if not runs:
             return None
         run = runs[0]
-        is_over = not run.is_complete_and_waiting_to_retry
+        is_over = not waits_to_be_launched_again(run)
         status = _STATUSES.get(run.status, "started") if is_over else "started"
         match status:
             case "success":

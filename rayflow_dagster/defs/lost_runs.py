@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from ._dagster import (
+    AUTO_RETRY_RUN_ID_TAG,
     FAILURE_REASON_TAG,
     MAX_RETRIES_TAG,
     RETRY_ON_OP_FAILURE_TAG,
@@ -45,6 +46,11 @@ def launch_no_more(instance: DagsterInstance, run: DagsterRun) -> None:
 def is_launched_again(run: DagsterRun) -> bool:
     """Whether a failed run is launched again by Dagster, or was."""
     return run.tags.get(WILL_RETRY_TAG) == "true"
+
+
+def waits_to_be_launched_again(run: DagsterRun) -> bool:
+    """Whether it is, and has no successor yet."""
+    return is_launched_again(run) and AUTO_RETRY_RUN_ID_TAG not in run.tags
 
 
 def untold(

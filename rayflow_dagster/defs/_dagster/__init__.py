@@ -16,6 +16,7 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
     COMPUTE_KIND_TAG,
     KIND_PREFIX,
     MAX_RETRIES_TAG,
@@ -63,6 +64,7 @@ UNEXPECTED_TERMINATION = RunFailureReason.UNEXPECTED_TERMINATION.value
 """Why a run has failed whose process died or was told to end."""
 
 __all__ = [
+    "AUTO_RETRY_RUN_ID_TAG",
     "COMPUTE_KIND_TAG",
     "DISALLOWED_NAMES",
     "FAILURE_REASON_TAG",

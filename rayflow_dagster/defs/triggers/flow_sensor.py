@@ -23,7 +23,7 @@ from dagster import (
 
 from rayflow_dagster.compiler.starts.templates import template_names
 from rayflow_dagster.compiler.starts.triggers import FlowSensor
-from rayflow_dagster.defs.lost_runs import is_launched_again
+from rayflow_dagster.defs.lost_runs import is_launched_again, waits_to_be_launched_again
 from rayflow_dagster.defs.names import flow_name
 from rayflow_dagster.defs.results import run_result
 from rayflow_dagster.errors import InvalidInputsError, TriggerError
@@ -108,9 +108,7 @@ class _Ended:
             records = self._since(instance, cursor.since, limit)
             found = [record for record in records if self._is_new(record, cursor)]
             if len(found) > most or len(records) < limit:
-                undecided = any(
-                    each.dagster_run.is_complete_and_waiting_to_retry for each in records
-                )
+                undecided = any(waits_to_be_launched_again(each.dagster_run) for each in records)
                 return found[:most], len(found) <= most and not undecided
             limit *= 2
 
