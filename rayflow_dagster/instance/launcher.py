@@ -127,7 +127,9 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
             return bool(self._dagsters_own.terminate(run_id))
         if worker.alive and not worker.is_here:
             self._instance.report_engine_event(
-                f"The run is executed on {worker.host}; it can be terminated there only.",
+                "The run has no process here that could be told to end: it is executed on "
+                f"{worker.host}, where it can be terminated, or it is still being launched, and "
+                "can be terminated soon.",
                 run,
                 cls=type(self),
             )
