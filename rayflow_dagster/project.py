@@ -31,6 +31,7 @@ from .compiler.loader import NodeLoader, import_under
 from .compiler.registry import NodeRegistry, NodeRoot
 from .compiler.rules.options import settings_problems
 from .compiler.validator import FlowValidator
+from .encodable import encodable
 from .errors import ProjectError
 from .reach import DATA
 
@@ -121,7 +122,7 @@ class Project:
         """What tells this project from others that share a ``DAGSTER_HOME``: its folder, as a
         run's tag can have it.
         """
-        return str(self.root).encode("utf-8", "backslashreplace").decode()
+        return encodable(str(self.root))
 
     @cached_property
     def registry(self) -> NodeRegistry:

@@ -138,10 +138,14 @@ def _uncertain(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str,
 
 def _run_again(flow: ResolvedFlow) -> Mapping[str, str]:
     """What the flow says of when its runs are launched again: in its tags, or with a setting."""
-    own = {str(key): str(value) for key, value in (flow.data.get("tags") or {}).items()}
+    own = _own_tags(flow.data)
     if MAX_RETRIES_TAG in own:
         return {MAX_RETRIES_TAG: own[MAX_RETRIES_TAG]}
     return AGAIN if flow.settings.get("retry_lost") else {}
+
+
+def _own_tags(raw: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in (raw.get("tags") or {}).items()}
 
 
 def _pictures(flow: ResolvedFlow, graph: ExecutionGraph) -> Iterator[tuple[str, str]]:
@@ -178,7 +182,7 @@ def build_compiled_job(
             "io_manager": IOManagerDefinition(build_io_manager, required_resource_keys={SESSION}),
         },
         tags={
-            **{str(key): str(value) for key, value in (raw.get("tags") or {}).items()},
+            **_own_tags(raw),
             **flow.run_again,
             FLOW_TAG: flow.name,
             PROJECT_TAG: flow.project.tag,

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from rayflow_dagster.encodable import encodable
+
 from ._dagster import (
     AUTO_RETRY_RUN_ID_TAG,
-    FAILURE_REASON_TAG,
     MAX_RETRIES_TAG,
-    RETRY_ON_OP_FAILURE_TAG,
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG,
+    RUN_FAILURE_REASON_TAG,
     UNEXPECTED_TERMINATION,
     WILL_RETRY_TAG,
 )
 
-AGAIN = {MAX_RETRIES_TAG: "3", RETRY_ON_OP_FAILURE_TAG: "false"}
+AGAIN = {MAX_RETRIES_TAG: "3", RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false"}
 """Launch it again if its process died, and not because a node has failed."""
 STARTED_FOR_TAG = "rayflow/started_for"
 """What a trigger has started a run for, as words: a file, a request, a tick."""
@@ -29,7 +31,7 @@ _MAX_NAMED = 200
 
 def started_for(what: str) -> dict[str, str]:
     """The tag that says what a trigger starts a run for."""
-    return {STARTED_FOR_TAG: what.encode("utf-8", "backslashreplace").decode()[:_MAX_NAMED]}
+    return {STARTED_FOR_TAG: encodable(what)[:_MAX_NAMED]}
 
 
 def ends_with_first_node(instance: DagsterInstance, run: DagsterRun) -> bool:
@@ -59,7 +61,7 @@ def untold(
     """The runs of a trigger that were lost and are not launched again, of which no tick has told,
     and what to say of each.
     """
-    lost = {**tags, FAILURE_REASON_TAG: UNEXPECTED_TERMINATION}
+    lost = {**tags, RUN_FAILURE_REASON_TAG: UNEXPECTED_TERMINATION}
     filters = RunsFilter(job_name=job, tags=lost, statuses=[DagsterRunStatus.FAILURE])
     for run in instance.get_runs(filters):
         if not is_launched_again(run) and TOLD_TAG not in run.tags:

@@ -73,7 +73,6 @@ __all__ = [
     "explain_exit",
     "foreign_code",
     "initialise_shard",
-    "is_starting",
     "local_environment",
     "open_instance",
     "pack_instance",
@@ -189,12 +188,6 @@ def starting_runs(instance: DagsterInstance, seconds: float) -> list[str]:
     long = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=before)
     runs = instance.get_runs(long)
     return [run.run_id for run in runs if not is_of_server(run) and foreign_code(run) is None]
-
-
-def is_starting(instance: DagsterInstance, run_id: str) -> bool:
-    """Whether a run was launched and has not begun."""
-    run = instance.get_run_by_id(run_id)
-    return run is not None and run.status == DagsterRunStatus.STARTING
 
 
 def is_of_server(run: DagsterRun) -> bool:

@@ -76,8 +76,7 @@ def record_dead(instance: DagsterInstance) -> None:
     with optional("recording the runs whose processes have died"):
         for worker in list(dead_workers(workers_of(instance))):
             record_lost(instance, worker.run_id)
-        for run_id in _dagster.starting_runs(instance, START_SECONDS):
-            _record_unlaunched(instance, run_id)
+        _record_unlaunched(instance)
 
 
 def record_lost(instance: DagsterInstance, run_id: str, why: str | None = None) -> None:
@@ -90,12 +89,15 @@ def record_lost(instance: DagsterInstance, run_id: str, why: str | None = None) 
             forget_worker(workers, run_id)
 
 
-def _record_unlaunched(instance: DagsterInstance, run_id: str) -> None:
-    """Record a run as failed whose launch ended before anybody said to be at it."""
+def _record_unlaunched(instance: DagsterInstance) -> None:
+    """Record runs as failed whose launch ended before anybody said to be at it. One that has ended
+    meanwhile, and whose file is gone with that, stays as it is.
+    """
     workers = workers_of(instance)
     with reporting(workers):
-        if find_worker(workers, run_id) is None and _dagster.is_starting(instance, run_id):
-            _dagster.report_lost(instance, run_id, lost_text(0))
+        for run_id in _dagster.starting_runs(instance, START_SECONDS):
+            if find_worker(workers, run_id) is None:
+                _dagster.report_lost(instance, run_id, lost_text(0))
 
 
 def lost_text(pid: int) -> str:

@@ -44,7 +44,7 @@ KILL_SECONDS = 60.0
 """How long a run that was told to terminate has to do so before its process is killed."""
 
 WATCH_SECONDS = 10.0
-"""How often a server of Dagster's looks for runs whose processes have died."""
+"""How often a process that launches runs looks for those whose processes have died."""
 
 START_SECONDS = 5.0
 """How long a run that is to terminate, and whose worker is not there yet, is waited for."""

@@ -50,7 +50,7 @@ class RunOrder:
 
 def answer(control: socket.socket, problem: str | None) -> None:
     """Say to who ordered a run why it is not executed; None: it is."""
-    with contextlib.suppress(ConnectionError):  # one that is gone ends the server, and so the run
+    with contextlib.suppress(ConnectionError):  # the run goes on without one that is gone
         control.sendall(json.dumps(problem).encode() + b"\n")
 
 

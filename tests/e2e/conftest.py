@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
 
+from e2e.example_project import PROJECT
 from e2e.live_project import make_live_project, until
 from e2e.processes import family, left_after
 from e2e.webserver import DEV, Webserver, environment
@@ -35,6 +37,23 @@ def ray_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     assert was_used, "the tests have started no process"
     assert not left
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``DAGSTER_HOME`` with the settings of this project."""
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copy(PROJECT / "dagster.yaml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recorded(home: Path) -> Iterator[DagsterInstance]:
+    """What is recorded there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with DagsterInstance.get() as instance:
+            yield instance
 
 
 @pytest.fixture(scope="session")

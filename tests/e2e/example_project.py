@@ -1,7 +1,9 @@
 """The example flows as a project, and what their runs gave."""
 
+import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,29 @@ def example_project(folder: Path, orders: str) -> Path:
     (folder / "inbox").mkdir()
     (folder / "data" / "orders.csv").write_text(orders)
     return folder
+
+
+def put(file: Path, text: str) -> Path:
+    """A file that has not changed for a minute."""
+    file.write_text(text)
+    os.utime(file, (time.time() - 60,) * 2)
+    return file
+
+
+def ticks_of(instance: DagsterInstance) -> list[list[Any]]:
+    """The ticks of each trigger."""
+    return [
+        list(instance.get_ticks(state.instigator_origin_id, state.selector_id))
+        for state in instance.all_instigator_state()
+    ]
+
+
+def wait_until(true: Callable[[], object], home: Path, seconds: float = SECONDS) -> None:
+    """Until it is so. If it never is, the error shows the end of the daemon's log."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, (home / "daemon.log").read_text()[-6000:]
+        time.sleep(0.3)
 
 
 def results(instance: DagsterInstance, job: str, number: int) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Requests over HTTP, run by the real daemon, which may be away or die."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,6 @@ def order_flows(tmp_path: Path) -> Path:
     write_flow(folder, "order", flow_of({"n": "int"}, sensor))
     (folder.parent / "definitions.py").write_text(DEFINITIONS)
     (folder.parent / "workspace.yaml").write_text("load_from: [{python_file: definitions.py}]\n")
-    return folder
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    shutil.copy(PROJECT / "dagster.yaml", folder)
     return folder
 
 

@@ -5,23 +5,24 @@ Every run writes what it does for a file into a journal, so that a second start 
 
 import contextlib
 import json
-import os
 import shutil
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from drawing import draw, node
 from inbox.inbox_processes import daemon, kill
 
-from e2e.example_project import PROJECT
+from e2e.example_project import PROJECT, put, ticks_of, wait_until
 
 pytestmark = pytest.mark.e2e
 
 SECONDS = 90.0
+
 JOURNAL = '''
 import os
 import time
@@ -43,30 +44,20 @@ class JournalNode(RayflowNode):
 '''
 
 
-def flow(name: str, **settings: bool) -> dict[str, object]:
+def flow(name: str, **settings: bool) -> dict[str, Any]:
     """Journals each file that arrives in a folder of the flow's name."""
-
-    def wire(source: str, target: str, port: str, into: str, kind: str) -> dict[str, str]:
-        ends = {"source": source, "target": target, "sourceHandle": port, "targetHandle": into}
-        return {**ends, "id": f"{source}-{target}-{port}", "type": kind}
-
-    inputs = {"path": "{{ file.path }}"}
     sensor = {"type": "file", "path": f"data/{name}/*", "min_interval": 1, "running": True}
-    return {
-        "name": name,
-        "settings": settings,
-        "sensors": [{**sensor, "inputs": inputs}],
-        "nodes": [
-            {"id": "start", "type": "start", "data": {"inputs": {"path": "str"}}},
-            {"id": "journal", "type": "nodes.journal.JournalNode"},
-            {"id": "return", "type": "return"},
-        ],
-        "edges": [
-            wire("start", "journal", "exec_out", "exec_in", "exec"),
-            wire("start", "journal", "path", "path", "any"),
-            wire("journal", "return", "exec_out", "exec_in", "exec"),
-        ],
-    }
+    return draw(
+        {
+            "start": node("start", inputs={"path": "str"}),
+            "journal": "nodes.journal.JournalNode",
+            "return": "return",
+        },
+        "start > journal, start.path - journal.path, journal > return",
+        name=name,
+        settings=settings,
+        sensors=[{**sensor, "inputs": {"path": "{{ file.path }}"}}],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,38 +74,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    shutil.copy(PROJECT / "dagster.yaml", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recorded(home: Path) -> Iterator[DagsterInstance]:
-    with DagsterInstance.from_config(str(home)) as instance:
-        yield instance
-
-
-@pytest.fixture
-def put(project: Path) -> Callable[..., list[str]]:
-    """Has files arrive that have not changed for a minute."""
-
-    def arrive(flow: str, *names: str) -> list[str]:
-        for name in names:
-            file = project / "data" / flow / name
-            file.write_text(name)
-            os.utime(file, (time.time() - 60,) * 2)
-        return list(names)
-
-    return arrive
-
-
-def until(condition: Callable[[], object], home: Path) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, (home / "daemon.log").read_text()[-6000:]
-        time.sleep(0.2)
+def arrive(project: Path, flow: str, *names: str) -> None:
+    for name in names:
+        put(project / "data" / flow / name, name)
 
 
 def journal(project: Path) -> Counter[str]:
@@ -137,13 +99,13 @@ def test_each_file_is_worked_on_once_whichever_process_dies(
     home: Path,
     recorded: DagsterInstance,
     ray_folder: Path,
-    put: Callable[..., list[str]],
 ) -> None:
     """The daemon is killed with its code server at the end of a tick, then in the middle of two
     launches, and the process of a run before its first node.
     """
     crash = {"RAYFLOW_CRASH_AT": ",".join(POINTS), "RAYFLOW_CRASH_NOTES": str(home)}
-    files = put("arrived", "one", "two", "three")
+    files = ("one", "two", "three")
+    arrive(project, "arrived", *files)
     deaths = 0
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(daemon(project, home, ray_folder, **crash))
@@ -159,8 +121,8 @@ def test_each_file_is_worked_on_once_whichever_process_dies(
             have_died = all((home / point).exists() for point in POINTS)
             return have_died and journal(project).keys() >= set(files)
 
-        until(is_over, home)
-        until(lambda: all(run.is_finished for run in runs_of(recorded, *files)), home)
+        wait_until(is_over, home, SECONDS)
+        wait_until(lambda: all(run.is_finished for run in runs_of(recorded, *files)), home, SECONDS)
     assert deaths == 3
     assert [journal(project)[name] for name in files] == [1, 1, 1]
     ends = Counter(run.status for run in runs_of(recorded, *files))
@@ -173,25 +135,21 @@ def test_a_file_whose_run_dies_after_a_node_began_is_told_of_or_goes_on_where_it
     home: Path,
     recorded: DagsterInstance,
     ray_folder: Path,
-    put: Callable[..., list[str]],
 ) -> None:
     def told() -> list[str]:
-        states = recorded.all_instigator_state()
-        ticks = [
-            tick
-            for state in states
-            for tick in recorded.get_ticks(state.instigator_origin_id, state.selector_id)
-        ]
+        ticks = chain.from_iterable(ticks_of(recorded))
         return [tick.skip_reason for tick in ticks if "has died" in (tick.skip_reason or "")]
 
     crash = {"RAYFLOW_CRASH_AT": "node_begins", "RAYFLOW_CRASH_NOTES": str(home)}
     with daemon(project, home, ray_folder, **crash):
-        put("arrived", "told")
-        until(told, home)
+        arrive(project, "arrived", "told")
+        wait_until(told, home, SECONDS)
         (home / "node_begins").unlink()
-        put("careful", "again")
-        until(lambda: journal(project)["again"], home)
-        until(lambda: all(run.is_finished for run in runs_of(recorded, "again")), home)
+        arrive(project, "careful", "again")
+        wait_until(lambda: journal(project)["again"], home, SECONDS)
+        wait_until(
+            lambda: all(run.is_finished for run in runs_of(recorded, "again")), home, SECONDS
+        )
     (reason,) = told()
     (lost,) = runs_of(recorded, "told")
     assert "data/arrived/told is not worked through" in reason

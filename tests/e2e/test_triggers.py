@@ -2,9 +2,6 @@
 
 import contextlib
 import json
-import os
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +11,11 @@ import pytest
 from dagster import AssetKey, DagsterInstance
 from inbox.inbox_processes import daemon
 
-from e2e.example_project import PROJECT, example_project, results, runs_of
+from e2e.example_project import example_project, put, results, runs_of, ticks_of, wait_until
 from rayflow_dagster.defs.storage import kept_variables
 
 pytestmark = pytest.mark.e2e
 
-SECONDS = 180.0
 ORDERS = """order_id,date,customer,country,product,quantity,unit_price
 O-1,2026-01-05,Ada,ES,pen,3,2.5
 O-2,2026-01-05,Bo,SE,ink,1,4.0
@@ -40,21 +36,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     switch_on(folder, "arrived_orders", "sensors", min_interval=1)
     switch_on(folder, "new_orders", "sensors", every=1)
     return folder
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    shutil.copy(PROJECT / "dagster.yaml", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recorded(home: Path) -> Iterator[DagsterInstance]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_HOME", str(home))
-        with DagsterInstance.get() as instance:
-            yield instance
 
 
 @dataclass
@@ -92,48 +73,26 @@ def switch_on(project: Path, flow: str, kind: str, /, **keys: Any) -> None:
     file.write_text(json.dumps(drawn))
 
 
-def put(project: Path, name: str, text: str) -> Path:
-    """A file that has not changed for a minute."""
-    file = project / "inbox" / name
-    file.write_text(text)
-    os.utime(file, (time.time() - 60,) * 2)
-    return file
-
-
 def ticked(instance: DagsterInstance, times: int) -> Callable[[], bool]:
     """Whether some trigger has ticked so often."""
 
-    def has() -> bool:
-        states = instance.all_instigator_state()
-        return any(
-            len(instance.get_ticks(state.instigator_origin_id, state.selector_id)) >= times
-            for state in states
-        )
-
-    return has
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    return lambda: any(len(ticks) >= times for ticks in ticks_of(instance))
 
 
 def test_every_file_and_every_order_starts_one_run_though_the_daemon_restarts(
     project: Path, recorded: DagsterInstance, running: Daemon
 ) -> None:
-    files = [put(project, "one.csv", ORDERS)]
+    files = [put(project / "inbox" / "one.csv", ORDERS)]
     assert len(results(recorded, "arrived_orders", 1)) == 1
     results(recorded, "new_orders", 2)
     running.end()
-    files.append(put(project, "two.csv", ORDERS + MORE))
+    files.append(put(project / "inbox" / "two.csv", ORDERS + MORE))
     with (project / "data" / "orders.csv").open("a") as orders:
         orders.write(MORE)
     running.start()
     arrived = results(recorded, "arrived_orders", 2)
     new = results(recorded, "new_orders", 3)
-    wait_until(ticked(recorded, 5))
+    wait_until(ticked(recorded, 5), running.home)
     assert len(runs_of(recorded, "arrived_orders")) == 2
     assert len(runs_of(recorded, "new_orders")) == 3
     assert [(each["path"], each["revenue"]) for each in arrived] == [

@@ -22,11 +22,11 @@ from dagster._core.storage.tags import (
     MAX_RETRIES_TAG,
     PARENT_RUN_ID_TAG,
     PRIORITY_TAG,
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG,
+    RUN_FAILURE_REASON_TAG,
     RUN_KEY_TAG,
     WILL_RETRY_TAG,
 )
-from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG as RETRY_ON_OP_FAILURE_TAG
-from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG as FAILURE_REASON_TAG
 
 from .active import FlowActiveExecution
 from .databases import wait_for_databases
@@ -67,13 +67,13 @@ __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
     "COMPUTE_KIND_TAG",
     "DISALLOWED_NAMES",
-    "FAILURE_REASON_TAG",
     "GIVEN_NUMBER",
     "KIND_PREFIX",
     "MAX_RETRIES_TAG",
     "PARENT_RUN_ID_TAG",
     "PRIORITY_TAG",
-    "RETRY_ON_OP_FAILURE_TAG",
+    "RETRY_ON_ASSET_OR_OP_FAILURE_TAG",
+    "RUN_FAILURE_REASON_TAG",
     "RUN_KEY_TAG",
     "UNEXPECTED_TERMINATION",
     "WILL_RETRY_TAG",

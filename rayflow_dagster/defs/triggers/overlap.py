@@ -116,15 +116,15 @@ class Overlapping:
 
     def lost(self, context: Evaluation) -> list[str]:
         """What this tick tells of runs of the trigger that have died; no later one does."""
-        told: list[str] = []
         if not context.log_key:  # somebody only tries it, perhaps without an instance
-            return told
-        for run, text in untold(context.instance, self.target.job.name, {self.tag: self.name}):
-            if self.target.is_neighbour(run):
-                told.append(text)
-                if is_tick(context):
-                    context.instance.add_run_tags(run.run_id, {TOLD_TAG: "true"})
-        return told
+            return []
+        instance = context.instance
+        found = untold(instance, self.target.job.name, {self.tag: self.name})
+        told = {run.run_id: text for run, text in found if self.target.is_neighbour(run)}
+        if told and is_tick(context):
+            for run_id in told:
+                instance.add_run_tags(run_id, {TOLD_TAG: "true"})
+        return list(told.values())
 
     def _in_progress(self, instance: DagsterInstance) -> Sequence[DagsterRun]:
         job, tags = self.target.job.name, {self.tag: self.name}
